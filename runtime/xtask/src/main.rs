@@ -1,1 +1,68 @@
-fn main() {}
+//! `cargo xtask`: everything a person or CI does with this repository, by one name each.
+//!
+//! It drives `cargo`, `rustup`, `npm` and the built `vivarium`; it holds no logic of the product. It depends on nothing
+//! but `anyhow`, so that it compiles in seconds on a fresh machine.
+//!
+//! # Layout
+//! - [`setup`]: the toolchain parts that a fresh machine lacks
+//! - [`nodes`]: the guest workspace, built and put where the host looks for packs
+//! - [`web`]: the embedded page, rebuilt or checked to be up to date
+//! - [`demo`]: the main job, end to end, as a user meets it
+//! - [`test`]: every check of the repository, in named stages
+//! - [`stages`]: naming, timing and summing up steps
+//! - [`shell`]: running programs and finding paths
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+mod demo;
+mod nodes;
+mod setup;
+mod shell;
+mod stages;
+mod test;
+mod web;
+
+const HELP: &str = "\
+cargo xtask <command>
+
+  setup                     add what the build needs: the wasm32-wasip2 target, rustfmt, clippy
+  nodes [--release]         build the node packs and put them beside the host binary
+  web [--check]             rebuild web/dist with npm, or only check that it matches its sources
+  demo [--once] [--port N]  build everything, serve, run the example workflow, print the image's path
+  test [STAGE…]             every check and test, or only the named stages (`cargo xtask test --list`)
+
+`cargo xtask demo` keeps serving until Ctrl-C; with --once it stops after the image and exits non-zero on any failure.
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> Result<()> {
+    let Some((command, rest)) = arguments.split_first() else {
+        print!("{HELP}");
+        return Ok(());
+    };
+    match command.as_str() {
+        "setup" => setup::command(rest),
+        "nodes" => nodes::command(rest),
+        "web" => web::command(rest),
+        "demo" => demo::command(rest),
+        "test" => test::command(rest),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        other => bail!("there is no command `{other}`; `cargo xtask help` lists them"),
+    }
+}
