@@ -174,7 +174,10 @@ impl InputDefinition {
     /// The boolean option of this name; absent means false.
     #[must_use]
     pub fn flag(&self, option: &str) -> bool {
-        self.options.get(option).and_then(Value::as_bool).unwrap_or(false)
+        self.options
+            .get(option)
+            .and_then(Value::as_bool)
+            .unwrap_or(false)
     }
 
     /// True when links to this input are followed only after the node asked for them.
