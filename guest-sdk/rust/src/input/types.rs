@@ -1,0 +1,196 @@
+//! The types that ComfyUI's own nodes use.
+
+use serde_json::Value as Json;
+
+use super::{NoDefault, Number, ValueType};
+use crate::error::{Error, Result};
+use crate::media::{Image, Latent, Mask};
+use crate::object::Object;
+use crate::tensor::Tensor;
+use crate::value::{Handle, Value};
+
+fn expected(what: &str, got: &Value) -> Error {
+    Error::invalid(format!("expected {what}, got {}", got.kind()))
+}
+
+fn whole(value: &Value) -> Result<i128> {
+    match value {
+        Value::Number(number) => {
+            let integer = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
+            integer.ok_or_else(|| Error::invalid(format!("expected a whole number, got {number}")))
+        }
+        Value::Bool(flag) => Ok(i128::from(*flag)),
+        other => Err(expected("a whole number", other)),
+    }
+}
+
+macro_rules! whole {
+    ($($type:ty),*) => {$(
+        impl ValueType for $type {
+            const TYPE: &'static str = "INT";
+            type Default = i64;
+
+            fn from_value(value: Value) -> Result<Self> {
+                let number = whole(&value)?;
+                Self::try_from(number)
+                    .map_err(|_| Error::invalid(format!("{number} is outside {} to {}", Self::MIN, Self::MAX)))
+            }
+
+            fn into_value(self) -> Result<Value> {
+                Ok(Value::Number(self.into()))
+            }
+        }
+
+        impl Number for $type {
+            type Bound = i64;
+        }
+    )*};
+}
+
+whole!(u8, u16, u32, u64, i16, i32, i64);
+
+macro_rules! decimal {
+    ($($type:ty),*) => {$(
+        impl ValueType for $type {
+            const TYPE: &'static str = "FLOAT";
+            type Default = f64;
+
+            fn from_value(value: Value) -> Result<Self> {
+                match &value {
+                    Value::Number(number) => Ok(number.as_f64().unwrap_or_default() as $type),
+                    Value::Bool(flag) => Ok(Self::from(u8::from(*flag))),
+                    other => Err(expected("a number", other)),
+                }
+            }
+
+            fn into_value(self) -> Result<Value> {
+                let number = serde_json::Number::from_f64(self.into());
+                number.map(Value::Number).ok_or_else(|| Error::failed(format!("{self} cannot leave a node as a FLOAT")))
+            }
+        }
+
+        impl Number for $type {
+            type Bound = f64;
+        }
+    )*};
+}
+
+decimal!(f32, f64);
+
+impl ValueType for bool {
+    const TYPE: &'static str = "BOOLEAN";
+    type Default = bool;
+
+    fn from_value(value: Value) -> Result<Self> {
+        match &value {
+            Value::Bool(flag) => Ok(*flag),
+            Value::Number(number) => Ok(number.as_f64() != Some(0.0)),
+            other => Err(expected("a boolean", other)),
+        }
+    }
+
+    fn into_value(self) -> Result<Value> {
+        Ok(Value::Bool(self))
+    }
+}
+
+impl ValueType for String {
+    const TYPE: &'static str = "STRING";
+    type Default = &'static str;
+
+    fn from_value(value: Value) -> Result<Self> {
+        match value {
+            Value::String(text) => Ok(text),
+            other => Err(expected("a text", &other)),
+        }
+    }
+
+    fn into_value(self) -> Result<Value> {
+        Ok(Value::String(self))
+    }
+}
+
+impl ValueType for Value {
+    const TYPE: &'static str = "*";
+    type Default = NoDefault;
+
+    fn from_value(value: Value) -> Result<Self> {
+        Ok(value)
+    }
+
+    fn into_value(self) -> Result<Value> {
+        Ok(self)
+    }
+}
+
+impl ValueType for Json {
+    const TYPE: &'static str = "*";
+    type Default = Json;
+
+    fn from_value(value: Value) -> Result<Self> {
+        value.into_json()
+    }
+
+    fn into_value(self) -> Result<Value> {
+        Ok(Value::from(self))
+    }
+}
+
+fn tensor(value: Value, what: &str) -> Result<Tensor> {
+    match value {
+        Value::Handle(Handle::Tensor(tensor)) => Ok(tensor),
+        other => Err(expected(what, &other)),
+    }
+}
+
+macro_rules! pixels {
+    ($($type:ident $name:literal $what:literal),*) => {$(
+        impl ValueType for $type {
+            const TYPE: &'static str = $name;
+            type Default = NoDefault;
+
+            fn from_value(value: Value) -> Result<Self> {
+                tensor(value, $what).map(Self::from)
+            }
+
+            fn into_value(self) -> Result<Value> {
+                Ok(Tensor::from(self).check()?.into())
+            }
+        }
+    )*};
+}
+
+pixels!(Image "IMAGE" "an image", Mask "MASK" "a mask", Tensor "*" "a tensor");
+
+impl ValueType for Latent {
+    const TYPE: &'static str = "LATENT";
+    type Default = NoDefault;
+
+    fn from_value(value: Value) -> Result<Self> {
+        let Value::Dict(mut other) = value else { return Err(expected("a latent", &value)) };
+        let samples = other.shift_remove("samples").ok_or_else(|| Error::invalid("a latent without `samples`"))?;
+        Ok(Self { samples: tensor(samples, "a tensor as `samples`")?, other })
+    }
+
+    fn into_value(self) -> Result<Value> {
+        let mut entries = self.other;
+        entries.shift_insert(0, "samples".to_owned(), self.samples.check()?.into());
+        Ok(Value::Dict(entries))
+    }
+}
+
+impl ValueType for Object {
+    const TYPE: &'static str = "*";
+    type Default = NoDefault;
+
+    fn from_value(value: Value) -> Result<Self> {
+        match value {
+            Value::Handle(Handle::Object(object)) => Ok(object),
+            other => Err(expected("an object", &other)),
+        }
+    }
+
+    fn into_value(self) -> Result<Value> {
+        Ok(self.into())
+    }
+}

@@ -1,0 +1,21 @@
+//! The bar beside a running node.
+
+use crate::bindings::vivarium::node::progress as host;
+use crate::error::Result;
+use crate::media::Image;
+
+/// Shows that `value` of `max` is done.
+///
+/// # Errors
+/// When the prompt was interrupted.
+pub fn update(value: f64, max: f64) -> Result<()> {
+    Ok(host::update(value, max, None)?)
+}
+
+/// The same with a preview image. Previews that come too fast are dropped.
+///
+/// # Errors
+/// When the prompt was interrupted, or the image is none.
+pub fn preview(value: f64, max: f64, image: &Image) -> Result<()> {
+    Ok(host::update(value, max, Some(image.tensor().raw()?))?)
+}
