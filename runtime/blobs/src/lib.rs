@@ -1,0 +1,43 @@
+//! Files of tenants: what they upload, what nodes save, what the user interface keeps for them.
+//!
+//! Bytes live once, under their SHA-256, in a [`BlobStore`]. Names are hard links onto those bytes in ordinary folders
+//! ([`TenantFiles`]), so that people find ordinary files there, and files they put there by hand work too. A stored blob is
+//! read-only and is never written again: giving a name new bytes points the name at another blob.
+//!
+//! It is not an image library (bytes are opaque), not a cache of results, and not a policy of what may be shown inline: that
+//! is the server's. All calls block; call them from blocking threads.
+//!
+//! One rule carries the safety of the crate: every name from outside goes through [`RelativePath::parse`], and is then
+//! opened relative to a directory handle that cannot be left, not even by a symbolic link. There is no second check anywhere.
+//!
+//! # Layout
+//! - [`path`]: which names are legal (pure)
+//! - [`store`]: bytes under their digest, staged uploads, collecting what nobody names any more
+//! - [`files`]: the input, output and temp folders of one tenant
+//! - [`upload`]: how an upload gets its name
+//! - [`output`]: how a saved image gets its name (the counter)
+//! - [`models`]: where model files lie
+//! - [`userdata`]: workflows, settings and other files of the user interface
+//! - [`error`]: everything that can go wrong
+//! - `root`, `place`: a folder as a handle; giving bytes a name in one step
+
+#![forbid(unsafe_code)]
+
+pub mod error;
+pub mod files;
+pub mod models;
+pub mod output;
+pub mod path;
+mod place;
+mod root;
+pub mod store;
+pub mod upload;
+pub mod userdata;
+
+pub use error::BlobError;
+pub use files::{AnnotatedName, Folder, OpenFile, SavedFile, TenantDirs, TenantFiles};
+pub use models::{ModelFile, ModelFolders};
+pub use output::OutputName;
+pub use path::{PathProblem, RelativePath};
+pub use store::{Blob, BlobStore, Collected, Digest, Durability, Staged};
+pub use userdata::{DirectoryEntry, FileInfo, UserData};
