@@ -81,11 +81,11 @@ def loading(cases):
     colours = [
         "rgb.png", "rgba.png", "palette.png", "palette_alpha.png", "palette_keyed.png", "grey.png",
         "grey_alpha.png", "bilevel.png", "rgb_keyed.png", "grey16.png", "grey_alpha16.png", "rgb16.png",
-        "rgba16.png", "rgb.bmp", "rgb.tiff", "rgb.webp", "rgba.webp", "photo_lossy.webp", "photo.jpg",
-        "photo_444.jpg", "photo_grey.jpg", "photo_cmyk.jpg", "photo_exif6.png", "still.gif", "anim.gif",
+        "rgba16.png", "rgb.bmp", "rgb.tiff", "rgb.webp", "rgba.webp", "cup_lossy.webp", "cup.jpg",
+        "cup_444.jpg", "cup_grey.jpg", "cup_cmyk.jpg", "cup_exif6.png", "still.gif", "anim.gif",
         "anim_alpha.gif", "anim.webp", "anim.png", "pixel.png", "row.png",
     ]
-    for image in colours + [f"photo_exif{n}.jpg" for n in range(2, 9)]:
+    for image in colours + [f"cup_exif{n}.jpg" for n in range(2, 9)]:
         graph = cases.graph("load_" + image.replace(".", "_"))
         graph.save(graph.load(image))
     with_mask = [
@@ -101,7 +101,7 @@ def loading_masks(cases):
     """LoadImageMask: all channels of a file with and without alpha, and the odd kinds."""
     wanted = [(image, channel) for image in ("rgba.png", "rgb.png") for channel in ("alpha", "red", "green", "blue")]
     wanted += [("palette_alpha.png", "alpha"), ("grey_alpha.png", "alpha"), ("grey.png", "red"),
-               ("grey16.png", "red"), ("photo_exif6.jpg", "green"), ("anim.gif", "red")]
+               ("grey16.png", "red"), ("cup_exif6.jpg", "green"), ("anim.gif", "red")]
     for image, channel in wanted:
         graph = cases.graph(f"load_image_mask_{channel}_{image.replace('.', '_')}")
         graph.save_mask(graph.add("LoadImageMask", image=image, channel=channel))

@@ -104,19 +104,19 @@ def write_16_bit_images():
 def write_photos(photo):
     """JPEGs of a real photograph: colour, grey, CMYK, and with EXIF orientations."""
     small = Image.open(photo).convert("RGB").resize((96, 64), Image.Resampling.LANCZOS)
-    small.save(OUT / "photo.jpg", quality=90)
-    small.save(OUT / "photo_444.jpg", quality=90, subsampling=0, progressive=True)
-    small.convert("L").save(OUT / "photo_grey.jpg", quality=90)
-    small.convert("CMYK").save(OUT / "photo_cmyk.jpg", quality=90)
+    small.save(OUT / "cup.jpg", quality=90)
+    small.save(OUT / "cup_444.jpg", quality=90, subsampling=0, progressive=True)
+    small.convert("L").save(OUT / "cup_grey.jpg", quality=90)
+    small.convert("CMYK").save(OUT / "cup_cmyk.jpg", quality=90)
     tiny = small.resize((48, 32), Image.Resampling.LANCZOS)
     for orientation in range(2, 9):
         exif = Image.Exif()
         exif[0x0112] = orientation
-        tiny.save(OUT / f"photo_exif{orientation}.jpg", quality=90, exif=exif)
+        tiny.save(OUT / f"cup_exif{orientation}.jpg", quality=90, exif=exif)
     exif = Image.Exif()
     exif[0x0112] = 6
-    tiny.save(OUT / "photo_exif6.png", exif=exif, optimize=True)
-    tiny.save(OUT / "photo_lossy.webp", quality=80)
+    tiny.save(OUT / "cup_exif6.png", exif=exif, optimize=True)
+    tiny.save(OUT / "cup_lossy.webp", quality=80)
 
 
 def write_animations():
