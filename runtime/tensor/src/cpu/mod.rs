@@ -1,0 +1,62 @@
+//! The loops that do the work, and how they are spread over cores.
+//!
+//! Operations hand over checked arguments; nothing here refuses anything, except that every loop stops between chunks
+//! once the context is cancelled.
+
+pub(crate) mod convert;
+pub(crate) mod copy;
+pub(crate) mod elementwise;
+pub(crate) mod filter;
+pub(crate) mod kernels;
+pub(crate) mod lanczos;
+pub(crate) mod reader;
+pub(crate) mod reduce;
+pub(crate) mod resample;
+pub(crate) mod simd;
+
+use crate::{OpContext, TensorError};
+use rayon::prelude::*;
+
+/// Elements that are computed at a time in scratch memory on the stack.
+pub(crate) const BLOCK: usize = 1024;
+
+/// Elements that one task computes before it looks whether it was cancelled.
+const CHUNK: usize = 32 * BLOCK;
+
+/// Runs `work(start, piece)` over pieces of `out`, in parallel when that pays.
+pub(crate) fn fill<T: Send>(
+    op: &'static str,
+    out: &mut [T],
+    cx: &OpContext,
+    work: impl Fn(usize, &mut [T]) + Sync,
+) -> Result<(), TensorError> {
+    fill_rows(op, out, 1, 1, cx, work)
+}
+
+/// Runs `work(first_row, rows)` over pieces of whole rows of `out`. `cost` is about how many operations an element takes;
+/// pieces are the smaller for it.
+pub(crate) fn fill_rows<T: Send>(
+    op: &'static str,
+    out: &mut [T],
+    row: usize,
+    cost: usize,
+    cx: &OpContext,
+    work: impl Fn(usize, &mut [T]) + Sync,
+) -> Result<(), TensorError> {
+    if out.is_empty() {
+        return Ok(());
+    }
+    let rows = (CHUNK / cost.max(1) / row).max(1);
+    let run = |(index, piece): (usize, &mut [T])| {
+        cx.check(op)?;
+        work(index * rows, piece);
+        Ok(())
+    };
+    if out.len() <= rows * row {
+        run((0, out))?;
+    } else {
+        out.par_chunks_mut(rows * row).enumerate().try_for_each(run)?;
+    }
+    // `work` may have returned early.
+    cx.check(op)
+}

@@ -1,0 +1,94 @@
+//! Loops compiled twice: for the baseline and for AVX2 with FMA, chosen at run time.
+//!
+//! The bodies are plain loops; the compiler vectorises them. Only the call into code compiled for more features is unsafe.
+
+/// Defines a function whose body is also compiled for AVX2 and FMA. All closures must be `#[inline(always)]`-like small.
+macro_rules! multiversion {
+    ($(#[$meta:meta])* $visibility:vis fn $name:ident<$($generic:ident $(: $bound:path)?),*>($($arg:ident: $type:ty),* $(,)?)
+        where { $($clause:tt)* } $body:block) => {
+        $(#[$meta])*
+        #[inline]
+        #[allow(unsafe_code)]
+        $visibility fn $name<$($generic $(: $bound)?),*>($($arg: $type),*) where $($clause)* {
+            #[inline(always)]
+            fn body<$($generic $(: $bound)?),*>($($arg: $type),*) where $($clause)* $body
+
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2")]
+                fn wide<$($generic $(: $bound)?),*>($($arg: $type),*) where $($clause)* {
+                    body($($arg),*)
+                }
+                if $crate::cpu::simd::has_wide() {
+                    // SAFETY: the processor has the features that `wide` is compiled for.
+                    return unsafe { wide($($arg),*) };
+                }
+            }
+            body($($arg),*)
+        }
+    };
+}
+pub(crate) use multiversion;
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub(crate) fn has_wide() -> bool {
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+}
+
+multiversion! {
+    /// `out[i] = f(a[i])`
+    pub(crate) fn map1<A: Copy, O, F>(a: &[A], out: &mut [O], f: F) where { F: Fn(A) -> O } {
+        for (out, a) in out.iter_mut().zip(a) {
+            *out = f(*a);
+        }
+    }
+}
+
+multiversion! {
+    /// `out[i] = f(a[i], b[i])`
+    pub(crate) fn map2<A: Copy, O, F>(a: &[A], b: &[A], out: &mut [O], f: F) where { F: Fn(A, A) -> O } {
+        for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
+            *out = f(*a, *b);
+        }
+    }
+}
+
+multiversion! {
+    /// `out[i] = f(a[i], b[i], c[i])`
+    pub(crate) fn map3<A: Copy, O, F>(a: &[A], b: &[A], c: &[A], out: &mut [O], f: F) where { F: Fn(A, A, A) -> O } {
+        for (((out, a), b), c) in out.iter_mut().zip(a).zip(b).zip(c) {
+            *out = f(*a, *b, *c);
+        }
+    }
+}
+
+multiversion! {
+    /// `accumulators[i] = f(accumulators[i], a[i])`
+    pub(crate) fn fold_each<A: Copy, C: Copy, F>(accumulators: &mut [A], a: &[C], f: F) where { F: Fn(A, C) -> A } {
+        for (accumulator, a) in accumulators.iter_mut().zip(a) {
+            *accumulator = f(*accumulator, *a);
+        }
+    }
+}
+
+multiversion! {
+    /// Folds `a` into 16 lanes, the i-th value into lane i mod 16.
+    pub(crate) fn fold_lanes<A: Copy, C: Copy, F>(lanes: &mut [A; 16], a: &[C], f: F) where { F: Fn(A, C) -> A } {
+        let mut own = *lanes;
+        let (whole, rest) = a.as_chunks::<16>();
+        for chunk in whole {
+            for (lane, a) in own.iter_mut().zip(chunk) {
+                *lane = f(*lane, *a);
+            }
+        }
+        for (lane, a) in own.iter_mut().zip(rest) {
+            *lane = f(*lane, *a);
+        }
+        *lanes = own;
+    }
+}

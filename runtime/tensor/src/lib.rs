@@ -1,0 +1,37 @@
+//! Tensors as node packs see them: immutable, reference-counted, strided, charged to an account.
+//!
+//! Every operation of the node interface is a method of [`Tensor`] under the same name, with the arguments in the same
+//! order and an [`OpContext`] at the end. It checks shapes, types, ranges, overflow and the [`Budget`] before it
+//! allocates, computes on all cores, and stops soon after it is cancelled. Wrong arguments give a [`TensorError`], never
+//! a panic: arguments come from code that nobody trusts.
+//!
+//! Semantics are PyTorch's. Where they are not obvious, they are written at the operation; element types meet by
+//! [`DType::promote`] and [`DType::promote_scalar`]. Results keep the memory order of the operand, so an image that is
+//! seen as `[B,C,H,W]` stays channels-last through a chain of operations.
+//!
+//! Not here: automatic differentiation, in-place writes, devices other than the CPU, files.
+//!
+//! # Layout
+//! - [`dtype`], [`shape`]: element types; lengths, strides and how they are rearranged
+//! - [`budget`], [`storage`]: accounts; typed memory that holds a charge
+//! - [`tensor`]: the handle, and copies from and to the host
+//! - `ops/`: one definition of each operation: its rules for shape, type and cost
+//! - `cpu/`: the loops that do the work
+
+pub mod budget;
+mod context;
+mod cpu;
+pub mod dtype;
+mod error;
+pub mod ops;
+pub mod shape;
+pub mod storage;
+pub mod tensor;
+
+pub use budget::{Budget, BudgetExceeded, Charge};
+pub use context::OpContext;
+pub use dtype::{DType, Element};
+pub use error::{ErrorKind, TensorError};
+pub use ops::{BinaryOp, InterpolateMode, Operand, PadMode, ReduceOp, UnaryOp};
+pub use shape::{MAX_ELEMENTS, MAX_RANK, Shape};
+pub use tensor::Tensor;

@@ -1,0 +1,166 @@
+//! Resizing of images.
+
+use super::InterpolateMode;
+use crate::cpu::elementwise::Input;
+use crate::cpu::lanczos::lanczos;
+use crate::cpu::resample::{Axis, nearest, resample};
+use crate::shape::{Layout, Order};
+use crate::storage::{Allocation, Stored, with_buffer};
+use crate::{OpContext, Shape, Tensor, TensorError};
+
+/// A `[B,C,H,W]` tensor as planes of rows of pixels of interleaved channels, in the order that its memory suggests.
+pub(super) struct Planes<'a> {
+    pub(super) input: Input<'a>,
+    /// Order of the dimensions of the result's memory.
+    pub(super) order: Order,
+    pub(super) layout: Layout,
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) channels: usize,
+}
+
+impl<'a> Planes<'a> {
+    /// Channels-last memory is kept as it is; anything else is read as `[B,C,H,W]`.
+    pub(super) fn new(op: &'static str, tensor: &'a Tensor) -> Result<Self, TensorError> {
+        Self::check(op, tensor)?;
+        let strides = tensor.layout.strides();
+        let last = tensor.dims()[1] > 1 && strides[1].unsigned_abs() < strides[3].unsigned_abs();
+        Ok(Self::in_order(tensor, last))
+    }
+
+    /// Read as channels-last, whatever the memory.
+    pub(super) fn interleaved(op: &'static str, tensor: &'a Tensor) -> Result<Self, TensorError> {
+        Self::check(op, tensor)?;
+        Ok(Self::in_order(tensor, true))
+    }
+
+    fn check(op: &'static str, tensor: &Tensor) -> Result<(), TensorError> {
+        if tensor.rank() == 4 {
+            return Ok(());
+        }
+        let message = format!("has shape {}, but [B,C,H,W] is needed", tensor.lengths_shape());
+        Err(TensorError::argument(op, "self", message))
+    }
+
+    fn in_order(tensor: &'a Tensor, channels_last: bool) -> Self {
+        let order = if channels_last { Order::CHANNELS_LAST } else { Order::identity(4) };
+        let layout = tensor.layout.permuted(order.dims());
+        let channels = if channels_last { tensor.dims()[1] } else { 1 };
+        let (height, width) = (tensor.dims()[2], tensor.dims()[3]);
+        Planes { input: Input::new(tensor.buffer(), &layout), order, layout, height, width, channels }
+    }
+}
+
+impl Tensor {
+    /// Resizes the last two dimensions of `[B,C,H,W]`, as PyTorch with `align_corners` false and no antialiasing; only
+    /// `area` and `lanczos` look at all pixels when shrinking. All but the nearest modes need floats.
+    ///
+    /// `lanczos` works as ComfyUI does: cut to 0..1, truncated to 8 bits, resized like Pillow, and back. Two and four
+    /// channels are taken as having alpha last, with which Pillow weighs the colours.
+    pub fn interpolate(
+        &self,
+        height: u64,
+        width: u64,
+        mode: InterpolateMode,
+        cx: &OpContext,
+    ) -> Result<Tensor, TensorError> {
+        const OP: &str = "interpolate";
+        let planes = Planes::new(OP, self)?;
+        let shape = Shape::new(OP, &[self.dims()[0] as u64, self.dims()[1] as u64, height, width])?;
+        if planes.height == 0 || planes.width == 0 {
+            let message = format!("has shape {}: there are no pixels to resize", self.lengths_shape());
+            return Err(TensorError::argument(OP, "self", message));
+        }
+        for (argument, asked) in [("height", height), ("width", width)] {
+            if asked == 0 || asked > u64::from(u32::MAX) {
+                return Err(TensorError::argument(OP, argument, format!("is {asked}; 1 to {} will do", u32::MAX)));
+            }
+        }
+        for (argument, length) in [("self", planes.height), ("self", planes.width)] {
+            if length > u32::MAX as usize {
+                return Err(TensorError::argument(
+                    OP,
+                    argument,
+                    format!("is {length} long; at most {} will do", u32::MAX),
+                ));
+            }
+        }
+        if matches!(mode, InterpolateMode::Nearest | InterpolateMode::NearestExact) {
+            return self.nearest(&planes, shape, mode, cx);
+        }
+        if !self.dtype().is_float() {
+            let found = self.dtype();
+            return Err(TensorError::Type { op: OP, argument: "self", found, expected: "a float type" });
+        }
+        let resized = match mode {
+            InterpolateMode::Lanczos => lanczos_resized(self, shape, cx)?,
+            mode => resampled(&planes, shape, mode, cx)?,
+        };
+        resized.cast(self.dtype(), cx)
+    }
+
+    fn nearest(
+        &self,
+        planes: &Planes<'_>,
+        shape: Shape,
+        mode: InterpolateMode,
+        cx: &OpContext,
+    ) -> Result<Tensor, TensorError> {
+        const OP: &str = "interpolate";
+        let (height, width) = (shape.lengths()[2], shape.lengths()[3]);
+        let _workspace = workspace(OP, (height + width) * size_of::<u32>(), cx)?;
+        let rows = Axis::indices(planes.height, height, mode);
+        let columns = Axis::indices(planes.width, width, mode);
+        with_buffer!(self.buffer(), values => {
+            let mut result = Allocation::zeroed(OP, shape.elements(), cx)?;
+            let source = crate::cpu::copy::Source { values, reader: crate::cpu::reader::Reader::new(&planes.layout) };
+            let size = (planes.height, planes.width, planes.channels);
+            nearest(OP, &source, size, &rows, &columns, &mut result.values, cx)?;
+            Ok(planes.tensor_of(shape, result))
+        })
+    }
+}
+
+fn resampled(planes: &Planes<'_>, shape: Shape, mode: InterpolateMode, cx: &OpContext) -> Result<Tensor, TensorError> {
+    const OP: &str = "interpolate";
+    let (height, width) = (shape.lengths()[2], shape.lengths()[3]);
+    let mut result = Allocation::<f32>::zeroed(OP, shape.elements(), cx)?;
+    if shape.elements() > 0 {
+        let tables = Axis::bytes(planes.height, height, mode) + Axis::bytes(planes.width, width, mode);
+        let _workspace = workspace(OP, tables, cx)?;
+        let rows = Axis::new(planes.height, height, mode);
+        let columns = Axis::new(planes.width, width, mode);
+        let size = (planes.height, planes.width, planes.channels);
+        resample(OP, &planes.input, size, &rows, &columns, &mut result.values, cx)?;
+    }
+    Ok(planes.tensor_of(shape, result))
+}
+
+fn lanczos_resized(tensor: &Tensor, shape: Shape, cx: &OpContext) -> Result<Tensor, TensorError> {
+    const OP: &str = "interpolate";
+    let planes = Planes::interleaved(OP, tensor)?;
+    let (height, width) = (shape.lengths()[2], shape.lengths()[3]);
+    let channels = planes.channels;
+    // Of one image: the source, the result, and what is resized in one direction only, as bytes.
+    let source = planes.height * planes.width * channels;
+    let halfway = planes.height.max(height) * planes.width.max(width) * channels;
+    let _workspace = workspace(OP, source.saturating_add(halfway.saturating_mul(2)), cx)?;
+    let mut result = Allocation::<f32>::zeroed(OP, shape.elements(), cx)?;
+    let (from, to) = ((planes.height, planes.width), (height, width));
+    if shape.elements() > 0 {
+        lanczos(OP, &planes.input, from, to, channels, &mut result.values, cx)?;
+    }
+    Ok(planes.tensor_of(shape, result))
+}
+
+/// Pays for memory that lives as long as the answer is held.
+pub(super) fn workspace(op: &'static str, bytes: usize, cx: &OpContext) -> Result<crate::Charge, TensorError> {
+    cx.budget.charge(bytes as u64).map_err(|source| TensorError::Budget { op, source })
+}
+
+impl Planes<'_> {
+    /// The result of an operation that keeps the size.
+    pub(super) fn tensor_of<T: Stored>(&self, shape: Shape, allocation: Allocation<T>) -> Tensor {
+        Tensor::of(Layout::dense_in_order(shape, self.order.dims()), allocation)
+    }
+}

@@ -1,0 +1,155 @@
+//! Tensors put together: cat, repeat, paste.
+
+use crate::cpu::copy::{Outer, PasteGeometry, Segment, Source, cat, copy, paste};
+use crate::cpu::reader::Reader;
+use crate::shape::{Layout, MAX_RANK, Order};
+use crate::storage::{Allocation, Stored, with_buffer, with_dtype};
+use crate::{DType, OpContext, Shape, Tensor, TensorError};
+
+/// The most tensors that [`Tensor::cat`] joins at once.
+pub const MAX_CAT: usize = 65_536;
+
+impl Tensor {
+    /// Joins along an existing dimension; all other lengths must be equal. The types meet as in arithmetic.
+    pub fn cat(tensors: &[&Tensor], dim: i32, cx: &OpContext) -> Result<Tensor, TensorError> {
+        const OP: &str = "cat";
+        let Some(first) = tensors.first() else {
+            return Err(TensorError::argument(OP, "tensors", "is empty"));
+        };
+        if tensors.len() > MAX_CAT {
+            let (what, asked) = ("the number of tensors", tensors.len().to_string());
+            return Err(TensorError::Limit { op: OP, what, asked, limit: MAX_CAT as u64 });
+        }
+        let dim = first.lengths_shape().dim(OP, "dim", dim)?;
+        let (shape, dtype) = joined(OP, tensors, dim)?;
+        let order = first.layout.memory_order();
+        let casts: Vec<Tensor> = tensors.iter().map(|tensor| tensor.cast(dtype, cx)).collect::<Result<_, _>>()?;
+        let place = order.inverse().dims()[dim];
+        with_dtype!(dtype, T => cat_typed::<T>(&casts, place, shape, order, cx))
+    }
+
+    /// The whole tensor over and over; one count per dimension, further leading counts add dimensions.
+    pub fn repeat(&self, counts: &[u64], cx: &OpContext) -> Result<Tensor, TensorError> {
+        const OP: &str = "repeat";
+        let Some(added) = counts.len().checked_sub(self.rank()) else {
+            let message = format!("names {} dimensions, fewer than those of {}", counts.len(), self.lengths_shape());
+            return Err(TensorError::argument(OP, "counts", message));
+        };
+        // Both the counts and the lengths of the result are limited like a shape.
+        Shape::new(OP, counts)?;
+        let own = |dim: usize| dim.checked_sub(added).map_or((1, 0), |d| (self.dims()[d], self.layout.strides()[d]));
+        let lengths: Vec<u64> =
+            counts.iter().enumerate().map(|(dim, count)| count.saturating_mul(own(dim).0 as u64)).collect();
+        let shape = Shape::new(OP, &lengths)?;
+        let dims = counts.iter().enumerate().flat_map(|(dim, count)| [(*count as usize, 0), own(dim)]);
+        let reader = Reader::of_dims(self.layout.offset, dims);
+        with_buffer!(self.buffer(), values => {
+            let mut result = Allocation::zeroed(OP, shape.elements(), cx)?;
+            copy(OP, &Source { values, reader }, &mut result.values, cx)?;
+            Ok(Tensor::of(Layout::contiguous(shape), result))
+        })
+    }
+
+    /// A copy with `source` written at `offsets` (one per dimension). `source` must have the same number of dimensions,
+    /// fit inside, and is cast to this tensor's type.
+    pub fn paste(&self, source: &Tensor, offsets: &[u64], cx: &OpContext) -> Result<Tensor, TensorError> {
+        const OP: &str = "paste";
+        if source.rank() != self.rank() || offsets.len() != self.rank() {
+            let rule = "both, and the offsets, need the same number of dimensions";
+            let (left, right) = (*self.lengths_shape(), *source.lengths_shape());
+            return Err(TensorError::Shapes { op: OP, argument: "source", left, right, rule });
+        }
+        for (dim, offset) in offsets.iter().enumerate() {
+            let (length, room) = (source.dims()[dim] as u64, self.dims()[dim] as u64);
+            if offset.checked_add(length).is_none_or(|end| end > room) {
+                let message = format!("put {length} at {offset} of dimension {dim}, which has only {room}");
+                return Err(TensorError::argument(OP, "offsets", message));
+            }
+        }
+        let source = source.cast(self.dtype(), cx)?;
+        let (base, order) = self.in_memory_order();
+        let source = source.with_layout(source.layout.permuted(order.dims()));
+        let mut moved = [0usize; MAX_RANK];
+        for (slot, dim) in moved.iter_mut().zip(order.dims()) {
+            *slot = offsets[*dim] as usize;
+        }
+        let result = with_buffer!(self.buffer(), values => paste_typed(values, &base, &source, &moved, cx))?;
+        Ok(result.from_memory_order(&order))
+    }
+}
+
+fn joined(op: &'static str, tensors: &[&Tensor], dim: usize) -> Result<(Shape, DType), TensorError> {
+    let first = *tensors[0].lengths_shape();
+    let (mut length, mut dtype) = (0usize, tensors[0].dtype());
+    for tensor in tensors {
+        let shape = tensor.lengths_shape();
+        let fits = shape.rank() == first.rank()
+            && (0..first.rank()).all(|other| other == dim || shape.lengths()[other] == first.lengths()[other]);
+        if !fits {
+            let rule = "all lengths but the one that is joined must be equal";
+            return Err(TensorError::Shapes { op, argument: "tensors", left: first, right: *shape, rule });
+        }
+        length = length.saturating_add(shape.lengths()[dim]);
+        dtype = dtype.promote(tensor.dtype());
+    }
+    Ok((first.with_length(op, dim, length)?, dtype))
+}
+
+/// `place` is the joined dimension in the order of the result's memory.
+fn cat_typed<T: Stored>(
+    tensors: &[Tensor],
+    place: usize,
+    shape: Shape,
+    order: Order,
+    cx: &OpContext,
+) -> Result<Tensor, TensorError> {
+    const OP: &str = "cat";
+    let mut result = Allocation::<T>::zeroed(OP, shape.elements(), cx)?;
+    let inner: usize = shape.permuted(order.dims()).lengths()[place + 1..].iter().product();
+    let mut segments = Vec::with_capacity(tensors.len());
+    let mut before = 0;
+    for tensor in tensors {
+        let layout = tensor.layout.permuted(order.dims());
+        let length = layout.lengths()[place] * inner;
+        if let Some(values) = T::view(tensor.buffer()).filter(|_| length > 0) {
+            segments.push(Segment { source: Source { values, reader: Reader::new(&layout) }, length, before });
+            before += length;
+        }
+    }
+    cat(OP, &segments, before, &mut result.values, cx)?;
+    Ok(Tensor::of(Layout::dense_in_order(shape, order.dims()), result))
+}
+
+/// All in the order of memory.
+fn paste_typed<T: Stored>(
+    values: &[T],
+    base: &Tensor,
+    source: &Tensor,
+    offsets: &[usize; MAX_RANK],
+    cx: &OpContext,
+) -> Result<Tensor, TensorError> {
+    const OP: &str = "paste";
+    let mut result = Allocation::<T>::zeroed(OP, base.elements(), cx)?;
+    let layout = Layout::contiguous(*base.lengths_shape());
+    let base_source = Source { values, reader: Reader::new(&base.layout) };
+    let pasted = T::view(source.buffer()).map(|values| Source { values, reader: Reader::new(&source.layout) });
+    let partial = (0..base.rank()).rev().find(|dim| source.dims()[*dim] != base.dims()[*dim]);
+    match (pasted, partial) {
+        (None, _) => {}
+        (Some(_), _) if source.elements() == 0 => copy(OP, &base_source, &mut result.values, cx)?,
+        (Some(pasted), None) => copy(OP, &pasted, &mut result.values, cx)?,
+        (Some(pasted), Some(row)) => {
+            let mut geometry = PasteGeometry {
+                outer: Outer { lengths: [1; MAX_RANK], rank: row },
+                source: [1; MAX_RANK],
+                offsets: *offsets,
+                row: base.dims()[row],
+                inner: base.dims()[row + 1..].iter().product(),
+            };
+            geometry.outer.lengths[..row].copy_from_slice(&base.dims()[..row]);
+            geometry.source[..=row].copy_from_slice(&source.dims()[..=row]);
+            paste(OP, &base_source, &pasted, &geometry, &mut result.values, cx)?;
+        }
+    }
+    Ok(Tensor::of(layout, result))
+}

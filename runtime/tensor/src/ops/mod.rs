@@ -1,0 +1,141 @@
+//! One definition of each operation: what it accepts, what shape and type it answers, what it costs.
+//!
+//! Files follow the groups of the node interface. A function here checks everything, pays for the result, and only then
+//! calls a loop of `cpu/`.
+
+mod create;
+mod elementwise;
+mod filter;
+mod interpolate;
+mod join;
+mod pad;
+mod reduce;
+mod view;
+
+pub use create::MAX_READ;
+pub use filter::MAX_KERNEL;
+pub use join::MAX_CAT;
+
+use crate::Tensor;
+
+/// Operations of one operand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // The names are PyTorch's.
+pub enum UnaryOp {
+    Abs,
+    Neg,
+    Sign,
+    Exp,
+    Log,
+    Sqrt,
+    Rsqrt,
+    Reciprocal,
+    Square,
+    Sin,
+    Cos,
+    Tan,
+    Tanh,
+    Sigmoid,
+    Silu,
+    Relu,
+    /// The exact form, with the error function.
+    Gelu,
+    Floor,
+    Ceil,
+    /// Halves go to the even neighbour.
+    Round,
+    Trunc,
+    LogicalNot,
+}
+
+/// Operations of two operands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // The names are PyTorch's.
+pub enum BinaryOp {
+    Add,
+    Sub,
+    Mul,
+    /// True division: integers answer float32.
+    Div,
+    Pow,
+    /// The remainder with the sign of the dividend.
+    Fmod,
+    /// The remainder with the sign of the divisor.
+    Remainder,
+    Minimum,
+    Maximum,
+    Atan2,
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+    LogicalAnd,
+    LogicalOr,
+    LogicalXor,
+}
+
+/// Operations over dimensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // The names are PyTorch's.
+pub enum ReduceOp {
+    Sum,
+    Mean,
+    Prod,
+    Amin,
+    Amax,
+    Any,
+    All,
+}
+
+/// How [`Tensor::interpolate`] finds values between pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum InterpolateMode {
+    /// The pixel at the floor of the scaled index.
+    Nearest,
+    /// The pixel nearest to the scaled centre.
+    NearestExact,
+    /// Between 2×2 pixels.
+    Bilinear,
+    /// Between 4×4 pixels, a = −0.75; may overshoot.
+    Bicubic,
+    /// The mean of the pixels that fall under one, as adaptive average pooling.
+    Area,
+    /// Through 8 bits per channel, as Pillow's Lanczos filter.
+    Lanczos,
+}
+
+/// What stands beyond the border.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PadMode {
+    /// A given number.
+    Constant,
+    /// The inside mirrored at the outermost element, which is not repeated.
+    Reflect,
+    /// The outermost element.
+    Replicate,
+    /// The other side.
+    Circular,
+}
+
+/// The right-hand side of an operation.
+#[derive(Debug, Clone, Copy)]
+pub enum Operand<'a> {
+    /// Elements, broadcast.
+    Tensor(&'a Tensor),
+    /// One number for all.
+    Scalar(f64),
+}
+
+impl<'a> From<&'a Tensor> for Operand<'a> {
+    fn from(tensor: &'a Tensor) -> Self {
+        Operand::Tensor(tensor)
+    }
+}
+
+impl From<f64> for Operand<'_> {
+    fn from(value: f64) -> Self {
+        Operand::Scalar(value)
+    }
+}

@@ -1,0 +1,187 @@
+//! Typed memory that holds a charge. Memory starts out as zeros, so nothing that another tenant wrote can be read.
+
+use crate::budget::{Budget, BudgetExceeded, Charge};
+use crate::{DType, Element, OpContext, TensorError};
+use half::{bf16, f16};
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// Charged for every storage besides its bytes: bookkeeping, so that very many tiny tensors are not free.
+pub const STORAGE_OVERHEAD: u64 = 256;
+
+/// The elements of a storage. Each type has memory of its own type, so no bytes are ever reinterpreted.
+#[derive(Debug)]
+pub(crate) enum Buffer {
+    Float32(Vec<f32>),
+    Float16(Vec<f16>),
+    Bfloat16(Vec<bf16>),
+    Uint8(Vec<u8>),
+    Int32(Vec<i32>),
+    Int64(Vec<i64>),
+    Boolean(Vec<bool>),
+}
+
+/// Runs `$body` with `$values` bound to the typed vector of a [`Buffer`].
+macro_rules! with_buffer {
+    ($buffer:expr, $values:ident => $body:expr) => {
+        match $buffer {
+            $crate::storage::Buffer::Float32($values) => $body,
+            $crate::storage::Buffer::Float16($values) => $body,
+            $crate::storage::Buffer::Bfloat16($values) => $body,
+            $crate::storage::Buffer::Uint8($values) => $body,
+            $crate::storage::Buffer::Int32($values) => $body,
+            $crate::storage::Buffer::Int64($values) => $body,
+            $crate::storage::Buffer::Boolean($values) => $body,
+        }
+    };
+}
+pub(crate) use with_buffer;
+
+/// Runs `$body` with the type parameter `$type` standing for the Rust type of a [`DType`].
+macro_rules! with_dtype {
+    ($dtype:expr, $type:ident => $body:expr) => {
+        match $dtype {
+            $crate::DType::Float32 => {
+                type $type = f32;
+                $body
+            }
+            $crate::DType::Float16 => {
+                type $type = half::f16;
+                $body
+            }
+            $crate::DType::Bfloat16 => {
+                type $type = half::bf16;
+                $body
+            }
+            $crate::DType::Uint8 => {
+                type $type = u8;
+                $body
+            }
+            $crate::DType::Int32 => {
+                type $type = i32;
+                $body
+            }
+            $crate::DType::Int64 => {
+                type $type = i64;
+                $body
+            }
+            $crate::DType::Boolean => {
+                type $type = bool;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use with_dtype;
+
+/// An element type that knows its [`Buffer`].
+pub(crate) trait Stored: Element {
+    fn wrap(values: Vec<Self>) -> Buffer;
+    fn view(buffer: &Buffer) -> Option<&[Self]>;
+}
+
+macro_rules! stored {
+    ($type:ty, $variant:ident) => {
+        impl Stored for $type {
+            fn wrap(values: Vec<Self>) -> Buffer {
+                Buffer::$variant(values)
+            }
+            fn view(buffer: &Buffer) -> Option<&[Self]> {
+                match buffer {
+                    Buffer::$variant(values) => Some(values),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+stored!(f32, Float32);
+stored!(f16, Float16);
+stored!(bf16, Bfloat16);
+stored!(u8, Uint8);
+stored!(i32, Int32);
+stored!(i64, Int64);
+stored!(bool, Boolean);
+
+impl Buffer {
+    pub(crate) fn dtype(&self) -> DType {
+        match self {
+            Buffer::Float32(_) => DType::Float32,
+            Buffer::Float16(_) => DType::Float16,
+            Buffer::Bfloat16(_) => DType::Bfloat16,
+            Buffer::Uint8(_) => DType::Uint8,
+            Buffer::Int32(_) => DType::Int32,
+            Buffer::Int64(_) => DType::Int64,
+            Buffer::Boolean(_) => DType::Boolean,
+        }
+    }
+}
+
+/// Elements and the charge for them. Shared by all views of it.
+#[derive(Debug)]
+pub(crate) struct Storage {
+    pub(crate) buffer: Buffer,
+    charge: Mutex<Charge>,
+}
+
+impl Storage {
+    pub(crate) fn new(buffer: Buffer, charge: Charge) -> Arc<Storage> {
+        Arc::new(Storage { buffer, charge: Mutex::new(charge) })
+    }
+
+    /// Bytes that the storage is charged for.
+    pub(crate) fn charged(&self) -> u64 {
+        self.charge.lock().bytes()
+    }
+
+    pub(crate) fn charge_to(&self, budget: &Arc<Budget>) -> Result<(), BudgetExceeded> {
+        self.charge.lock().move_to(budget)
+    }
+}
+
+/// Zeros that have been paid for and wait to be filled.
+pub(crate) struct Allocation<T> {
+    pub(crate) values: Vec<T>,
+    charge: Charge,
+}
+
+impl<T: Stored> Allocation<T> {
+    /// Charges first, then allocates `elements` zeros.
+    pub(crate) fn zeroed(op: &'static str, elements: usize, cx: &OpContext) -> Result<Self, TensorError> {
+        let charge = charge_elements::<T>(op, elements, cx)?;
+        let values = zeroed_vec(elements)
+            .ok_or(TensorError::OutOfMemory { op, bytes: (elements as u64).saturating_mul(size_of::<T>() as u64) })?;
+        Ok(Allocation { values, charge })
+    }
+
+    /// Charges for elements that exist already.
+    pub(crate) fn adopt(op: &'static str, values: Vec<T>, cx: &OpContext) -> Result<Self, TensorError> {
+        let charge = charge_elements::<T>(op, values.len(), cx)?;
+        Ok(Allocation { values, charge })
+    }
+
+    pub(crate) fn into_storage(self) -> Arc<Storage> {
+        Storage::new(T::wrap(self.values), self.charge)
+    }
+}
+
+fn charge_elements<T>(op: &'static str, elements: usize, cx: &OpContext) -> Result<Charge, TensorError> {
+    // Shapes are at most 2^48 elements, so this cannot overflow.
+    let bytes = elements as u64 * size_of::<T>() as u64 + STORAGE_OVERHEAD;
+    cx.budget.charge(bytes).map_err(|source| TensorError::Budget { op, source })
+}
+
+/// `elements` zeros, or `None` when the machine has no such memory. (`vec![0; n]` would end the process instead.)
+#[allow(unsafe_code)]
+fn zeroed_vec<T: Element>(elements: usize) -> Option<Vec<T>> {
+    let layout = std::alloc::Layout::array::<T>(elements).ok()?;
+    if layout.size() == 0 {
+        return Some(Vec::new());
+    }
+    // SAFETY: the layout's size is not zero. `Element` is sealed and all-zero bytes are a valid value of each of its types.
+    // The pointer comes from the global allocator with exactly the layout of `elements` values of T.
+    unsafe {
+        let pointer = std::alloc::alloc_zeroed(layout).cast::<T>();
+        if pointer.is_null() { None } else { Some(Vec::from_raw_parts(pointer, elements, elements)) }
+    }
+}
