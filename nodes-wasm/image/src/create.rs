@@ -1,9 +1,8 @@
-//! Nodes that make an image out of nothing or out of one.
+//! Nodes that make an image out of nothing, or its negative.
 
 use vivarium_node::prelude::*;
 
-/// The largest side of an image that ComfyUI's nodes offer.
-pub(crate) const MAX_RESOLUTION: i64 = 16384;
+use crate::resample::MAX_RESOLUTION;
 
 /// Makes images of one colour.
 #[derive(Node)]
@@ -24,9 +23,14 @@ impl Run for EmptyImage {
     type Output = Image;
 
     fn run(self) -> Result<Image> {
-        let rgb = [16, 8, 0].map(|shift| f32::from((self.color >> shift) as u8) / 255.0);
-        Ok(Image::filled(self.batch_size, self.height, self.width, rgb))
+        Ok(Image::filled(self.batch_size, self.height, self.width, rgb(self.color)))
     }
+}
+
+/// 0xRRGGBB as three numbers from 0 to 1.
+fn rgb(color: u32) -> [f32; 3] {
+    let [_, red, green, blue] = color.to_be_bytes();
+    [red, green, blue].map(|channel| f32::from(channel) / 255.0)
 }
 
 /// Makes the negative of an image.
@@ -41,5 +45,15 @@ impl Run for ImageInvert {
 
     fn run(self) -> Result<Image> {
         Ok(1.0 - self.image)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_colour_is_red_green_blue() {
+        assert_eq!(rgb(0xFF_00_33), [1.0, 0.0, 0.2]);
     }
 }
