@@ -34,9 +34,9 @@ pub enum TensorError {
         /// The second tensor's name.
         argument: &'static str,
         /// Shape of the first tensor.
-        left: Shape,
+        left: Box<Shape>,
         /// Shape of the second tensor.
-        right: Shape,
+        right: Box<Shape>,
         /// What would fit.
         rule: &'static str,
     },

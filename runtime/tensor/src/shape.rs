@@ -97,8 +97,8 @@ impl Shape {
                     return Err(TensorError::Shapes {
                         op,
                         argument,
-                        left: *self,
-                        right: *other,
+                        left: Box::new(*self),
+                        right: Box::new(*other),
                         rule: "counted from the last, lengths must be equal or 1",
                     });
                 }

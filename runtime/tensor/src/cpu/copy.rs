@@ -76,14 +76,21 @@ pub(crate) struct Outer {
 }
 
 impl Outer {
-    fn coordinates(&self, index: usize) -> [usize; MAX_RANK] {
-        let mut coordinates = [0; MAX_RANK];
-        let mut rest = index;
+    /// The row of a source of other `lengths` that belongs to row `index` of the result. `inside` takes a dimension and a
+    /// coordinate of the result to the coordinate in the source, or to `None` where there is no such row.
+    fn source_row(
+        &self,
+        index: usize,
+        lengths: &[usize],
+        inside: impl Fn(usize, usize) -> Option<usize>,
+    ) -> Option<usize> {
+        let (mut rest, mut row, mut step) = (index, 0, 1);
         for dim in (0..self.rank).rev() {
-            coordinates[dim] = rest % self.lengths[dim];
+            row += inside(dim, rest % self.lengths[dim])? * step;
             rest /= self.lengths[dim];
+            step *= lengths[dim];
         }
-        coordinates
+        Some(row)
     }
 }
 
@@ -115,13 +122,11 @@ pub(crate) fn paste<T: Stored>(
     fill_rows(op, out, row, 1, cx, |first, rows| {
         for (index, target) in rows.chunks_exact_mut(row).enumerate() {
             let index = first + index;
-            let coordinates = geometry.outer.coordinates(index);
-            let mut source_row = Some(0usize);
-            for dim in 0..rank {
-                let inside = coordinates[dim].checked_sub(geometry.offsets[dim]);
-                let inside = inside.filter(|coordinate| *coordinate < geometry.source[dim]);
-                source_row = source_row.zip(inside).map(|(row, coordinate)| row * geometry.source[dim] + coordinate);
-            }
+            let inside = |dim: usize, coordinate: usize| {
+                let inside = coordinate.checked_sub(geometry.offsets[dim]);
+                inside.filter(|coordinate| *coordinate < geometry.source[dim])
+            };
+            let source_row = geometry.outer.source_row(index, &geometry.source, inside);
             let Some(source_row) = source_row else {
                 base.read(index * row, target);
                 continue;
@@ -179,13 +184,11 @@ pub(crate) fn pad<T: Stored>(
     let (before, length) = (geometry.before[rank], geometry.source[rank]);
     fill_rows(op, out, row, 1, cx, |first, rows| {
         for (index, target) in rows.chunks_exact_mut(row).enumerate() {
-            let coordinates = geometry.outer.coordinates(first + index);
-            let mut source_row = Some(0usize);
-            for dim in 0..rank {
-                let position = coordinates[dim] as isize - geometry.before[dim] as isize;
-                let inside = border(geometry.mode, position, geometry.source[dim]);
-                source_row = source_row.zip(inside).map(|(row, inside)| row * geometry.source[dim] + inside);
-            }
+            let inside = |dim: usize, coordinate: usize| {
+                let position = coordinate as isize - geometry.before[dim] as isize;
+                border(geometry.mode, position, geometry.source[dim])
+            };
+            let source_row = geometry.outer.source_row(first + index, &geometry.source, inside);
             let Some(source_row) = source_row else {
                 target.fill(value);
                 continue;

@@ -8,6 +8,7 @@ use crate::storage::Buffer;
 use crate::{OpContext, TensorError};
 
 /// An operand, read in the order of the output's memory.
+#[allow(clippy::large_enum_variant)] // There are at most three, on the stack.
 pub(crate) enum Input<'a> {
     Tensor { buffer: &'a Buffer, reader: Reader },
     Scalar(f64),

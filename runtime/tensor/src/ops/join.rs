@@ -56,7 +56,7 @@ impl Tensor {
         const OP: &str = "paste";
         if source.rank() != self.rank() || offsets.len() != self.rank() {
             let rule = "both, and the offsets, need the same number of dimensions";
-            let (left, right) = (*self.lengths_shape(), *source.lengths_shape());
+            let (left, right) = (Box::new(*self.lengths_shape()), Box::new(*source.lengths_shape()));
             return Err(TensorError::Shapes { op: OP, argument: "source", left, right, rule });
         }
         for (dim, offset) in offsets.iter().enumerate() {
@@ -74,7 +74,7 @@ impl Tensor {
             *slot = offsets[*dim] as usize;
         }
         let result = with_buffer!(self.buffer(), values => paste_typed(values, &base, &source, &moved, cx))?;
-        Ok(result.from_memory_order(&order))
+        Ok(result.back_from_memory_order(&order))
     }
 }
 
@@ -87,7 +87,13 @@ fn joined(op: &'static str, tensors: &[&Tensor], dim: usize) -> Result<(Shape, D
             && (0..first.rank()).all(|other| other == dim || shape.lengths()[other] == first.lengths()[other]);
         if !fits {
             let rule = "all lengths but the one that is joined must be equal";
-            return Err(TensorError::Shapes { op, argument: "tensors", left: first, right: *shape, rule });
+            return Err(TensorError::Shapes {
+                op,
+                argument: "tensors",
+                left: Box::new(first),
+                right: Box::new(*shape),
+                rule,
+            });
         }
         length = length.saturating_add(shape.lengths()[dim]);
         dtype = dtype.promote(tensor.dtype());

@@ -116,7 +116,7 @@ impl Tensor {
     }
 
     /// Undoes [`Tensor::in_memory_order`].
-    pub(super) fn from_memory_order(&self, order: &Order) -> Tensor {
+    pub(super) fn back_from_memory_order(&self, order: &Order) -> Tensor {
         self.with_layout(self.layout.permuted(order.inverse().dims()))
     }
 

@@ -1,0 +1,37 @@
+//! Image files to pixels and back, for files that nobody trusts.
+//!
+//! Sizes are read from the header and held against [`DecodeLimits`] before anything is decoded. A damaged or oversized
+//! file gives a [`CodecError`] that says what is wrong; nothing panics. Pixels are interleaved rows, top to bottom.
+//!
+//! Not here: files and folders, names, tensors, colour management (as in ComfyUI, embedded profiles are ignored).
+//!
+//! # Layout
+//! - `limits`, `error`: what is refused, and how it is told
+//! - `probe`, `decode`: what a file is; its frames
+//! - `encode`, `text`: PNG, JPEG, WebP; the text chunks of a PNG
+//! - `view`, `mask`, `scale`: what `/view`, `/upload/mask` and progress previews need
+//! - `samples`: between floats and bytes
+
+#![forbid(unsafe_code)]
+
+mod decode;
+mod encode;
+mod error;
+mod limits;
+mod mask;
+mod probe;
+mod samples;
+mod scale;
+mod text;
+mod view;
+
+pub use decode::{Frame, Samples, decode, decode_first};
+pub use encode::{WebpQuality, encode_jpeg, encode_png, encode_webp};
+pub use error::CodecError;
+pub use limits::DecodeLimits;
+pub use mask::replace_alpha;
+pub use probe::{Format, ImageInfo, probe};
+pub use samples::f32_to_u8_truncating;
+pub use scale::{Preview, preview};
+pub use text::png_text;
+pub use view::{PreviewFormat, ViewRequest, Viewed, transcode_for_view};
