@@ -3,6 +3,8 @@
 //!
 //! This module is shared by host and guests, so it stays free of I/O and of everything that does not compile to wasm.
 
+use std::collections::HashSet;
+
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -174,10 +176,7 @@ impl InputDefinition {
     /// The boolean option of this name; absent means false.
     #[must_use]
     pub fn flag(&self, option: &str) -> bool {
-        self.options
-            .get(option)
-            .and_then(Value::as_bool)
-            .unwrap_or(false)
+        self.options.get(option).and_then(Value::as_bool).unwrap_or(false)
     }
 
     /// True when links to this input are followed only after the node asked for them.
@@ -191,6 +190,66 @@ impl InputDefinition {
     pub fn is_raw_link(&self) -> bool {
         self.flag("rawLink")
     }
+}
+
+/// Longest name of a pack, class, input or type.
+const NAME_LENGTH: usize = 128;
+
+impl PackDefinition {
+    /// Checks the rules that the format alone does not enforce.
+    ///
+    /// # Errors
+    /// A sentence that names the offending part.
+    pub fn check(&self) -> Result<(), String> {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if self.name.is_empty() || self.name.len() > 64 || !self.name.chars().all(plain) {
+            return Err(format!("the pack name {:?} is not 1 to 64 lower-case letters, digits and '-'", self.name));
+        }
+        if self.version.is_empty() || self.version.len() > NAME_LENGTH {
+            return Err(format!("pack {}: the version is empty or too long", self.name));
+        }
+        let mut classes = HashSet::new();
+        for node in &self.nodes {
+            node.check().map_err(|message| format!("class {:?}: {message}", node.class_type))?;
+            if !classes.insert(&node.class_type) {
+                return Err(format!("class {:?} is defined twice", node.class_type));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl NodeDefinition {
+    fn check(&self) -> Result<(), String> {
+        check_name(&self.class_type)?;
+        let mut names = HashSet::new();
+        for input in &self.inputs {
+            check_name(&input.name).map_err(|message| format!("input {:?}: {message}", input.name))?;
+            if !names.insert(&input.name) {
+                return Err(format!("input {:?} is declared twice", input.name));
+            }
+            if input.input_type.is_empty() {
+                return Err(format!("input {:?} has no type", input.name));
+            }
+        }
+        for output in &self.outputs {
+            if output.output_type.is_empty() {
+                return Err(format!("output {:?} has no type", output.name));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    if name.is_empty() || name.len() > NAME_LENGTH {
+        return Err(format!("a name has 1 to {NAME_LENGTH} bytes"));
+    }
+    // Names end up in logs, menus and terminals.
+    if name.chars().any(|c| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')) {
+        return Err("a name has no control or direction characters".into());
+    }
+    Ok(())
 }
 
 /// Definitions by class name.

@@ -58,17 +58,8 @@ pub struct PromptError {
 impl PromptError {
     /// An error without `extra_info`.
     #[must_use]
-    pub fn new(
-        r#type: impl Into<String>,
-        message: impl Into<String>,
-        details: impl Into<String>,
-    ) -> Self {
-        Self {
-            r#type: r#type.into(),
-            message: message.into(),
-            details: details.into(),
-            extra_info: Box::default(),
-        }
+    pub fn new(r#type: impl Into<String>, message: impl Into<String>, details: impl Into<String>) -> Self {
+        Self { r#type: r#type.into(), message: message.into(), details: details.into(), extra_info: Box::default() }
     }
 
     /// The same error with one more entry in `extra_info`.
@@ -111,16 +102,13 @@ pub type NodeErrors = IndexMap<String, NodeErrorReport>;
 pub struct Invalid {
     /// The main reason.
     pub error: PromptError,
-    /// Details per node; empty when the reason is not about single nodes.
-    pub node_errors: NodeErrors,
+    /// Details per node; empty when the reason is not about single nodes. Boxed to keep `Result`s small.
+    pub node_errors: Box<NodeErrors>,
 }
 
 impl From<PromptError> for Invalid {
     fn from(error: PromptError) -> Self {
-        Self {
-            error,
-            node_errors: NodeErrors::new(),
-        }
+        Self { error, node_errors: Box::default() }
     }
 }
 
@@ -131,11 +119,7 @@ mod tests {
 
     #[test]
     fn serialises_as_the_clients_read_it() {
-        let invalid = Invalid::from(PromptError::new(
-            "no_prompt",
-            "No prompt provided",
-            "No prompt provided",
-        ));
+        let invalid = Invalid::from(PromptError::new("no_prompt", "No prompt provided", "No prompt provided"));
         assert_eq!(
             serde_json::to_string(&invalid).unwrap(),
             r#"{"error":{"type":"no_prompt","message":"No prompt provided","details":"No prompt provided","extra_info":{}},"node_errors":{}}"#

@@ -216,32 +216,18 @@ impl Event {
     /// How much is queued.
     #[must_use]
     pub fn status(queue_remaining: usize) -> Self {
-        Self::Status(Status {
-            status: StatusBody {
-                exec_info: ExecInfo { queue_remaining },
-            },
-            sid: None,
-        })
+        Self::Status(Status { status: StatusBody { exec_info: ExecInfo { queue_remaining } }, sid: None })
     }
 
     /// The first message on a socket.
     #[must_use]
     pub fn welcome(queue_remaining: usize, sid: impl Into<String>) -> Self {
-        Self::Status(Status {
-            status: StatusBody {
-                exec_info: ExecInfo { queue_remaining },
-            },
-            sid: Some(sid.into()),
-        })
+        Self::Status(Status { status: StatusBody { exec_info: ExecInfo { queue_remaining } }, sid: Some(sid.into()) })
     }
 
     /// A node begins to run.
     #[must_use]
-    pub fn executing(
-        node: impl Into<String>,
-        display_node: impl Into<String>,
-        prompt_id: impl Into<String>,
-    ) -> Self {
+    pub fn executing(node: impl Into<String>, display_node: impl Into<String>, prompt_id: impl Into<String>) -> Self {
         Self::Executing(Executing {
             node: Some(node.into()),
             display_node: Some(display_node.into()),
@@ -252,21 +238,13 @@ impl Event {
     /// The prompt has ended, in whatever way.
     #[must_use]
     pub fn executing_nothing(prompt_id: impl Into<String>) -> Self {
-        Self::Executing(Executing {
-            node: None,
-            display_node: None,
-            prompt_id: Some(prompt_id.into()),
-        })
+        Self::Executing(Executing { node: None, display_node: None, prompt_id: Some(prompt_id.into()) })
     }
 
     /// Tells a client that reconnects which node of its prompt is running.
     #[must_use]
     pub fn executing_on_reconnect(display_node: impl Into<String>) -> Self {
-        Self::Executing(Executing {
-            node: Some(display_node.into()),
-            display_node: None,
-            prompt_id: None,
-        })
+        Self::Executing(Executing { node: Some(display_node.into()), display_node: None, prompt_id: None })
     }
 
     /// The `type` on the wire.
@@ -350,10 +328,7 @@ mod tests {
             real_node_id: "3".to_owned(),
         };
         let cases = [
-            (
-                Event::status(2),
-                r#"{"type":"status","data":{"status":{"exec_info":{"queue_remaining":2}}}}"#,
-            ),
+            (Event::status(2), r#"{"type":"status","data":{"status":{"exec_info":{"queue_remaining":2}}}}"#),
             (
                 Event::welcome(0, "s"),
                 r#"{"type":"status","data":{"status":{"exec_info":{"queue_remaining":0}},"sid":"s"}}"#,
@@ -362,28 +337,14 @@ mod tests {
                 Event::executing("6.0.0.1", "6", "p"),
                 r#"{"type":"executing","data":{"node":"6.0.0.1","display_node":"6","prompt_id":"p"}}"#,
             ),
+            (Event::executing_nothing("p"), r#"{"type":"executing","data":{"node":null,"prompt_id":"p"}}"#),
+            (Event::executing_on_reconnect("6"), r#"{"type":"executing","data":{"node":"6"}}"#),
             (
-                Event::executing_nothing("p"),
-                r#"{"type":"executing","data":{"node":null,"prompt_id":"p"}}"#,
-            ),
-            (
-                Event::executing_on_reconnect("6"),
-                r#"{"type":"executing","data":{"node":"6"}}"#,
-            ),
-            (
-                Event::Progress {
-                    value: 1.0,
-                    max: 20.0,
-                    prompt_id: "p".to_owned(),
-                    node: "3".to_owned(),
-                },
+                Event::Progress { value: 1.0, max: 20.0, prompt_id: "p".to_owned(), node: "3".to_owned() },
                 r#"{"type":"progress","data":{"value":1,"max":20,"prompt_id":"p","node":"3"}}"#,
             ),
             (
-                Event::ProgressState {
-                    prompt_id: "p".to_owned(),
-                    nodes: IndexMap::from([("3".to_owned(), node)]),
-                },
+                Event::ProgressState { prompt_id: "p".to_owned(), nodes: IndexMap::from([("3".to_owned(), node)]) },
                 r#"{"type":"progress_state","data":{"prompt_id":"p","nodes":{"3":{"value":0,"max":1.5,"state":"running","node_id":"3","prompt_id":"p","display_node_id":"3","parent_node_id":null,"real_node_id":"3"}}}}"#,
             ),
             (
@@ -400,19 +361,10 @@ mod tests {
                 r#"{"type":"execution_error","data":{"prompt_id":"p","node_id":"1","node_type":"C","executed":[],"exception_message":"Execution Blocked: no","exception_type":"ExecutionBlocked","traceback":[],"current_inputs":[],"current_outputs":[]}}"#,
             ),
             (
-                Event::Logs {
-                    entries: vec![LogEntry {
-                        t: "t".to_owned(),
-                        m: "m".to_owned(),
-                    }],
-                    size: None,
-                },
+                Event::Logs { entries: vec![LogEntry { t: "t".to_owned(), m: "m".to_owned() }], size: None },
                 r#"{"type":"logs","data":{"entries":[{"t":"t","m":"m"}],"size":null}}"#,
             ),
-            (
-                Event::FeatureFlags(Map::new()),
-                r#"{"type":"feature_flags","data":{}}"#,
-            ),
+            (Event::FeatureFlags(Map::new()), r#"{"type":"feature_flags","data":{}}"#),
         ];
         for (event, expected) in cases {
             assert_eq!(event.to_json(), expected);
@@ -425,25 +377,12 @@ mod tests {
 
     #[test]
     fn every_event_has_its_wire_name() {
-        let start = Event::ExecutionStart {
-            prompt_id: "p".to_owned(),
-            timestamp: 1,
-        };
-        assert_eq!(
-            start.to_json(),
-            r#"{"type":"execution_start","data":{"prompt_id":"p","timestamp":1}}"#
-        );
+        let start = Event::ExecutionStart { prompt_id: "p".to_owned(), timestamp: 1 };
+        assert_eq!(start.to_json(), r#"{"type":"execution_start","data":{"prompt_id":"p","timestamp":1}}"#);
         for event in [
             start,
-            Event::ExecutionCached {
-                nodes: vec![],
-                prompt_id: "p".to_owned(),
-                timestamp: 1,
-            },
-            Event::ExecutionSuccess {
-                prompt_id: "p".to_owned(),
-                timestamp: 1,
-            },
+            Event::ExecutionCached { nodes: vec![], prompt_id: "p".to_owned(), timestamp: 1 },
+            Event::ExecutionSuccess { prompt_id: "p".to_owned(), timestamp: 1 },
             Event::ExecutionInterrupted {
                 prompt_id: "p".to_owned(),
                 node_id: "1".to_owned(),

@@ -99,11 +99,7 @@ impl Frame {
                 out.extend_from_slice(image);
                 out
             }
-            Self::Text {
-                prompt_id,
-                node_id,
-                text,
-            } => {
+            Self::Text { prompt_id, node_id, text } => {
                 let mut out = Vec::with_capacity(12 + node_id.len() + text.len());
                 put_u32(&mut out, TEXT);
                 if let Some(prompt_id) = prompt_id {
@@ -138,10 +134,7 @@ impl Frame {
     ///
     /// # Errors
     /// As [`Frame::decode`].
-    pub fn decode_negotiated(
-        bytes: &[u8],
-        text_has_prompt_id: bool,
-    ) -> Result<Self, ProtocolError> {
+    pub fn decode_negotiated(bytes: &[u8], text_has_prompt_id: bool) -> Result<Self, ProtocolError> {
         let mut rest = bytes;
         match take_u32(&mut rest, "event id")? {
             PREVIEW_IMAGE => {
@@ -149,16 +142,10 @@ impl Frame {
                     1 => ImageType::Jpeg,
                     2 => ImageType::Png,
                     value => {
-                        return Err(ProtocolError::FrameUnknown {
-                            what: "image type",
-                            value,
-                        });
+                        return Err(ProtocolError::FrameUnknown { what: "image type", value });
                     }
                 };
-                Ok(Self::PreviewImage {
-                    image_type,
-                    image: rest.into(),
-                })
+                Ok(Self::PreviewImage { image_type, image: rest.into() })
             }
             TEXT => {
                 let prompt_id = if text_has_prompt_id {
@@ -167,28 +154,15 @@ impl Frame {
                     None
                 };
                 let node_id = utf8(take_sized(&mut rest, "node id")?, "node id")?;
-                Ok(Self::Text {
-                    prompt_id,
-                    node_id,
-                    text: utf8(rest, "text")?,
-                })
+                Ok(Self::Text { prompt_id, node_id, text: utf8(rest, "text")? })
             }
             PREVIEW_IMAGE_WITH_METADATA => {
                 let json = take_sized(&mut rest, "metadata")?;
-                let metadata =
-                    serde_json::from_slice(json).map_err(|error| ProtocolError::FrameText {
-                        what: "metadata",
-                        reason: error.to_string(),
-                    })?;
-                Ok(Self::PreviewImageWithMetadata {
-                    metadata,
-                    image: rest.into(),
-                })
+                let metadata = serde_json::from_slice(json)
+                    .map_err(|error| ProtocolError::FrameText { what: "metadata", reason: error.to_string() })?;
+                Ok(Self::PreviewImageWithMetadata { metadata, image: rest.into() })
             }
-            value => Err(ProtocolError::FrameUnknown {
-                what: "event id",
-                value,
-            }),
+            value => Err(ProtocolError::FrameUnknown { what: "event id", value }),
         }
     }
 }
@@ -204,17 +178,9 @@ fn put_sized(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(&bytes[..length as usize]);
 }
 
-fn take<'a>(
-    rest: &mut &'a [u8],
-    needed: usize,
-    what: &'static str,
-) -> Result<&'a [u8], ProtocolError> {
+fn take<'a>(rest: &mut &'a [u8], needed: usize, what: &'static str) -> Result<&'a [u8], ProtocolError> {
     let Some((head, tail)) = rest.split_at_checked(needed) else {
-        return Err(ProtocolError::FrameTruncated {
-            what,
-            needed,
-            available: rest.len(),
-        });
+        return Err(ProtocolError::FrameTruncated { what, needed, available: rest.len() });
     };
     *rest = tail;
     Ok(head)
@@ -222,9 +188,7 @@ fn take<'a>(
 
 fn take_u32(rest: &mut &[u8], what: &'static str) -> Result<u32, ProtocolError> {
     let bytes = take(rest, 4, what)?;
-    Ok(bytes
-        .iter()
-        .fold(0, |value, byte| (value << 8) | u32::from(*byte)))
+    Ok(bytes.iter().fold(0, |value, byte| (value << 8) | u32::from(*byte)))
 }
 
 fn take_sized<'a>(rest: &mut &'a [u8], what: &'static str) -> Result<&'a [u8], ProtocolError> {
@@ -235,10 +199,7 @@ fn take_sized<'a>(rest: &mut &'a [u8], what: &'static str) -> Result<&'a [u8], P
 fn utf8(bytes: &[u8], what: &'static str) -> Result<String, ProtocolError> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(text.to_owned()),
-        Err(error) => Err(ProtocolError::FrameText {
-            what,
-            reason: error.to_string(),
-        }),
+        Err(error) => Err(ProtocolError::FrameText { what, reason: error.to_string() }),
     }
 }
 
@@ -263,21 +224,11 @@ mod tests {
     #[test]
     fn frames_have_the_bytes_that_clients_parse() {
         let image: Arc<[u8]> = Arc::from(&b"\xff\xd8"[..]);
-        let preview = Frame::PreviewImage {
-            image_type: ImageType::Png,
-            image: image.clone(),
-        };
+        let preview = Frame::PreviewImage { image_type: ImageType::Png, image: image.clone() };
         assert_eq!(preview.encode(), b"\0\0\0\x01\0\0\0\x02\xff\xd8");
-        let text = Frame::Text {
-            prompt_id: None,
-            node_id: "7".to_owned(),
-            text: "hé".to_owned(),
-        };
+        let text = Frame::Text { prompt_id: None, node_id: "7".to_owned(), text: "hé".to_owned() };
         assert_eq!(text.encode(), "\0\0\0\x03\0\0\0\x017hé".as_bytes());
-        let rich = Frame::PreviewImageWithMetadata {
-            metadata: metadata(),
-            image,
-        };
+        let rich = Frame::PreviewImageWithMetadata { metadata: metadata(), image };
         let json = r#"{"node_id":"6.0.0.1","prompt_id":"p","display_node_id":"6","parent_node_id":"6","real_node_id":"6","image_type":"image/jpeg"}"#;
         let mut expected = vec![0, 0, 0, 4, 0, 0, 0, json.len() as u8];
         expected.extend_from_slice(json.as_bytes());
@@ -290,24 +241,14 @@ mod tests {
 
     #[test]
     fn text_with_prompt_id_reads_back_when_negotiated() {
-        let text = Frame::Text {
-            prompt_id: Some("p".to_owned()),
-            node_id: "7".to_owned(),
-            text: "t".to_owned(),
-        };
-        assert_eq!(
-            Frame::decode_negotiated(&text.encode(), true).unwrap(),
-            text
-        );
+        let text = Frame::Text { prompt_id: Some("p".to_owned()), node_id: "7".to_owned(), text: "t".to_owned() };
+        assert_eq!(Frame::decode_negotiated(&text.encode(), true).unwrap(), text);
     }
 
     #[test]
     fn a_length_beyond_the_frame_is_an_error_not_an_allocation() {
         let error = Frame::decode(b"\0\0\0\x03\xff\xff\xff\xffx").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "binary frame ends too early: node id needs 4294967295 bytes, 1 are left"
-        );
+        assert_eq!(error.to_string(), "binary frame ends too early: node id needs 4294967295 bytes, 1 are left");
         assert!(Frame::decode(b"\0\0\0\x02").is_err());
         assert!(Frame::decode(b"").is_err());
     }

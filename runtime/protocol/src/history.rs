@@ -129,7 +129,8 @@ mod tests {
     use super::*;
 
     fn item() -> QueueItem {
-        let extra_data = json!({"api_key_comfy_org": "k", "a": 1, "auth_token_comfy_org": "t", "client_id": "c", "z": 2});
+        let extra_data =
+            json!({"api_key_comfy_org": "k", "a": 1, "auth_token_comfy_org": "t", "client_id": "c", "z": 2});
         QueueItem {
             number: -3.0,
             prompt_id: "p".to_owned(),
@@ -142,19 +143,10 @@ mod tests {
     #[test]
     fn an_item_is_an_array_of_five() {
         let shown = serde_json::to_string(&item().without_secrets()).unwrap();
-        assert_eq!(
-            shown,
-            r#"[-3,"p",{"1":{}},{"a":1,"client_id":"c","z":2},["1"]]"#
-        );
-        assert_eq!(
-            serde_json::from_str::<QueueItem>(&shown).unwrap(),
-            item().without_secrets()
-        );
+        assert_eq!(shown, r#"[-3,"p",{"1":{}},{"a":1,"client_id":"c","z":2},["1"]]"#);
+        assert_eq!(serde_json::from_str::<QueueItem>(&shown).unwrap(), item().without_secrets());
         assert!(serde_json::from_str::<QueueItem>("[1,\"p\"]").is_err());
-        let broken = QueueItem {
-            number: 1.5,
-            ..item()
-        };
+        let broken = QueueItem { number: 1.5, ..item() };
         assert!(serde_json::to_string(&broken).unwrap().starts_with("[1.5,"));
     }
 

@@ -19,40 +19,19 @@ pub fn object_info(
     info.insert("input".to_owned(), Value::Object(input));
     info.insert("input_order".to_owned(), Value::Object(order));
     let outputs = &definition.outputs;
-    info.insert(
-        "output".to_owned(),
-        outputs
-            .iter()
-            .map(|output| output.output_type.clone())
-            .collect(),
-    );
-    info.insert(
-        "output_is_list".to_owned(),
-        outputs.iter().map(|output| output.is_list).collect(),
-    );
-    info.insert(
-        "output_name".to_owned(),
-        outputs.iter().map(|output| output.name.clone()).collect(),
-    );
+    info.insert("output".to_owned(), outputs.iter().map(|output| output.output_type.clone()).collect());
+    info.insert("output_is_list".to_owned(), outputs.iter().map(|output| output.is_list).collect());
+    info.insert("output_name".to_owned(), outputs.iter().map(|output| output.name.clone()).collect());
     info.insert("name".to_owned(), definition.class_type.clone().into());
-    let display_name = if definition.display_name.is_empty() {
-        &definition.class_type
-    } else {
-        &definition.display_name
-    };
+    let display_name =
+        if definition.display_name.is_empty() { &definition.class_type } else { &definition.display_name };
     info.insert("display_name".to_owned(), display_name.clone().into());
-    info.insert(
-        "description".to_owned(),
-        definition.description.clone().into(),
-    );
+    info.insert("description".to_owned(), definition.description.clone().into());
     info.insert("python_module".to_owned(), python_module.into());
     info.insert("category".to_owned(), definition.category.clone().into());
     info.insert("output_node".to_owned(), definition.output_node.into());
     if outputs.iter().any(|output| output.tooltip.is_some()) {
-        let tooltips = outputs
-            .iter()
-            .map(|output| output.tooltip.clone().unwrap_or_default())
-            .collect();
+        let tooltips = outputs.iter().map(|output| output.tooltip.clone().unwrap_or_default()).collect();
         info.insert("output_tooltips".to_owned(), tooltips);
     }
     if definition.deprecated {
@@ -77,27 +56,16 @@ fn inputs(
 ) -> (Map<String, Value>, Map<String, Value>) {
     let mut input = Map::new();
     let mut order = Map::new();
-    for (section, key) in [
-        (Section::Required, "required"),
-        (Section::Optional, "optional"),
-        (Section::Hidden, "hidden"),
-    ] {
-        let members: Vec<&InputDefinition> = definition
-            .inputs
-            .iter()
-            .filter(|input| input.section == section)
-            .collect();
+    for (section, key) in
+        [(Section::Required, "required"), (Section::Optional, "optional"), (Section::Hidden, "hidden")]
+    {
+        let members: Vec<&InputDefinition> =
+            definition.inputs.iter().filter(|input| input.section == section).collect();
         if members.is_empty() && section != Section::Required {
             continue;
         }
-        order.insert(
-            key.to_owned(),
-            members.iter().map(|input| input.name.clone()).collect(),
-        );
-        let shown = members
-            .into_iter()
-            .map(|input| (input.name.clone(), shown_input(input, choices)))
-            .collect();
+        order.insert(key.to_owned(), members.iter().map(|input| input.name.clone()).collect());
+        let shown = members.into_iter().map(|input| (input.name.clone(), shown_input(input, choices))).collect();
         input.insert(key.to_owned(), Value::Object(shown));
     }
     (input, order)

@@ -12,14 +12,14 @@ use crate::python_json;
 /// Nodes by id, in the order of the JSON object.
 pub type Prompt = IndexMap<String, PromptNode>;
 
-/// One node of a prompt.
+/// One node of a prompt. Written in the order of the official front end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PromptNode {
-    /// The class, e.g. `ImageInvert`.
-    pub class_type: String,
     /// Constants and links by input name.
     #[serde(default)]
     pub inputs: Map<String, Value>,
+    /// The class, e.g. `ImageInvert`.
+    pub class_type: String,
     /// Everything else that the client sent: `_meta`, `is_changed`, …; kept, since it goes into the metadata of images.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -46,10 +46,7 @@ impl Link {
 #[must_use]
 pub fn as_link(value: &Value) -> Option<Link> {
     let (node, slot) = as_link_ref(value)?;
-    Some(Link {
-        node: node.to_owned(),
-        slot,
-    })
+    Some(Link { node: node.to_owned(), slot })
 }
 
 /// As [`as_link`], without a copy of the node's id.
@@ -72,10 +69,7 @@ pub struct PromptLimits {
 
 impl Default for PromptLimits {
     fn default() -> Self {
-        Self {
-            max_depth: 128,
-            max_id_bytes: 512,
-        }
+        Self { max_depth: 128, max_id_bytes: 512 }
     }
 }
 
@@ -106,11 +100,7 @@ impl PromptRequest {
     /// `request_too_large`, all fit for a 400 answer.
     pub fn from_bytes(body: &[u8]) -> Result<Self, PromptError> {
         let value = serde_json::from_slice(body).map_err(|error| {
-            PromptError::new(
-                "invalid_json",
-                "The request body is not valid JSON",
-                error.to_string(),
-            )
+            PromptError::new("invalid_json", "The request body is not valid JSON", error.to_string())
         })?;
         Self::from_value(value, &PromptLimits::default())
     }
@@ -136,17 +126,10 @@ impl PromptRequest {
             // Python looks for the word in these and does not find it.
             Value::Array(_) | Value::String(_) => return Err(no_prompt()),
             other => {
-                return Err(wrong_shape(
-                    "request body",
-                    "an object with a \"prompt\"",
-                    &other,
-                ));
+                return Err(wrong_shape("request body", "an object with a \"prompt\"", &other));
             }
         };
-        let number = body
-            .remove("number")
-            .map(|value| number(&value))
-            .transpose()?;
+        let number = body.remove("number").map(|value| number(&value)).transpose()?;
         let front = body.remove("front").is_some_and(|value| truthy(&value));
         let Some(prompt) = body.remove("prompt") else {
             return Err(no_prompt());
@@ -170,21 +153,9 @@ impl PromptRequest {
                 extra_data.insert("client_id".to_owned(), client_id.clone().into());
                 Some(client_id)
             }
-            None => id(
-                extra_data.get("client_id").cloned(),
-                "extra_data.client_id",
-                limits,
-            )?,
+            None => id(extra_data.get("client_id").cloned(), "extra_data.client_id", limits)?,
         };
-        Ok(Self {
-            prompt,
-            prompt_id,
-            client_id,
-            extra_data,
-            number,
-            front,
-            partial_execution_targets: targets,
-        })
+        Ok(Self { prompt, prompt_id, client_id, extra_data, number, front, partial_execution_targets: targets })
     }
 }
 
@@ -202,11 +173,7 @@ pub fn check_depth(value: &Value, max_depth: usize) -> Result<(), PromptError> {
         };
         if depth >= max_depth {
             let details = format!("arrays and objects may nest at most {max_depth} deep");
-            return Err(PromptError::new(
-                "request_too_large",
-                "The request body nests too deep",
-                details,
-            ));
+            return Err(PromptError::new("request_too_large", "The request body nests too deep", details));
         }
         stack.extend(inner.map(|item| (item, depth + 1)));
     }
@@ -251,11 +218,7 @@ fn wrong_shape(field: &str, expected: &str, got: &Value) -> PromptError {
     )
 }
 
-fn id(
-    value: Option<Value>,
-    field: &str,
-    limits: &PromptLimits,
-) -> Result<Option<String>, PromptError> {
+fn id(value: Option<Value>, field: &str, limits: &PromptLimits) -> Result<Option<String>, PromptError> {
     let id = match value {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::String(id)) => id,
@@ -263,16 +226,8 @@ fn id(
         Some(other) => return Err(wrong_shape(field, "a string", &other)),
     };
     if id.len() > limits.max_id_bytes {
-        let details = format!(
-            "{field} has {} bytes; at most {} are allowed",
-            id.len(),
-            limits.max_id_bytes
-        );
-        return Err(PromptError::new(
-            "request_too_large",
-            format!("The {field} is too long"),
-            details,
-        ));
+        let details = format!("{field} has {} bytes; at most {} are allowed", id.len(), limits.max_id_bytes);
+        return Err(PromptError::new("request_too_large", format!("The {field} is too long"), details));
     }
     Ok(Some(id))
 }
@@ -286,11 +241,7 @@ fn number(value: &Value) -> Result<f64, PromptError> {
     };
     number.filter(|number| number.is_finite()).ok_or_else(|| {
         let shown: String = python_json::repr(value).chars().take(80).collect();
-        PromptError::new(
-            "invalid_request",
-            "The number is not a number",
-            format!("number must be finite, not {shown}"),
-        )
+        PromptError::new("invalid_request", "The number is not a number", format!("number must be finite, not {shown}"))
     })
 }
 

@@ -39,22 +39,14 @@ pub fn float(value: f64) -> String {
         return "nan".to_owned();
     }
     if value.is_infinite() {
-        return if value > 0.0 {
-            "inf".to_owned()
-        } else {
-            "-inf".to_owned()
-        };
+        return if value > 0.0 { "inf".to_owned() } else { "-inf".to_owned() };
     }
     let scientific = format!("{value:e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     if (-4..16).contains(&exponent) {
         let plain = format!("{value}");
-        return if plain.contains('.') {
-            plain
-        } else {
-            plain + ".0"
-        };
+        return if plain.contains('.') { plain } else { plain + ".0" };
     }
     let sign = if exponent < 0 { '-' } else { '+' };
     format!("{mantissa}e{sign}{:02}", exponent.unsigned_abs())
@@ -159,11 +151,7 @@ fn write_repr_map(out: &mut String, map: &Map<String, Value>) {
 }
 
 fn write_quoted(out: &mut String, text: &str) {
-    let quote = if text.contains('\'') && !text.contains('"') {
-        '"'
-    } else {
-        '\''
-    };
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     out.push(quote);
     for character in text.chars() {
         match character {
@@ -233,7 +221,8 @@ mod tests {
 
     #[test]
     fn json_is_what_python_writes() {
-        let value = json!({"a": [1, 2.0, null, true], "ä\"\n\u{7f}": "😀/", "big": 18446744073709551615u64, "e": {}, "l": []});
+        let value =
+            json!({"a": [1, 2.0, null, true], "ä\"\n\u{7f}": "😀/", "big": 18446744073709551615u64, "e": {}, "l": []});
         assert_eq!(
             to_string(&value),
             r#"{"a": [1, 2.0, null, true], "\u00e4\"\n\u007f": "\ud83d\ude00/", "big": 18446744073709551615, "e": {}, "l": []}"#
@@ -243,10 +232,7 @@ mod tests {
     #[test]
     fn repr_is_what_python_prints() {
         let value = json!({"a": [1, 2.5, null, false], "it's": "say \"hi\"", "both": "'\""});
-        assert_eq!(
-            repr(&value),
-            r#"{'a': [1, 2.5, None, False], "it's": 'say "hi"', 'both': '\'"'}"#
-        );
+        assert_eq!(repr(&value), r#"{'a': [1, 2.5, None, False], "it's": 'say "hi"', 'both': '\'"'}"#);
         assert_eq!(
             quote("tab\t\u{1}ä\u{a0}\u{200b}\u{e000}\u{301}😀\u{10ffff}"),
             "'tab\\t\\x01ä\\xa0\\u200b\\ue000\u{301}😀\\U0010ffff'"

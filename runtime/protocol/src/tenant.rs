@@ -23,13 +23,9 @@ impl TenantId {
     /// [`ProtocolError::TenantId`] when it is empty, too long or holds another character.
     pub fn new(name: impl Into<String>) -> Result<Self, ProtocolError> {
         let name = name.into();
-        let legal = |byte: u8| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-'
-        };
+        let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
         if name.is_empty() || name.len() > Self::MAX_LENGTH || !name.bytes().all(legal) {
-            return Err(ProtocolError::TenantId {
-                name: name.chars().take(Self::MAX_LENGTH).collect(),
-            });
+            return Err(ProtocolError::TenantId { name: name.chars().take(Self::MAX_LENGTH).collect() });
         }
         Ok(Self(name))
     }
@@ -88,18 +84,7 @@ mod tests {
 
     #[test]
     fn names_that_could_leave_a_folder_are_refused() {
-        for name in [
-            "",
-            ".",
-            "..",
-            "a/b",
-            "a\\b",
-            "A",
-            "ä",
-            "a b",
-            "a\0",
-            &"x".repeat(65),
-        ] {
+        for name in ["", ".", "..", "a/b", "a\\b", "A", "ä", "a b", "a\0", &"x".repeat(65)] {
             assert!(TenantId::new(name).is_err(), "{name:?}");
         }
         for name in ["default", "a", "team_7-b", &"x".repeat(64)] {

@@ -21,10 +21,7 @@ fn a_full_request_is_read() {
     assert_eq!(request.extra_data["client_id"], "c");
     assert_eq!(request.number, Some(2.5));
     assert!(request.front);
-    assert_eq!(
-        request.partial_execution_targets,
-        Some(vec!["1".to_owned()])
-    );
+    assert_eq!(request.partial_execution_targets, Some(vec!["1".to_owned()]));
 }
 
 #[test]
@@ -36,8 +33,7 @@ fn everything_but_the_prompt_may_be_absent_or_null() {
     }));
     assert_eq!(nulls.unwrap(), bare);
     assert_eq!(bare.number, None);
-    let inherited =
-        PromptRequest::from_json(&json!({"prompt": {}, "extra_data": {"client_id": "x"}})).unwrap();
+    let inherited = PromptRequest::from_json(&json!({"prompt": {}, "extra_data": {"client_id": "x"}})).unwrap();
     assert_eq!(inherited.client_id.as_deref(), Some("x"));
     let numeric = PromptRequest::from_json(&json!({"prompt": {}, "prompt_id": 7})).unwrap();
     assert_eq!(numeric.prompt_id.as_deref(), Some("7"));
@@ -45,17 +41,9 @@ fn everything_but_the_prompt_may_be_absent_or_null() {
 
 #[test]
 fn what_has_no_prompt_gets_the_known_error() {
-    for body in [
-        json!({}),
-        json!([]),
-        json!("prompt"),
-        json!({"client_id": "x"}),
-    ] {
+    for body in [json!({}), json!([]), json!("prompt"), json!({"client_id": "x"})] {
         let error = refused(body);
-        assert_eq!(
-            (error.r#type.as_str(), error.message.as_str()),
-            ("no_prompt", "No prompt provided")
-        );
+        assert_eq!((error.r#type.as_str(), error.message.as_str()), ("no_prompt", "No prompt provided"));
         assert_eq!(error.details, "No prompt provided");
     }
 }
@@ -63,36 +51,16 @@ fn what_has_no_prompt_gets_the_known_error() {
 #[test]
 fn wrong_shapes_say_what_to_send() {
     for (body, r#type, details) in [
-        (
-            json!(null),
-            "invalid_request",
-            "request body must be an object with a \"prompt\", not null",
-        ),
+        (json!(null), "invalid_request", "request body must be an object with a \"prompt\", not null"),
         (
             json!({"prompt": []}),
             "invalid_prompt",
             "prompt must be an object from node id to {\"class_type\", \"inputs\"} (the API format of a workflow), not an array",
         ),
-        (
-            json!({"prompt": {}, "number": null}),
-            "invalid_request",
-            "number must be a number, not null",
-        ),
-        (
-            json!({"prompt": {}, "number": "nan"}),
-            "invalid_request",
-            "number must be finite, not 'nan'",
-        ),
-        (
-            json!({"prompt": {}, "extra_data": 3}),
-            "invalid_request",
-            "extra_data must be an object, not a number",
-        ),
-        (
-            json!({"prompt": {}, "client_id": []}),
-            "invalid_request",
-            "client_id must be a string, not an array",
-        ),
+        (json!({"prompt": {}, "number": null}), "invalid_request", "number must be a number, not null"),
+        (json!({"prompt": {}, "number": "nan"}), "invalid_request", "number must be finite, not 'nan'"),
+        (json!({"prompt": {}, "extra_data": 3}), "invalid_request", "extra_data must be an object, not a number"),
+        (json!({"prompt": {}, "client_id": []}), "invalid_request", "client_id must be a string, not an array"),
         (
             json!({"prompt": {}, "partial_execution_targets": [1]}),
             "invalid_request",
@@ -105,17 +73,11 @@ fn wrong_shapes_say_what_to_send() {
         ),
     ] {
         let error = refused(body);
-        assert_eq!(
-            (error.r#type.as_str(), error.details.as_str()),
-            (r#type, details)
-        );
+        assert_eq!((error.r#type.as_str(), error.details.as_str()), (r#type, details));
     }
     let error = PromptRequest::from_bytes(b"{\"prompt\": ").unwrap_err();
     assert_eq!(error.r#type, "invalid_json");
-    assert_eq!(
-        error.details,
-        "EOF while parsing a value at line 1 column 11"
-    );
+    assert_eq!(error.details, "EOF while parsing a value at line 1 column 11");
 }
 
 #[test]
@@ -124,17 +86,9 @@ fn deep_nesting_is_refused_and_not_followed() {
     for _ in 0..200 {
         deep = json!([deep]);
     }
-    assert_eq!(
-        refused(json!({"prompt": {"1": deep}})).r#type,
-        "request_too_large"
-    );
+    assert_eq!(refused(json!({"prompt": {"1": deep}})).r#type, "request_too_large");
     let bytes = format!("{{\"prompt\": {}", "[".repeat(1_000_000));
-    assert_eq!(
-        PromptRequest::from_bytes(bytes.as_bytes())
-            .unwrap_err()
-            .r#type,
-        "invalid_json"
-    );
+    assert_eq!(PromptRequest::from_bytes(bytes.as_bytes()).unwrap_err().r#type, "invalid_json");
     assert!(check_depth(&json!([[1]]), 2).is_ok());
     assert!(check_depth(&json!([[1]]), 1).is_err());
     assert!(check_depth(&json!(1), 0).is_ok());
@@ -142,32 +96,18 @@ fn deep_nesting_is_refused_and_not_followed() {
 
 #[test]
 fn links_are_told_from_constants() {
-    assert_eq!(
-        as_link(&json!(["4", 1])),
-        Some(Link {
-            node: "4".to_owned(),
-            slot: 1
-        })
-    );
-    assert_eq!(
-        as_link(&json!(["4", -1])).unwrap().to_value(),
-        json!(["4", -1])
-    );
-    for constant in [
-        json!([4, 1]),
-        json!(["4", 1.0]),
-        json!(["4"]),
-        json!(["4", 1, 2]),
-        json!("4"),
-        json!(["4", true]),
-    ] {
+    assert_eq!(as_link(&json!(["4", 1])), Some(Link { node: "4".to_owned(), slot: 1 }));
+    assert_eq!(as_link(&json!(["4", -1])).unwrap().to_value(), json!(["4", -1]));
+    for constant in [json!([4, 1]), json!(["4", 1.0]), json!(["4"]), json!(["4", 1, 2]), json!("4"), json!(["4", true])]
+    {
         assert_eq!(as_link(&constant), None, "{constant}");
     }
 }
 
 #[test]
 fn a_node_keeps_what_it_does_not_know() {
-    let posted = json!({"class_type": "A", "inputs": {"b": 1, "a": ["1", 0]}, "_meta": {"title": "T"}, "is_changed": [1]});
+    let posted =
+        json!({"inputs": {"b": 1, "a": ["1", 0]}, "class_type": "A", "_meta": {"title": "T"}, "is_changed": [1]});
     let node: PromptNode = serde_json::from_value(posted.clone()).unwrap();
     assert_eq!(node.other["is_changed"], json!([1]));
     assert_eq!(serde_json::to_string(&node).unwrap(), posted.to_string());
@@ -199,10 +139,8 @@ fn any_json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(5, 64, 8, move |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-            proptest::collection::vec((key.clone(), inner), 0..6).prop_map(|entries| entries
-                .into_iter()
-                .map(|(key, value)| (key.to_owned(), value))
-                .collect()),
+            proptest::collection::vec((key.clone(), inner), 0..6)
+                .prop_map(|entries| entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
         ]
     })
 }
