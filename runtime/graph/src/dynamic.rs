@@ -42,6 +42,12 @@ impl DynamicPrompt {
         self.ephemeral.get(id).map(|entry| &entry.node).or_else(|| self.original.get(id))
     }
 
+    /// Every node of either kind; the posted ones first, in their order.
+    pub fn nodes(&self) -> impl Iterator<Item = (&str, &PromptNode)> {
+        let posted = self.original.iter().map(|(id, node)| (id.as_str(), node));
+        posted.chain(self.ephemeral.iter().map(|(id, entry)| (id.as_str(), &entry.node)))
+    }
+
     /// Whether there is such a node.
     #[must_use]
     pub fn contains(&self, id: &str) -> bool {

@@ -1,1 +1,33 @@
-//! Placeholder.
+//! Runs node packs: WebAssembly components under wasmtime, each call in a fresh instance with limits of its own.
+//!
+//! What a pack can do is exactly the WIT world in `guest-sdk/wit/v1`. Whatever else it imports fails at load. Files,
+//! events and models come through [`HostServices`], which the caller implements for one tenant.
+//!
+//! Not here: which packs exist (packs), what runs when (worker), how tensors compute (tensor).
+//!
+//! # Layout
+//! - [`engine`](SandboxEngine): wasmtime's settings, loading, the clock that interrupts guests
+//! - [`component`](PackComponent): the calls into a pack and what can go wrong in them
+//! - [`limits`](Limits): every limit and its default
+//! - [`services`](HostServices): what the outside must provide
+//! - [`value`](NodeValue): values between nodes and their wire form
+//! - `host/`: the host functions, one file per WIT interface
+//! - `aot`: the cache of compiled components
+//! - `bindings`: generated from the WIT files
+
+mod aot;
+mod bindings;
+mod component;
+mod engine;
+mod error;
+mod host;
+mod limits;
+mod services;
+mod value;
+
+pub use component::{Finding, Outcome, PackComponent};
+pub use engine::{EngineConfig, SandboxEngine};
+pub use error::{CallError, CallErrorKind, SandboxError};
+pub use limits::{LimitEntry, Limits};
+pub use services::{CallContext, HostServices, LogLevel, OutputFolder, PreviewPixels, SaveRequest, SavedImage};
+pub use value::{NodeValue, PackObject, cut};

@@ -1,1 +1,39 @@
-//! Placeholder.
+//! Runs prompts: takes them from the queue, calls their nodes in the sandbox in the right order, keeps results that may
+//! be reused, and tells clients what happens.
+//!
+//! A prompt's way through this crate reads top to bottom: [`Worker`] leases it, `run` walks its graph, `inputs` turns
+//! links into calls, the sandbox makes them, `result_cache` keeps what they answered.
+//!
+//! Not here: HTTP and sockets (server), the order of prompts (queue), what a graph means (graph), wasm (sandbox).
+//!
+//! # Layout
+//! - [`worker`](Worker): the threads, interrupts, shutdown; what the server asks
+//! - [`engine`](Engine): the server's view of a worker
+//! - `run`: one prompt from start to end
+//! - `inputs`, `expansion`: from links to calls, from answers to values
+//! - `progress`, [`events`]: what clients see
+//! - `result_cache`: results that later prompts reuse
+//! - `services`: what a running node may reach of its tenant
+//! - `definitions`, `shared`, [`config`], [`report`]
+
+#![forbid(unsafe_code)]
+
+pub mod config;
+mod definitions;
+pub mod engine;
+pub mod events;
+mod expansion;
+mod inputs;
+mod progress;
+pub mod report;
+mod result_cache;
+mod run;
+mod services;
+mod shared;
+mod worker;
+
+pub use config::{CacheMode, PreviewSettings, WorkerConfig};
+pub use engine::{Engine, RunningNode};
+pub use events::{EventSink, Message, NoEvents, Target};
+pub use shared::{FilesOf, Parts};
+pub use worker::Worker;

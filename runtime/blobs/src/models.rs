@@ -1,0 +1,199 @@
+//! Model folders: where checkpoints, VAEs, LoRAs … lie. They are the operator's, read-only here, and shared by all tenants.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use cap_std::{ambient_authority, fs::Dir};
+use indexmap::IndexMap;
+
+use crate::{BlobError, RelativePath};
+
+/// ComfyUI's folder types in its order, each with the folders below `models/` that hold it and the files that count.
+/// An empty list of extensions means every file.
+const FOLDER_TYPES: [(&str, &[&str], &[&str]); 19] = [
+    ("checkpoints", &["checkpoints"], WEIGHTS),
+    ("configs", &["configs"], &["yaml"]),
+    ("loras", &["loras"], WEIGHTS),
+    ("vae", &["vae"], WEIGHTS),
+    ("text_encoders", &["text_encoders", "clip"], WEIGHTS),
+    ("diffusion_models", &["unet", "diffusion_models"], WEIGHTS),
+    ("clip_vision", &["clip_vision"], WEIGHTS),
+    ("style_models", &["style_models"], WEIGHTS),
+    ("embeddings", &["embeddings"], WEIGHTS),
+    ("diffusers", &["diffusers"], &["folder"]),
+    ("vae_approx", &["vae_approx"], WEIGHTS),
+    ("controlnet", &["controlnet", "t2i_adapter"], WEIGHTS),
+    ("gligen", &["gligen"], WEIGHTS),
+    ("upscale_models", &["upscale_models"], WEIGHTS),
+    ("hypernetworks", &["hypernetworks"], WEIGHTS),
+    ("photomaker", &["photomaker"], WEIGHTS),
+    ("classifiers", &["classifiers"], &[]),
+    ("model_patches", &["model_patches"], WEIGHTS),
+    ("audio_encoders", &["audio_encoders"], WEIGHTS),
+];
+
+const WEIGHTS: &[&str] = &["ckpt", "pt", "pt2", "bin", "pth", "safetensors", "pkl", "sft", "gguf"];
+
+/// How deep a model folder is searched.
+const MAX_DEPTH: usize = 16;
+/// How many files of one folder are listed.
+const MAX_FILES: usize = 100_000;
+
+/// The model folders of a server.
+#[derive(Clone, Debug)]
+pub struct ModelFolders {
+    folders: IndexMap<String, FolderType>,
+}
+
+#[derive(Clone, Debug)]
+struct FolderType {
+    paths: Vec<PathBuf>,
+    extensions: Vec<String>,
+}
+
+/// One file of a model folder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelFile {
+    /// Relative to its folder, parts joined by `/`.
+    pub name: String,
+    /// Which of the folders of its type it is in.
+    pub path_index: usize,
+    /// Bytes.
+    pub size: u64,
+    /// When it was last written, seconds since 1970.
+    pub modified: f64,
+    /// When it was made, seconds since 1970; as `modified` where the file system does not know.
+    pub created: f64,
+}
+
+impl ModelFolders {
+    /// ComfyUI's folders below `<base>/models`. They need not exist.
+    #[must_use]
+    pub fn below(base: &Path) -> Self {
+        let models = base.join("models");
+        let entry = |(name, paths, extensions): (&str, &[&str], &[&str])| {
+            let paths = paths.iter().map(|path| models.join(path)).collect();
+            let extensions = extensions.iter().map(ToString::to_string).collect();
+            (name.to_owned(), FolderType { paths, extensions })
+        };
+        Self { folders: FOLDER_TYPES.into_iter().map(entry).collect() }
+    }
+
+    /// Names of the folder types.
+    pub fn types(&self) -> impl Iterator<Item = &str> {
+        self.folders.keys().map(String::as_str)
+    }
+
+    /// Where files of a type are looked for, or nothing for an unknown type.
+    #[must_use]
+    pub fn paths(&self, folder: &str) -> Option<&[PathBuf]> {
+        self.folders.get(folder).map(|folder| folder.paths.as_slice())
+    }
+
+    /// Sorted names over all folders of a type, or nothing for an unknown type.
+    #[must_use]
+    pub fn names(&self, folder: &str) -> Option<Vec<String>> {
+        let names: BTreeSet<String> = self.files(folder)?.into_iter().map(|file| file.name).collect();
+        Some(names.into_iter().collect())
+    }
+
+    /// Every file of a type, or nothing for an unknown type. Unreadable folders count as empty.
+    #[must_use]
+    pub fn files(&self, folder: &str) -> Option<Vec<ModelFile>> {
+        let folder = self.folders.get(folder)?;
+        let mut files = Vec::new();
+        for (path_index, path) in folder.paths.iter().enumerate() {
+            collect(path, "", path_index, &folder.extensions, MAX_DEPTH, &mut files);
+        }
+        Some(files)
+    }
+
+    /// Opens a model file of the first folder that has it.
+    ///
+    /// # Errors
+    /// An illegal name, an unknown folder, or a file that does not exist.
+    pub fn open(&self, folder: &str, name: &str) -> Result<File, BlobError> {
+        let path = RelativePath::parse_file(name)?;
+        let missing = || BlobError::NotFound { name: format!("models/{folder}/{name}") };
+        let folder_type = self.folders.get(folder).ok_or_else(missing)?;
+        for root in &folder_type.paths {
+            let opened = Dir::open_ambient_dir(root, ambient_authority()).and_then(|dir| dir.open(path.as_str()));
+            match opened {
+                Ok(file) => {
+                    let file = file.into_std();
+                    if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+                        return Ok(file);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => tracing::warn!(folder, name, %error, "a model file cannot be opened"),
+            }
+        }
+        Err(missing())
+    }
+}
+
+fn collect(
+    directory: &Path,
+    prefix: &str,
+    path_index: usize,
+    extensions: &[String],
+    depth_left: usize,
+    files: &mut Vec<ModelFile>,
+) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        let file_name = entry.file_name();
+        let Some(name) = file_name.to_str().filter(|name| !name.starts_with('.')) else { continue };
+        // Follows links: operators keep models on other disks.
+        let Ok(metadata) = fs::metadata(entry.path()) else { continue };
+        let relative = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
+        if metadata.is_dir() {
+            if depth_left > 0 {
+                collect(&entry.path(), &relative, path_index, extensions, depth_left - 1, files);
+            }
+        } else if files.len() < MAX_FILES && has_extension(name, extensions) {
+            let seconds = |time: io::Result<std::time::SystemTime>| {
+                time.ok()?.duration_since(std::time::UNIX_EPOCH).ok().map(|time| time.as_secs_f64())
+            };
+            let modified = seconds(metadata.modified()).unwrap_or_default();
+            let created = seconds(metadata.created()).unwrap_or(modified);
+            files.push(ModelFile { name: relative, path_index, size: metadata.len(), modified, created });
+        }
+    }
+}
+
+fn has_extension(name: &str, extensions: &[String]) -> bool {
+    let extension = Path::new(name).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    extensions.is_empty() || extensions.iter().any(|wanted| wanted.eq_ignore_ascii_case(extension))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn models_are_found_in_every_folder_of_their_type_and_nowhere_else() {
+        let base = tempfile::tempdir().unwrap();
+        let models = base.path().join("models");
+        fs::create_dir_all(models.join("clip/sd")).unwrap();
+        fs::create_dir_all(models.join("text_encoders")).unwrap();
+        fs::write(models.join("clip/sd/a.safetensors"), b"a").unwrap();
+        fs::write(models.join("text_encoders/B.SafeTensors"), b"bb").unwrap();
+        fs::write(models.join("text_encoders/notes.txt"), b"").unwrap();
+        fs::write(base.path().join("secret.safetensors"), b"secret").unwrap();
+        let folders = ModelFolders::below(base.path());
+        assert_eq!(folders.names("text_encoders").unwrap(), ["B.SafeTensors", "sd/a.safetensors"]);
+        assert!(folders.names("clip").is_none());
+        assert!(folders.open("text_encoders", "sd/a.safetensors").is_ok());
+        for name in ["../../secret.safetensors", "/etc/passwd", "sd", "none.safetensors"] {
+            assert!(folders.open("text_encoders", name).is_err(), "{name}");
+        }
+    }
+}

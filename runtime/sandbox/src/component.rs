@@ -1,0 +1,434 @@
+//! A pack's component, ready to run: every call happens in a fresh instance with limits of its own.
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Map, Value};
+use vivarium_protocol::{definition::PackDefinition, tenant::TenantId};
+use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace, component::types::ComponentItem};
+
+use crate::{
+    bindings::{Pack, PackPre, exports::vivarium::node::nodes, vivarium::node::types::Error as WireError},
+    engine::SandboxEngine,
+    error::{CallError, CallErrorKind, SandboxError},
+    host::HostState,
+    limits::Limits,
+    services::{CallContext, NoServices, designated_names},
+    value::{NodeValue, PackObject, cut},
+};
+
+/// A loaded pack.
+pub struct PackComponent {
+    engine: Arc<SandboxEngine>,
+    digest: String,
+    name: Arc<str>,
+    definition: PackDefinition,
+    imports: Vec<String>,
+    pre: PackPre<HostState>,
+}
+
+impl std::fmt::Debug for PackComponent {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "PackComponent({} {})", self.name, self.digest)
+    }
+}
+
+/// What `execute` answered.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// One value per output slot, and what clients show.
+    Outputs {
+        /// In the order of the definition.
+        slots: Vec<NodeValue>,
+        /// ComfyUI's `ui` object.
+        ui: Option<Map<String, Value>>,
+    },
+    /// New nodes take this node's place: an object with `graph`, `slots` and perhaps `ui` (see `world.wit`).
+    Expansion(NodeValue),
+    /// Every output is blocked.
+    Blocked(Option<Arc<str>>),
+}
+
+/// One finding of a node's own validator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The input it concerns, if one.
+    pub input: Option<String>,
+    /// For people.
+    pub message: String,
+}
+
+/// How far away the ticker must be before a guest is looked at: every tick.
+const TICKS: u64 = 1;
+
+impl PackComponent {
+    /// The pack's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// SHA-256 of the component file, hexadecimal.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// What the pack says about itself.
+    #[must_use]
+    pub fn definition(&self) -> &PackDefinition {
+        &self.definition
+    }
+
+    /// The interfaces that the component imports.
+    #[must_use]
+    pub fn imports(&self) -> &[String] {
+        &self.imports
+    }
+
+    /// Asks a component for its description, inside tight limits and without any power.
+    pub(crate) fn describe(
+        engine: Arc<SandboxEngine>,
+        digest: String,
+        pre: PackPre<HostState>,
+    ) -> Result<(Arc<Self>, String), SandboxError> {
+        let limits = engine.limits().clone();
+        let call = CallContext {
+            tenant: TenantId::default_tenant(),
+            prompt_id: Arc::from(""),
+            node_id: Arc::from(""),
+            limits: limits.clone(),
+            budget: vivarium_tensor::Budget::named("tensor memory of a pack that describes itself", 0),
+            interrupt: Arc::default(),
+            services: Arc::new(NoServices),
+            depth: 0,
+        };
+        let state = HostState::new(call, Arc::from("?"), None, HashSet::new(), Instant::now() + limits.query_time);
+        let description = run(&engine, &pre, state, &TimeLimit::query(&limits), |pack, store| {
+            Ok(Ok(pack.vivarium_node_nodes().call_describe(store)?))
+        })?;
+        if description.len() as u64 > limits.value_json_bytes {
+            return Err(SandboxError::InvalidDescription {
+                message: format!(
+                    "it has {} bytes, more than {} (value_json_bytes)",
+                    description.len(),
+                    limits.value_json_bytes
+                ),
+            });
+        }
+        let pack = Self::from_description(engine, digest, pre, &description)?;
+        Ok((pack, description))
+    }
+
+    /// Takes a description that was asked for earlier.
+    pub(crate) fn from_description(
+        engine: Arc<SandboxEngine>,
+        digest: String,
+        pre: PackPre<HostState>,
+        description: &str,
+    ) -> Result<Arc<Self>, SandboxError> {
+        let definition: PackDefinition = serde_json::from_str(description)
+            .map_err(|error| SandboxError::InvalidDescription { message: error.to_string() })?;
+        definition.check().map_err(|message| SandboxError::InvalidDescription { message })?;
+        let wasmtime = engine.wasmtime();
+        let component = pre.instance_pre().component();
+        let imports = component
+            .component_type()
+            .imports(wasmtime)
+            .filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentInstance(_)))
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        Ok(Arc::new(Self { digest, name: Arc::from(definition.name.as_str()), definition, imports, pre, engine }))
+    }
+
+    /// Runs a class's own validator on the constant inputs of a node.
+    ///
+    /// # Errors
+    /// The validator failed, or exceeded a limit.
+    pub fn validate(
+        self: &Arc<Self>,
+        call: CallContext,
+        class: &str,
+        constants: &Map<String, Value>,
+        input_types: &Map<String, Value>,
+    ) -> Result<Vec<Finding>, CallError> {
+        let constants = Value::Object(constants.clone());
+        let types = Value::Object(input_types.clone()).to_string();
+        let findings = self.query(call, &constants, |pack, store, inputs| {
+            pack.vivarium_node_nodes().call_validate(store, class, inputs, &types)
+        })?;
+        Ok(findings.into_iter().map(|found| Finding { input: found.input, message: found.message }).collect())
+    }
+
+    /// Asks for the fingerprint of a node over its constant inputs (links are absent).
+    ///
+    /// # Errors
+    /// The hook failed, or exceeded a limit.
+    pub fn fingerprint(
+        self: &Arc<Self>,
+        call: CallContext,
+        class: &str,
+        constants: &Map<String, Value>,
+    ) -> Result<Value, CallError> {
+        let constants = Value::Object(constants.clone());
+        let limit = call.limits.value_json_bytes;
+        let json = self.query(call, &constants, |pack, store, inputs| {
+            pack.vivarium_node_nodes().call_fingerprint(store, class, inputs)
+        })?;
+        if json.len() as u64 > limit {
+            return Err(CallError::new(
+                CallErrorKind::LimitExceeded,
+                format!("the fingerprint has more than {limit} bytes (value_json_bytes)"),
+            ));
+        }
+        serde_json::from_str(&json)
+            .map_err(|error| CallError::new(CallErrorKind::Failed, format!("the fingerprint is not JSON: {error}")))
+    }
+
+    /// Asks which lazy inputs a node needs next; inputs that are not there yet are null.
+    ///
+    /// # Errors
+    /// The hook failed, or exceeded a limit.
+    pub fn needed_inputs(
+        self: &Arc<Self>,
+        call: CallContext,
+        class: &str,
+        inputs: &NodeValue,
+    ) -> Result<Vec<String>, CallError> {
+        let time = TimeLimit::query(&call.limits);
+        self.with_value(call, &time, inputs, |pack, store, inputs| {
+            pack.vivarium_node_nodes().call_needed_inputs(store, class, inputs)
+        })
+        .map(|(_, names)| names)
+    }
+
+    /// Runs a node. `inputs` is a map from input name to value.
+    ///
+    /// # Errors
+    /// The node failed, trapped, exceeded a limit or was interrupted.
+    pub fn execute(self: &Arc<Self>, call: CallContext, class: &str, inputs: &NodeValue) -> Result<Outcome, CallError> {
+        let limits = call.limits.clone();
+        let time = TimeLimit::execute(&limits);
+        let (mut store, outcome) = self.with_value(call, &time, inputs, |pack, store, inputs| {
+            pack.vivarium_node_nodes().call_execute(store, class, inputs)
+        })?;
+        let broken = |error: wasmtime::Error| CallError::new(CallErrorKind::Trap, format!("{error:#}"));
+        match outcome {
+            nodes::Outcome::Outputs(outputs) => {
+                let ui = outputs.ui.map(|ui| parse_ui(&ui, &limits)).transpose()?;
+                match store.data_mut().take_value(outputs.slots).map_err(broken)?? {
+                    NodeValue::List(slots) => Ok(Outcome::Outputs { slots, ui }),
+                    _ => Err(CallError::new(
+                        CallErrorKind::Failed,
+                        "the node's outputs are not a JSON array with one entry per slot",
+                    )),
+                }
+            }
+            nodes::Outcome::Expansion(value) => {
+                Ok(Outcome::Expansion(store.data_mut().take_value(value).map_err(broken)??))
+            }
+            nodes::Outcome::Blocked(message) => {
+                Ok(Outcome::Blocked(message.map(|message| {
+                    Arc::from(cut(&message, usize::try_from(limits.error_bytes).unwrap_or(usize::MAX)))
+                })))
+            }
+        }
+    }
+
+    /// Runs a method of an object of this pack, within the time of the call above it.
+    ///
+    /// # Errors
+    /// The method failed, trapped, exceeded a limit or was interrupted.
+    pub fn call_object(
+        self: &Arc<Self>,
+        call: CallContext,
+        deadline: Instant,
+        object: &PackObject,
+        method: &str,
+        arguments: &NodeValue,
+    ) -> Result<NodeValue, CallError> {
+        let time = TimeLimit { deadline, ..TimeLimit::execute(&call.limits) };
+        let mut state = HostState::new(call, self.name.clone(), Some(self.clone()), HashSet::new(), time.deadline);
+        let state_value = give(&mut state, &object.state)?;
+        let arguments = give(&mut state, arguments)?;
+        let (mut store, answer) = run_keeping(&self.engine, &self.pre, state, &time, |pack, store| {
+            pack.vivarium_node_nodes().call_call(store, &object.type_name, method, &state_value, &arguments)
+        })?;
+        store
+            .data_mut()
+            .take_value(answer)
+            .map_err(|error| CallError::new(CallErrorKind::Trap, format!("{error:#}")))?
+    }
+
+    fn query<T>(
+        self: &Arc<Self>,
+        call: CallContext,
+        constants: &Value,
+        ask: impl FnOnce(&Pack, &mut Store<HostState>, &WireValue) -> wasmtime::Result<Result<T, WireError>>,
+    ) -> Result<T, CallError> {
+        let time = TimeLimit::query(&call.limits);
+        self.with_value(call, &time, &NodeValue::from_json(constants), ask).map(|(_, answer)| answer)
+    }
+
+    fn with_value<T>(
+        self: &Arc<Self>,
+        call: CallContext,
+        time: &TimeLimit,
+        inputs: &NodeValue,
+        ask: impl FnOnce(&Pack, &mut Store<HostState>, &WireValue) -> wasmtime::Result<Result<T, WireError>>,
+    ) -> Result<(Store<HostState>, T), CallError> {
+        let mut state =
+            HostState::new(call, self.name.clone(), Some(self.clone()), designated_names(inputs), time.deadline);
+        let inputs = give(&mut state, inputs)?;
+        run_keeping(&self.engine, &self.pre, state, time, |pack, store| ask(pack, store, &inputs))
+    }
+}
+
+type WireValue = crate::bindings::vivarium::node::values::Value;
+
+fn give(state: &mut HostState, value: &NodeValue) -> Result<WireValue, CallError> {
+    state
+        .give_value(value)
+        .map_err(|error| CallError::new(CallErrorKind::Internal, format!("{error:#}")))?
+        .map_err(|error| state.guest_error(error))
+}
+
+struct TimeLimit {
+    deadline: Instant,
+    limit: Duration,
+    name: &'static str,
+    hint: &'static str,
+}
+
+impl TimeLimit {
+    fn query(limits: &Limits) -> Self {
+        Self { deadline: after(limits.query_time), limit: limits.query_time, name: "query_time", hint: "" }
+    }
+
+    fn execute(limits: &Limits) -> Self {
+        let hint = "; --node-timeout raises it";
+        Self { deadline: after(limits.execute_time), limit: limits.execute_time, name: "execute_time", hint }
+    }
+
+    fn error(&self) -> CallError {
+        CallError::timeout(self.limit, self.name, self.hint)
+    }
+}
+
+fn after(time: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or(now + Duration::from_secs(1 << 30))
+}
+
+fn run<T>(
+    engine: &SandboxEngine,
+    pre: &PackPre<HostState>,
+    state: HostState,
+    time: &TimeLimit,
+    ask: impl FnOnce(&Pack, &mut Store<HostState>) -> wasmtime::Result<Result<T, WireError>>,
+) -> Result<T, CallError> {
+    run_keeping(engine, pre, state, time, ask).map(|(_, answer)| answer)
+}
+
+/// Instantiates, calls, and translates what went wrong. The store comes back so that handles can be taken out of it.
+fn run_keeping<T>(
+    engine: &SandboxEngine,
+    pre: &PackPre<HostState>,
+    state: HostState,
+    time: &TimeLimit,
+    ask: impl FnOnce(&Pack, &mut Store<HostState>) -> wasmtime::Result<Result<T, WireError>>,
+) -> Result<(Store<HostState>, T), CallError> {
+    let mut store = Store::new(engine.wasmtime(), state);
+    store.limiter(|state| &mut state.memory);
+    let transfer = store.data().call.limits.transfer_bytes;
+    store.set_hostcall_fuel(usize::try_from(transfer.saturating_mul(2)).unwrap_or(usize::MAX));
+    store.set_epoch_deadline(TICKS);
+    store.epoch_deadline_callback(|context| {
+        let state = context.data();
+        if state.interrupted() || Instant::now() >= state.deadline {
+            return Err(Trap::Interrupt.into());
+        }
+        Ok(UpdateDeadline::Continue(TICKS))
+    });
+    let answer = pre.instantiate(&mut store).and_then(|pack| ask(&pack, &mut store));
+    match answer {
+        Ok(Ok(answer)) => Ok((store, answer)),
+        Ok(Err(error)) => {
+            let state = store.data();
+            // A guest that was told to stop may say so in its own words.
+            if state.interrupted() { Err(CallError::interrupted()) } else { Err(state.guest_error(error)) }
+        }
+        Err(error) => Err(explain_trap(&error, store.data(), time)),
+    }
+}
+
+fn explain_trap(error: &wasmtime::Error, state: &HostState, time: &TimeLimit) -> CallError {
+    if state.interrupted() {
+        return CallError::interrupted();
+    }
+    let limits = &state.call.limits;
+    let frames = error.downcast_ref::<WasmBacktrace>().map(frame_names).unwrap_or_default();
+    let stderr = String::from_utf8_lossy(&state.text.stderr.contents()).trim().to_owned();
+    let trap = error.downcast_ref::<Trap>().copied();
+    let mut failure = match trap {
+        Some(Trap::Interrupt) => time.error(),
+        Some(Trap::StackOverflow) => stack_error(limits),
+        Some(Trap::UnreachableCodeReached | Trap::AllocationTooLarge) if state.memory.refused.is_some() => {
+            memory_error(state.memory.refused.unwrap_or_default(), limits)
+        }
+        // Rust keeps its shadow stack at the bottom of memory: deep recursion runs off its end.
+        Some(Trap::MemoryOutOfBounds) if looks_recursive(&frames) => stack_error(limits),
+        Some(trap) if stderr.is_empty() => CallError::new(CallErrorKind::Trap, format!("the node crashed: {trap}")),
+        Some(_) => CallError::new(CallErrorKind::Trap, format!("the node crashed: {stderr}")),
+        None => CallError::new(CallErrorKind::Trap, format!("the node was stopped: {error:#}")),
+    };
+    failure.message = crate::host::clean(&failure.message, usize::try_from(limits.error_bytes).unwrap_or(usize::MAX));
+    failure.frames = frames;
+    failure
+}
+
+fn stack_error(limits: &Limits) -> CallError {
+    CallError::new(
+        CallErrorKind::StackOverflow,
+        format!("the node used up its stack of {} bytes (guest_stack): endless recursion?", limits.guest_stack),
+    )
+}
+
+fn memory_error(asked: u64, limits: &Limits) -> CallError {
+    CallError::new(
+        CallErrorKind::OutOfGuestMemory,
+        format!(
+            "the node asked for {asked} bytes of memory, the limit is {} (guest_memory); --guest-memory raises it, \
+             or keep pixels in host tensors",
+            limits.guest_memory
+        ),
+    )
+}
+
+fn looks_recursive(frames: &[String]) -> bool {
+    frames.len() >= 10 && frames[1..].iter().filter(|frame| **frame == frames[1]).count() * 3 >= frames.len()
+}
+
+const FRAMES: usize = 40;
+
+fn frame_names(backtrace: &WasmBacktrace) -> Vec<String> {
+    let name = |frame: &wasmtime::FrameInfo| match frame.func_name() {
+        Some(name) => cut(&format!("{:#}", rustc_demangle::demangle(name)), 200),
+        None => format!("function {}", frame.func_index()),
+    };
+    backtrace.frames().iter().take(FRAMES).map(name).collect()
+}
+
+fn parse_ui(json: &str, limits: &Limits) -> Result<Map<String, Value>, CallError> {
+    if json.len() as u64 > limits.ui_bytes {
+        return Err(CallError::new(
+            CallErrorKind::LimitExceeded,
+            format!("the node's ui has {} bytes, more than the limit of {} (ui_bytes)", json.len(), limits.ui_bytes),
+        ));
+    }
+    serde_json::from_str(json)
+        .map_err(|error| CallError::new(CallErrorKind::Failed, format!("the node's ui is not a JSON object: {error}")))
+}

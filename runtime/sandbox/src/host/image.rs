@@ -1,0 +1,190 @@
+//! `image`: image files of the tenant, through names that the caller was given.
+
+use vivarium_image_codec::{CodecError, DecodeLimits, Frame, encode_png, f32_to_u8_truncating};
+use vivarium_tensor::{DType, OpContext, Tensor, TensorError};
+use wasmtime::component::Resource;
+
+use super::{
+    HostState, HostTensor,
+    state::{clean, interrupted, limit_error, to_guest},
+};
+use crate::{
+    bindings::vivarium::node::{
+        image::{self, Decoded, Folder, SaveOptions, SavedFile},
+        types::{Error, ErrorKind},
+    },
+    error::{CallError, CallErrorKind},
+    services::{OutputFolder, SaveRequest},
+};
+
+impl image::Host for HostState {
+    fn exists(&mut self, name: String) -> wasmtime::Result<bool> {
+        Ok(self.designated.contains(&name) && self.call.services.image_exists(&name))
+    }
+
+    fn fingerprint(&mut self, name: String) -> wasmtime::Result<Result<String, Error>> {
+        Ok(self
+            .may_read(&name)
+            .and_then(|()| self.call.services.image_fingerprint(&name).map_err(|error| to_guest(&error))))
+    }
+
+    fn load(&mut self, name: String) -> wasmtime::Result<Result<Decoded, Error>> {
+        if self.interrupted() {
+            return Ok(Err(interrupted()));
+        }
+        let (pixels, alpha) = match self.decode(&name) {
+            Ok(decoded) => decoded,
+            Err(error) => return Ok(Err(error)),
+        };
+        let pixels = match self.push_tensor(pixels)? {
+            Ok(handle) => handle,
+            Err(error) => return Ok(Err(error)),
+        };
+        let alpha = match alpha.map(|alpha| self.push_tensor(alpha)).transpose()?.transpose() {
+            Ok(handle) => handle,
+            Err(error) => return Ok(Err(error)),
+        };
+        Ok(Ok(Decoded { pixels, alpha }))
+    }
+
+    fn save(
+        &mut self,
+        images: Resource<HostTensor>,
+        options: SaveOptions,
+    ) -> wasmtime::Result<Result<Vec<SavedFile>, Error>> {
+        let images = self.tensor(&images)?;
+        Ok(self.save_batch(&images, &options))
+    }
+}
+
+impl HostState {
+    fn may_read(&self, name: &str) -> Result<(), Error> {
+        if self.designated.contains(name) {
+            return Ok(());
+        }
+        Err(Error {
+            kind: ErrorKind::PermissionDenied,
+            message: format!(
+                "{:?} is not among the inputs of this node; a node reads only the files it was given by name",
+                clean(name, 200)
+            ),
+        })
+    }
+
+    fn decode(&mut self, name: &str) -> Result<(Tensor, Option<Tensor>), Error> {
+        self.may_read(name)?;
+        let bytes = self.call.services.image_bytes(name).map_err(|error| to_guest(&error))?;
+        // As float32 the pixels take four times the bytes they have as 8-bit samples; all of it must fit into what this
+        // call may still hold.
+        let left = self.op().budget.effective_limit().saturating_sub(self.op().budget.used());
+        let limits = DecodeLimits { max_bytes: left / 4, ..DecodeLimits::default() };
+        let mut frames = vivarium_image_codec::decode(&bytes, &limits).map_err(|error| Error {
+            kind: match error {
+                CodecError::TooLarge { .. } => ErrorKind::LimitExceeded,
+                _ => ErrorKind::InvalidArgument,
+            },
+            message: format!("the image {:?} cannot be read: {error}", clean(name, 200)),
+        })?;
+        drop(bytes);
+        if let Some(size) = frames.first().map(|first| (first.width, first.height)) {
+            frames.retain(|frame| (frame.width, frame.height) == size);
+        }
+        self.stack(frames)
+    }
+
+    /// [B,H,W,3] pixels and, if any frame has transparency, [B,H,W] opacity.
+    fn stack(&mut self, frames: Vec<Frame>) -> Result<(Tensor, Option<Tensor>), Error> {
+        let Some((width, height)) = frames.first().map(|first| (u64::from(first.width), u64::from(first.height)))
+        else {
+            return Err(Error { kind: ErrorKind::InvalidArgument, message: "the image has no frame".into() });
+        };
+        let count = frames.len() as u64;
+        let total = frames.iter().map(|frame| frame.rgb.len()).sum();
+        let mut rgb = vec![0.0_f32; total];
+        let transparent = frames.iter().any(|frame| frame.alpha.is_some());
+        let mut alpha = vec![1.0_f32; if transparent { total / 3 } else { 0 }];
+        let (mut rgb_start, mut alpha_start) = (0, 0);
+        for frame in frames {
+            frame.rgb.write_f32(&mut rgb[rgb_start..]);
+            if let Some(samples) = &frame.alpha {
+                samples.write_f32(&mut alpha[alpha_start..]);
+            }
+            rgb_start += frame.rgb.len();
+            alpha_start += frame.rgb.len() / 3;
+        }
+        let pixels = Tensor::from_vec(&[count, height, width, 3], rgb, self.op());
+        let pixels = pixels.map_err(|error| self.tensor_error(&error))?;
+        if !transparent {
+            return Ok((pixels, None));
+        }
+        let alpha = Tensor::from_vec(&[count, height, width], alpha, self.op());
+        let alpha = alpha.map_err(|error| self.tensor_error(&error))?;
+        Ok((pixels, Some(alpha)))
+    }
+
+    fn save_batch(&mut self, images: &Tensor, options: &SaveOptions) -> Result<Vec<SavedFile>, Error> {
+        let shape = images.shape();
+        let invalid = |message: String| Error { kind: ErrorKind::InvalidArgument, message };
+        let [count, height, width, channels @ (1 | 3 | 4)] = shape[..] else {
+            return Err(invalid(format!("images to save are [B,H,W,C] with 1, 3 or 4 channels, not {shape:?}")));
+        };
+        let side = |length: u64, name: &str| match u32::try_from(length) {
+            Ok(length) if (1..=65_535).contains(&length) => Ok(length),
+            _ => Err(invalid(format!("images to save have a {name} of {length}; 1 to 65535 can be saved"))),
+        };
+        let (width, height) = (side(width, "width")?, side(height, "height")?);
+        let limit = self.call.limits.saved_files;
+        self.saved_files = self.saved_files.saturating_add(count);
+        if self.saved_files > limit {
+            return Err(limit_error(format!("this node saves more than {limit} files (saved_files)")));
+        }
+        let folder = match options.folder {
+            Folder::Output => OutputFolder::Output,
+            Folder::Temp => OutputFolder::Temp,
+        };
+        let request = SaveRequest {
+            folder,
+            prefix: &options.filename_prefix,
+            width,
+            height,
+            count: usize::try_from(count).unwrap_or(usize::MAX),
+        };
+        let text: &[(String, String)] = if self.call.services.saves_metadata() { &options.text } else { &[] };
+        let channels = u8::try_from(channels).unwrap_or(3);
+        let level = options.compress_level.min(9);
+        let cx = self.op().clone();
+        let mut encode = |index: usize| -> Result<Vec<u8>, CallError> {
+            let pixels = one_image(images, index, &cx)
+                .map_err(|error| CallError::new(CallErrorKind::InvalidArgument, error.to_string()))?;
+            encode_png(&pixels, width, height, channels, level, text).map_err(|error| {
+                CallError::new(CallErrorKind::InvalidArgument, format!("cannot encode as PNG: {error}"))
+            })
+        };
+        let saved = self.call.services.save_images(&request, &mut encode).map_err(|error| to_guest(&error))?;
+        Ok(saved
+            .into_iter()
+            .map(|file| SavedFile {
+                filename: file.filename,
+                subfolder: file.subfolder,
+                folder: match file.folder {
+                    OutputFolder::Output => "output".into(),
+                    OutputFolder::Temp => "temp".into(),
+                },
+            })
+            .collect())
+    }
+}
+
+fn one_image(images: &Tensor, index: usize, cx: &OpContext) -> Result<Vec<u8>, TensorError> {
+    let start = i64::try_from(index).unwrap_or(i64::MAX);
+    to_pixels(&images.slice(0, start, start.saturating_add(1), 1, cx)?, cx)
+}
+
+/// 8 bits per channel: clamped to 0..1, truncated as ComfyUI does.
+pub(crate) fn to_pixels(image: &Tensor, cx: &OpContext) -> Result<Vec<u8>, TensorError> {
+    let image = image.cast(DType::Float32, cx)?.contiguous(cx)?;
+    match image.as_slice::<f32>() {
+        Some(values) => Ok(f32_to_u8_truncating(values)),
+        None => Ok(f32_to_u8_truncating(&image.to_vec::<f32>(cx)?)),
+    }
+}

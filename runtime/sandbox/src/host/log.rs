@@ -1,0 +1,32 @@
+//! `log`: bounded lines of the running node.
+
+use super::{HostState, state::clean};
+use crate::{
+    bindings::vivarium::node::log::{self, Level},
+    services::LogLevel,
+};
+
+impl log::Host for HostState {
+    fn write(&mut self, level: Level, message: String) -> wasmtime::Result<()> {
+        let limit = self.call.limits.log_bytes;
+        let left = limit.saturating_sub(self.logged_bytes);
+        self.logged_bytes = self.logged_bytes.saturating_add(message.len() as u64 + 1);
+        if left == 0 {
+            return Ok(());
+        }
+        let level = match level {
+            Level::Trace => LogLevel::Trace,
+            Level::Debug => LogLevel::Debug,
+            Level::Info => LogLevel::Info,
+            Level::Warn => LogLevel::Warn,
+            Level::Error => LogLevel::Error,
+        };
+        let message = clean(&message, usize::try_from(left).unwrap_or(usize::MAX));
+        self.call.services.log(&self.pack, &self.call.node_id, level, &message);
+        if self.logged_bytes > limit {
+            let notice = format!("the rest of this node's log is dropped: it exceeds {limit} bytes (log_bytes)");
+            self.call.services.log(&self.pack, &self.call.node_id, LogLevel::Warn, &notice);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,29 @@
+//! The host's side of the WIT world: one file per interface over the state of one call.
+
+// `bindgen!` re-exports these types, so they have to be `pub` inside of a private module.
+#![allow(unreachable_pub)]
+
+pub(crate) mod clocks;
+mod context;
+mod image;
+mod log;
+mod progress;
+mod state;
+mod tensors;
+mod values;
+mod weights;
+
+pub(crate) use state::{HostState, clean};
+pub use weights::HostWeights;
+
+use std::sync::Arc;
+
+use vivarium_tensor::Tensor;
+
+use crate::value::PackObject;
+
+/// A guest's handle to a tensor.
+pub struct HostTensor(pub(crate) Tensor);
+
+/// A guest's handle to an object.
+pub struct HostObject(pub(crate) Arc<PackObject>);

@@ -1,0 +1,307 @@
+//! The state behind one call into a guest: its tables, its meters, its limits.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use vivarium_tensor::{ErrorKind as TensorErrorKind, OpContext, Tensor, TensorError};
+use wasmtime::{
+    ResourceLimiter,
+    component::{Resource, ResourceTable},
+};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p2::pipe::MemoryOutputPipe};
+
+use super::{HostObject, HostTensor};
+use crate::{
+    PackComponent,
+    bindings::vivarium::node::{
+        types::{Error, ErrorKind},
+        values::{Handle, Value as WireValue},
+    },
+    error::{CallError, CallErrorKind},
+    services::CallContext,
+    value::{self, HandleEntry, NodeValue, cut},
+};
+
+/// What wasmtime keeps for one call.
+pub(crate) struct HostState {
+    pub(crate) call: CallContext,
+    pub(crate) pack: Arc<str>,
+    /// The component that runs; absent while it describes itself.
+    pub(crate) component: Option<Arc<PackComponent>>,
+    /// Image files that this call may read.
+    pub(crate) designated: HashSet<String>,
+    pub(crate) deadline: Instant,
+    pub(crate) text: CapturedText,
+    pub(crate) memory: MemoryMeter,
+    pub(crate) table: ResourceTable,
+    pub(crate) saved_files: u64,
+    pub(crate) logged_bytes: u64,
+    op: OpContext,
+    wasi: WasiCtx,
+    handles: u64,
+    transferred: u64,
+    /// A tensor operation was refused for want of memory.
+    tensor_memory_refused: bool,
+}
+
+/// What a guest wrote to its standard streams, bounded.
+pub(crate) struct CapturedText {
+    pub(crate) stdout: MemoryOutputPipe,
+    pub(crate) stderr: MemoryOutputPipe,
+}
+
+/// Limits the guest's own memory and remembers when it asked for more.
+pub(crate) struct MemoryMeter {
+    memory: usize,
+    table_elements: usize,
+    /// The size that was refused last, bytes.
+    pub(crate) refused: Option<u64>,
+}
+
+impl ResourceLimiter for MemoryMeter {
+    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let granted = desired <= self.memory;
+        if !granted {
+            self.refused = Some(desired as u64);
+        }
+        Ok(granted)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= self.table_elements)
+    }
+}
+
+impl WasiView for HostState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+fn to_usize(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+impl HostState {
+    pub(crate) fn new(
+        call: CallContext,
+        pack: Arc<str>,
+        component: Option<Arc<PackComponent>>,
+        designated: HashSet<String>,
+        deadline: Instant,
+    ) -> Self {
+        let limits = call.limits.clone();
+        let text = CapturedText {
+            stdout: MemoryOutputPipe::new(to_usize(limits.log_bytes)),
+            stderr: MemoryOutputPipe::new(to_usize(limits.log_bytes)),
+        };
+        // No arguments, no environment, no folders, no network; the clocks are ours (see clocks.rs).
+        let wasi = WasiCtx::builder()
+            .stdout(text.stdout.clone())
+            .stderr(text.stderr.clone())
+            .allow_tcp(false)
+            .allow_udp(false)
+            .max_random_size(limits.transfer_bytes)
+            .build();
+        let mut table = ResourceTable::new();
+        // WASI's own streams and pollables live in the same table; ours are counted apart, with an error a guest can handle.
+        table.set_max_capacity(to_usize(limits.handles.saturating_mul(2)));
+        let op = OpContext { budget: call.budget.child(limits.call_tensor_bytes), cancelled: call.interrupt.clone() };
+        let memory = MemoryMeter {
+            memory: to_usize(limits.guest_memory),
+            table_elements: to_usize(limits.table_elements),
+            refused: None,
+        };
+        Self {
+            call,
+            pack,
+            component,
+            designated,
+            deadline,
+            text,
+            memory,
+            table,
+            saved_files: 0,
+            logged_bytes: 0,
+            op,
+            wasi,
+            handles: 0,
+            transferred: 0,
+            tensor_memory_refused: false,
+        }
+    }
+
+    pub(crate) fn interrupted(&self) -> bool {
+        self.call.interrupt.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn interrupt_flag(&self) -> Arc<AtomicBool> {
+        self.call.interrupt.clone()
+    }
+
+    pub(crate) fn op(&self) -> &OpContext {
+        &self.op
+    }
+
+    /// Charges bytes that one host call copies into or out of the guest.
+    pub(crate) fn charge_transfer(&mut self, bytes: u64) -> Result<(), Error> {
+        let limits = &self.call.limits;
+        if bytes > limits.transfer_bytes {
+            return Err(limit_error(format!(
+                "{bytes} bytes in one call are more than the limit of {} (transfer_bytes); copy in parts",
+                limits.transfer_bytes
+            )));
+        }
+        self.transferred = self.transferred.saturating_add(bytes);
+        if self.transferred > limits.total_transfer_bytes {
+            return Err(limit_error(format!(
+                "this node copied more than the limit of {} bytes (total_transfer_bytes)",
+                limits.total_transfer_bytes
+            )));
+        }
+        Ok(())
+    }
+
+    fn charge_handle(&mut self) -> Result<(), Error> {
+        if self.handles >= self.call.limits.handles {
+            return Err(limit_error(format!(
+                "this node holds {} handles, the limit (handles); drop tensors that are no longer needed",
+                self.handles
+            )));
+        }
+        self.handles += 1;
+        Ok(())
+    }
+
+    pub(crate) fn release_handle(&mut self) {
+        self.handles = self.handles.saturating_sub(1);
+    }
+
+    pub(crate) fn push_tensor(&mut self, tensor: Tensor) -> wasmtime::Result<Result<Resource<HostTensor>, Error>> {
+        if let Err(error) = self.charge_handle() {
+            return Ok(Err(error));
+        }
+        Ok(Ok(self.table.push(HostTensor(tensor))?))
+    }
+
+    pub(crate) fn push_object(&mut self, object: HostObject) -> wasmtime::Result<Result<Resource<HostObject>, Error>> {
+        if let Err(error) = self.charge_handle() {
+            return Ok(Err(error));
+        }
+        Ok(Ok(self.table.push(object)?))
+    }
+
+    pub(crate) fn tensor(&self, handle: &Resource<HostTensor>) -> wasmtime::Result<Tensor> {
+        Ok(self.table.get(handle)?.0.clone())
+    }
+
+    /// Runs a tensor operation and hands its result to the guest.
+    pub(crate) fn answer(
+        &mut self,
+        operation: impl FnOnce(&OpContext) -> Result<Tensor, TensorError>,
+    ) -> wasmtime::Result<Result<Resource<HostTensor>, Error>> {
+        if self.interrupted() {
+            return Ok(Err(interrupted()));
+        }
+        match operation(&self.op) {
+            Ok(tensor) => self.push_tensor(tensor),
+            Err(error) => Ok(Err(self.tensor_error(&error))),
+        }
+    }
+
+    pub(crate) fn tensor_error(&mut self, error: &TensorError) -> Error {
+        self.tensor_memory_refused |= matches!(error, TensorError::Budget { .. } | TensorError::OutOfMemory { .. });
+        let kind = match error.kind() {
+            TensorErrorKind::InvalidArgument => ErrorKind::InvalidArgument,
+            TensorErrorKind::LimitExceeded => ErrorKind::LimitExceeded,
+            TensorErrorKind::Interrupted => ErrorKind::Interrupted,
+        };
+        Error { kind, message: error.to_string() }
+    }
+
+    /// Takes a value that the guest gave away: its handles leave the guest's table.
+    pub(crate) fn take_value(&mut self, value: WireValue) -> wasmtime::Result<Result<NodeValue, CallError>> {
+        let mut handles = Vec::with_capacity(value.handles.len());
+        for handle in value.handles {
+            self.release_handle();
+            handles.push(match handle {
+                Handle::Tensor(handle) => HandleEntry::Tensor(self.table.delete(handle)?.0),
+                Handle::Object(handle) => HandleEntry::Object(self.table.delete(handle)?.0),
+            });
+        }
+        Ok(value::decode(&value.json, &handles, &self.call.limits))
+    }
+
+    /// Gives a value to the guest: its handles enter the guest's table.
+    pub(crate) fn give_value(&mut self, value: &NodeValue) -> wasmtime::Result<Result<WireValue, Error>> {
+        let (json, entries) = value::encode(value);
+        let mut handles = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let pushed = match entry {
+                HandleEntry::Tensor(tensor) => self.push_tensor(tensor)?.map(Handle::Tensor),
+                HandleEntry::Object(object) => self.push_object(HostObject(object))?.map(Handle::Object),
+            };
+            match pushed {
+                Ok(handle) => handles.push(handle),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        Ok(Ok(WireValue { json, handles }))
+    }
+
+    /// The error of a guest as the host reports it: cut to the limit, cleaned of control characters.
+    pub(crate) fn guest_error(&self, error: Error) -> CallError {
+        let kind = match error.kind {
+            ErrorKind::InvalidArgument => CallErrorKind::InvalidArgument,
+            ErrorKind::LimitExceeded if self.tensor_memory_refused => CallErrorKind::OutOfTensorMemory,
+            ErrorKind::LimitExceeded => CallErrorKind::LimitExceeded,
+            ErrorKind::Interrupted if self.interrupted() => CallErrorKind::Interrupted,
+            ErrorKind::NotFound => CallErrorKind::NotFound,
+            ErrorKind::PermissionDenied => CallErrorKind::PermissionDenied,
+            ErrorKind::Unsupported => CallErrorKind::Unsupported,
+            ErrorKind::Interrupted | ErrorKind::Failed | ErrorKind::Internal => CallErrorKind::Failed,
+        };
+        CallError::new(kind, clean(&error.message, to_usize(self.call.limits.error_bytes)))
+    }
+}
+
+/// A guest's text made safe to show: cut, without control and bidirectional characters.
+pub(crate) fn clean(text: &str, bytes: usize) -> String {
+    let bidirectional =
+        |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
+    let text = cut(text, bytes);
+    text.chars().filter(|&c| c == '\n' || c == '\t' || !(c.is_control() || bidirectional(c))).collect()
+}
+
+pub(crate) fn limit_error(message: String) -> Error {
+    Error { kind: ErrorKind::LimitExceeded, message }
+}
+
+pub(crate) fn interrupted() -> Error {
+    Error { kind: ErrorKind::Interrupted, message: "the prompt was interrupted".into() }
+}
+
+/// The reverse of [`HostState::guest_error`], for errors that go back into a guest.
+pub(crate) fn to_guest(error: &CallError) -> Error {
+    let kind = match error.kind {
+        CallErrorKind::InvalidArgument => ErrorKind::InvalidArgument,
+        CallErrorKind::NotFound => ErrorKind::NotFound,
+        CallErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+        CallErrorKind::Unsupported => ErrorKind::Unsupported,
+        CallErrorKind::Interrupted => ErrorKind::Interrupted,
+        CallErrorKind::Timeout
+        | CallErrorKind::OutOfGuestMemory
+        | CallErrorKind::OutOfTensorMemory
+        | CallErrorKind::StackOverflow
+        | CallErrorKind::LimitExceeded => ErrorKind::LimitExceeded,
+        CallErrorKind::Failed | CallErrorKind::Trap => ErrorKind::Failed,
+        CallErrorKind::Internal => ErrorKind::Internal,
+    };
+    Error { kind, message: error.message.clone() }
+}

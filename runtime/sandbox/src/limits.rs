@@ -1,0 +1,163 @@
+//! Every limit on what a guest can consume, with its default. The one place that knows them: checks, error texts,
+//! `vivarium doctor` and `/vivarium/limits` all read this file.
+
+use std::time::Duration;
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+/// Limits on one call into a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Linear memory of one instance, bytes.
+    pub guest_memory: u64,
+    /// Elements of one table.
+    pub table_elements: u64,
+    /// Core instances inside one component.
+    pub core_instances: u64,
+    /// Stack of a guest, bytes.
+    pub guest_stack: u64,
+    /// Wall time of one `execute`.
+    pub execute_time: Duration,
+    /// Wall time of one `describe`, `validate`, `fingerprint` or `needed-inputs`.
+    pub query_time: Duration,
+    /// Tensors that one call may hold at once, bytes.
+    pub call_tensor_bytes: u64,
+    /// Tensors that one tenant may hold at once, cached results included, bytes.
+    pub tenant_tensor_bytes: u64,
+    /// Tensors that all tenants together may hold, bytes.
+    pub total_tensor_bytes: u64,
+    /// Live handles of one call.
+    pub handles: u64,
+    /// Bytes that one host call may copy into or out of a guest.
+    pub transfer_bytes: u64,
+    /// Bytes that all host calls of one call may copy.
+    pub total_transfer_bytes: u64,
+    /// Captured text of one call: log, standard output and standard error each, bytes.
+    pub log_bytes: u64,
+    /// An error message, bytes; longer ones are cut.
+    pub error_bytes: u64,
+    /// The JSON of one value, bytes.
+    pub value_json_bytes: u64,
+    /// Nesting of the JSON of one value.
+    pub value_json_depth: u64,
+    /// The `ui` JSON of one call, bytes.
+    pub ui_bytes: u64,
+    /// Object methods that call each other.
+    pub object_call_depth: u64,
+    /// Files that one call may save.
+    pub saved_files: u64,
+    /// A component file, bytes.
+    pub component_bytes: u64,
+    /// Instances alive at once, over all tenants.
+    pub instances: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            guest_memory: 256 * MIB,
+            table_elements: 20_000,
+            core_instances: 32,
+            guest_stack: 512 * KIB,
+            execute_time: Duration::from_secs(600),
+            query_time: Duration::from_secs(10),
+            call_tensor_bytes: 4096 * MIB,
+            tenant_tensor_bytes: 6144 * MIB,
+            total_tensor_bytes: 8192 * MIB,
+            handles: 10_000,
+            transfer_bytes: 64 * MIB,
+            total_transfer_bytes: 4096 * MIB,
+            log_bytes: 64 * KIB,
+            error_bytes: 8 * KIB,
+            value_json_bytes: 16 * MIB,
+            value_json_depth: 100,
+            ui_bytes: MIB,
+            object_call_depth: 8,
+            saved_files: 4096,
+            component_bytes: 64 * MIB,
+            instances: 64,
+        }
+    }
+}
+
+/// One limit, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitEntry {
+    /// The field of [`Limits`].
+    pub name: &'static str,
+    /// In `unit`.
+    pub value: u64,
+    /// `bytes`, `ms` or `count`.
+    pub unit: &'static str,
+    /// What it bounds, and the flag that changes it where there is one.
+    pub description: &'static str,
+}
+
+impl Limits {
+    /// Every limit, in the order of the fields.
+    #[must_use]
+    pub fn entries(&self) -> Vec<LimitEntry> {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let entry = |name, value, unit, description| LimitEntry { name, value, unit, description };
+        vec![
+            entry("guest_memory", self.guest_memory, "bytes", "memory of one node while it runs (--guest-memory)"),
+            entry("table_elements", self.table_elements, "count", "function table of one node"),
+            entry("core_instances", self.core_instances, "count", "modules inside one component"),
+            entry("guest_stack", self.guest_stack, "bytes", "call stack of one node"),
+            entry("execute_time", ms(self.execute_time), "ms", "time of one node execution (--node-timeout)"),
+            entry("query_time", ms(self.query_time), "ms", "time of one validation or description by a node"),
+            entry(
+                "call_tensor_bytes",
+                self.call_tensor_bytes,
+                "bytes",
+                "tensors one node may hold at once (--node-tensor-memory)",
+            ),
+            entry(
+                "tenant_tensor_bytes",
+                self.tenant_tensor_bytes,
+                "bytes",
+                "tensors one tenant may hold, cached results included (--tenant-tensor-memory)",
+            ),
+            entry(
+                "total_tensor_bytes",
+                self.total_tensor_bytes,
+                "bytes",
+                "tensors of all tenants together (--tensor-memory)",
+            ),
+            entry("handles", self.handles, "count", "tensors and objects one node may hold at once"),
+            entry("transfer_bytes", self.transfer_bytes, "bytes", "data copied by one host call"),
+            entry(
+                "total_transfer_bytes",
+                self.total_transfer_bytes,
+                "bytes",
+                "data copied by all host calls of a node",
+            ),
+            entry("log_bytes", self.log_bytes, "bytes", "log and standard output of one node execution, each"),
+            entry("error_bytes", self.error_bytes, "bytes", "length of a node's error message"),
+            entry("value_json_bytes", self.value_json_bytes, "bytes", "JSON of one value"),
+            entry("value_json_depth", self.value_json_depth, "count", "nesting of one value"),
+            entry("ui_bytes", self.ui_bytes, "bytes", "what one node may show in clients and history"),
+            entry("object_call_depth", self.object_call_depth, "count", "objects whose methods call each other"),
+            entry("saved_files", self.saved_files, "count", "files one node execution may save"),
+            entry("component_bytes", self.component_bytes, "bytes", "size of a pack's component"),
+            entry("instances", self.instances, "count", "node instances alive at once"),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_limit_is_listed_once() {
+        let limits = Limits::default();
+        let names: std::collections::HashSet<_> = limits.entries().into_iter().map(|entry| entry.name).collect();
+        let shown = format!("{limits:?}");
+        for name in &names {
+            assert!(shown.contains(&format!("{name}:")), "{name} is not a field");
+        }
+        assert_eq!(names.len(), shown.matches(": ").count(), "a field of Limits is not listed");
+    }
+}

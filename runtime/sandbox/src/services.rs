@@ -1,0 +1,218 @@
+//! What the sandbox needs from outside to serve a guest: files, events, models. The worker implements it for a tenant.
+
+use std::{
+    collections::HashSet,
+    fs::File,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use vivarium_protocol::tenant::TenantId;
+use vivarium_tensor::Budget;
+
+use crate::{
+    error::{CallError, CallErrorKind},
+    limits::Limits,
+    value::NodeValue,
+};
+
+/// One call into a guest: for whom, inside which limits, with what powers.
+#[derive(Clone)]
+pub struct CallContext {
+    /// Whose prompt it is.
+    pub tenant: TenantId,
+    /// The prompt, or empty outside of one.
+    pub prompt_id: Arc<str>,
+    /// The node, or empty outside of one.
+    pub node_id: Arc<str>,
+    /// Limits in force.
+    pub limits: Arc<Limits>,
+    /// What tensors of this call are charged to; usually the tenant's.
+    pub budget: Arc<Budget>,
+    /// Set when the prompt shall stop.
+    pub interrupt: Arc<AtomicBool>,
+    /// Files, events and models of the tenant.
+    pub services: Arc<dyn HostServices>,
+    /// How many object methods are above this call.
+    pub depth: u64,
+}
+
+/// Where a node saves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputFolder {
+    /// Kept.
+    Output,
+    /// Emptied at start.
+    Temp,
+}
+
+/// One saved file, as ComfyUI's `ui.images` names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedImage {
+    /// File name.
+    pub filename: String,
+    /// Folder inside the output or temp folder.
+    pub subfolder: String,
+    /// Which of the two.
+    pub folder: OutputFolder,
+}
+
+/// A batch of images to save under one prefix.
+#[derive(Clone, Debug)]
+pub struct SaveRequest<'a> {
+    /// Where.
+    pub folder: OutputFolder,
+    /// ComfyUI's filename prefix with its `%variables%`.
+    pub prefix: &'a str,
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    /// How many.
+    pub count: usize,
+}
+
+/// A preview picture, 8 bits per channel.
+#[derive(Clone, Debug)]
+pub struct PreviewPixels {
+    /// Row-major RGB.
+    pub rgb: Vec<u8>,
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+}
+
+/// Importance of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Finest.
+    Trace,
+    /// For developers.
+    Debug,
+    /// Normal.
+    Info,
+    /// Something is odd.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+/// The tenant's side of a call.
+pub trait HostServices: Send + Sync {
+    /// Whether an image file of this name exists. `name` may end in ` [input]`, ` [output]` or ` [temp]`.
+    fn image_exists(&self, name: &str) -> bool;
+
+    /// SHA-256 of the file in hexadecimal digits.
+    ///
+    /// # Errors
+    /// Not found, or not readable.
+    fn image_fingerprint(&self, name: &str) -> Result<String, CallError>;
+
+    /// The bytes of the file.
+    ///
+    /// # Errors
+    /// Not found, not readable, or too large.
+    fn image_bytes(&self, name: &str) -> Result<Vec<u8>, CallError>;
+
+    /// Saves PNG files under a prefix; `encode` makes the bytes of one image when it is its turn.
+    ///
+    /// # Errors
+    /// A prefix that leaves the folder, a full disk, a quota, or the error of `encode`.
+    fn save_images(
+        &self,
+        request: &SaveRequest<'_>,
+        encode: &mut dyn FnMut(usize) -> Result<Vec<u8>, CallError>,
+    ) -> Result<Vec<SavedImage>, CallError>;
+
+    /// Whether saved images carry text chunks (`--disable-metadata` turns them off).
+    fn saves_metadata(&self) -> bool;
+
+    /// Whether anybody wants previews now: the time since the last one and the configured method decide.
+    fn wants_preview(&self) -> bool;
+
+    /// Progress of the running node.
+    fn progress(&self, node_id: &str, value: f64, max: f64, preview: Option<PreviewPixels>);
+
+    /// A log line of the running node.
+    fn log(&self, pack: &str, node_id: &str, level: LogLevel, message: &str);
+
+    /// Files of a model folder.
+    ///
+    /// # Errors
+    /// The pack lacks the permission, or the folder does not exist.
+    fn model_files(&self, pack: &str, folder: &str) -> Result<Vec<String>, CallError>;
+
+    /// Opens a model file for reading.
+    ///
+    /// # Errors
+    /// The pack lacks the permission, or the file does not exist.
+    fn open_model(&self, pack: &str, folder: &str, name: &str) -> Result<File, CallError>;
+}
+
+/// The texts among a call's inputs: names of the image files that it may read.
+pub(crate) fn designated_names(inputs: &NodeValue) -> HashSet<String> {
+    fn collect(value: &NodeValue, names: &mut HashSet<String>) {
+        match value {
+            NodeValue::String(text) => {
+                names.insert(text.to_string());
+            }
+            NodeValue::List(items) => items.iter().for_each(|item| collect(item, names)),
+            NodeValue::Map(entries) => entries.values().for_each(|item| collect(item, names)),
+            _ => {}
+        }
+    }
+    let mut names = HashSet::new();
+    collect(inputs, &mut names);
+    names
+}
+
+/// For a pack that describes itself: no files, no models, nobody listens.
+pub(crate) struct NoServices;
+
+impl NoServices {
+    fn refused() -> CallError {
+        CallError::new(CallErrorKind::PermissionDenied, "a pack that describes itself has no access to files")
+    }
+}
+
+impl HostServices for NoServices {
+    fn image_exists(&self, _name: &str) -> bool {
+        false
+    }
+
+    fn image_fingerprint(&self, _name: &str) -> Result<String, CallError> {
+        Err(Self::refused())
+    }
+
+    fn image_bytes(&self, _name: &str) -> Result<Vec<u8>, CallError> {
+        Err(Self::refused())
+    }
+
+    fn save_images(
+        &self,
+        _request: &SaveRequest<'_>,
+        _encode: &mut dyn FnMut(usize) -> Result<Vec<u8>, CallError>,
+    ) -> Result<Vec<SavedImage>, CallError> {
+        Err(Self::refused())
+    }
+
+    fn saves_metadata(&self) -> bool {
+        false
+    }
+
+    fn wants_preview(&self) -> bool {
+        false
+    }
+
+    fn progress(&self, _node_id: &str, _value: f64, _max: f64, _preview: Option<PreviewPixels>) {}
+
+    fn log(&self, _pack: &str, _node_id: &str, _level: LogLevel, _message: &str) {}
+
+    fn model_files(&self, _pack: &str, _folder: &str) -> Result<Vec<String>, CallError> {
+        Err(Self::refused())
+    }
+
+    fn open_model(&self, _pack: &str, _folder: &str, _name: &str) -> Result<File, CallError> {
+        Err(Self::refused())
+    }
+}

@@ -1,0 +1,177 @@
+//! What clients see of a running prompt: `progress_state`, `progress`, previews. One tracker per prompt.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use indexmap::IndexMap;
+use parking_lot::Mutex;
+use vivarium_image_codec::encode_jpeg;
+use vivarium_protocol::{
+    event::{Event, NodeState, ProgressNode},
+    frame::{ImageType, PreviewMetadata},
+    tenant::TenantId,
+};
+use vivarium_sandbox::PreviewPixels;
+
+use crate::{
+    config::PreviewSettings,
+    events::{EventSink, Message, Target},
+};
+
+/// ComfyUI sends every node so far with each message, which is quadratic. Up to this many nodes so do we; beyond it,
+/// finished ones are left out of later messages.
+const FULL_STATE_NODES: usize = 200;
+/// A node that reports faster than this is heard at this rate; its last report of 100 % always gets through.
+const REPORT_INTERVAL: Duration = Duration::from_millis(20);
+/// As ComfyUI encodes previews.
+const PREVIEW_QUALITY: u8 = 95;
+const PREVIEW_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Where a node stands in its prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NodePlace {
+    pub(crate) node_id: String,
+    pub(crate) display_id: String,
+    pub(crate) parent_id: Option<String>,
+    pub(crate) real_id: String,
+}
+
+pub(crate) struct ProgressTracker {
+    tenant: TenantId,
+    prompt_id: String,
+    client_id: Option<String>,
+    sink: Arc<dyn EventSink>,
+    preview: PreviewSettings,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    nodes: IndexMap<String, ProgressNode>,
+    current: Option<NodePlace>,
+    last_report: Option<Instant>,
+    last_preview: Option<Instant>,
+}
+
+impl ProgressTracker {
+    pub(crate) fn new(
+        tenant: TenantId,
+        prompt_id: String,
+        client_id: Option<String>,
+        sink: Arc<dyn EventSink>,
+        preview: PreviewSettings,
+    ) -> Self {
+        Self { tenant, prompt_id, client_id, sink, preview, state: Mutex::default() }
+    }
+
+    /// Sends to the prompt's client; nobody gets it when the prompt has none.
+    pub(crate) fn to_client(&self, event: Event) {
+        if let Some(client) = &self.client_id {
+            self.sink.send(&self.tenant, Target::Client(client.clone()), Message::Event(event));
+        }
+    }
+
+    /// Sends to the prompt's client, or to every socket of the tenant when the prompt has none.
+    pub(crate) fn to_client_or_tenant(&self, event: Event) {
+        self.sink.send(&self.tenant, self.target(), Message::Event(event));
+    }
+
+    fn target(&self) -> Target {
+        self.client_id.clone().map_or(Target::Tenant, Target::Client)
+    }
+
+    /// What runs now, as clients see it.
+    pub(crate) fn current_display(&self) -> Option<String> {
+        self.state.lock().current.as_ref().map(|place| place.display_id.clone())
+    }
+
+    pub(crate) fn start(&self, place: &NodePlace) {
+        let mut state = self.state.lock();
+        state.current = Some(place.clone());
+        state.last_report = None;
+        let known = state.nodes.get(&place.node_id).is_some_and(|node| node.state == NodeState::Running);
+        if !known {
+            state.nodes.insert(place.node_id.clone(), self.node(place, 0.0, 1.0, NodeState::Running));
+        }
+        self.send_state(&mut state, &place.node_id);
+    }
+
+    pub(crate) fn finish(&self, place: &NodePlace) {
+        let mut state = self.state.lock();
+        let max = state.nodes.get(&place.node_id).map_or(1.0, |node| node.max);
+        state.nodes.insert(place.node_id.clone(), self.node(place, max, max, NodeState::Finished));
+        self.send_state(&mut state, &place.node_id);
+    }
+
+    /// The guest's own report. `current` is what runs; a guest cannot report for another node.
+    pub(crate) fn report(&self, value: f64, max: f64, preview: Option<PreviewPixels>) {
+        let mut state = self.state.lock();
+        let Some(place) = state.current.clone() else { return };
+        if let Some(node) = state.nodes.get_mut(&place.node_id) {
+            node.value = value;
+            node.max = max;
+        }
+        let complete = value >= max;
+        let early = state.last_report.is_some_and(|last| last.elapsed() < REPORT_INTERVAL);
+        if early && !complete && preview.is_none() {
+            return;
+        }
+        state.last_report = Some(Instant::now());
+        self.send_state(&mut state, &place.node_id);
+        if let Some(pixels) = preview {
+            state.last_preview = Some(Instant::now());
+            self.send_preview(&place, pixels);
+        }
+        let event = Event::Progress { value, max, prompt_id: self.prompt_id.clone(), node: place.display_id };
+        self.to_client_or_tenant(event);
+    }
+
+    pub(crate) fn wants_preview(&self) -> bool {
+        self.preview.enabled && self.state.lock().last_preview.is_none_or(|last| last.elapsed() >= PREVIEW_INTERVAL)
+    }
+
+    fn node(&self, place: &NodePlace, value: f64, max: f64, state: NodeState) -> ProgressNode {
+        ProgressNode {
+            value,
+            max,
+            state,
+            node_id: place.node_id.clone(),
+            prompt_id: self.prompt_id.clone(),
+            display_node_id: place.display_id.clone(),
+            parent_node_id: place.parent_id.clone(),
+            real_node_id: place.real_id.clone(),
+        }
+    }
+
+    fn send_state(&self, state: &mut State, changed: &str) {
+        if state.nodes.len() > FULL_STATE_NODES {
+            state.nodes.retain(|id, node| id == changed || node.state == NodeState::Running);
+        }
+        let event = Event::ProgressState { prompt_id: self.prompt_id.clone(), nodes: state.nodes.clone() };
+        self.to_client_or_tenant(event);
+    }
+
+    fn send_preview(&self, place: &NodePlace, pixels: PreviewPixels) {
+        let encoded = vivarium_image_codec::preview(&pixels.rgb, pixels.width, pixels.height, 3, self.preview.max_size)
+            .and_then(|scaled| encode_jpeg(&scaled.pixels, scaled.width, scaled.height, 3, PREVIEW_QUALITY));
+        let image = match encoded {
+            Ok(image) => image,
+            Err(error) => {
+                tracing::warn!(node = place.node_id, %error, "a preview cannot be encoded");
+                return;
+            }
+        };
+        let metadata = PreviewMetadata {
+            node_id: place.node_id.clone(),
+            prompt_id: self.prompt_id.clone(),
+            display_node_id: place.display_id.clone(),
+            parent_node_id: place.parent_id.clone(),
+            real_node_id: place.real_id.clone(),
+            image_type: ImageType::Jpeg,
+        };
+        let message = Message::Preview { image: image.into(), image_type: ImageType::Jpeg, metadata };
+        self.sink.send(&self.tenant, self.target(), message);
+    }
+}

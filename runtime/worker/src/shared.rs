@@ -1,0 +1,150 @@
+//! What all prompts of a process share.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicBool},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use parking_lot::Mutex;
+use vivarium_blobs::{BlobError, ModelFolders, TenantFiles};
+use vivarium_packs::{Catalog, Grants, Snapshot};
+use vivarium_protocol::tenant::TenantId;
+use vivarium_queue::Queue;
+use vivarium_sandbox::{CallContext, Limits};
+use vivarium_tensor::Budget;
+
+use crate::{
+    config::WorkerConfig, definitions::TenantDefinitions, events::EventSink, progress::ProgressTracker,
+    result_cache::ResultCache, services::NodeServices,
+};
+
+/// Finds the folders of a tenant.
+pub type FilesOf = Arc<dyn Fn(&TenantId) -> Result<Arc<TenantFiles>, BlobError> + Send + Sync>;
+
+/// What a worker is put together from.
+#[derive(Clone)]
+pub struct Parts {
+    /// The installed packs.
+    pub catalog: Arc<Catalog>,
+    /// What they were granted.
+    pub grants: Arc<Grants>,
+    /// Where prompts wait.
+    pub queue: Arc<dyn Queue>,
+    /// The folders of tenants; the server is given the same ones.
+    pub files: FilesOf,
+    /// Where models lie.
+    pub models: Arc<ModelFolders>,
+    /// Takes events for clients.
+    pub events: Arc<dyn EventSink>,
+    /// Limits on guests; the same that the sandbox was made with.
+    pub limits: Arc<Limits>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) config: WorkerConfig,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) grants: Arc<Grants>,
+    pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) files: FilesOf,
+    pub(crate) models: Arc<ModelFolders>,
+    pub(crate) events: Arc<dyn EventSink>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) tensors: Arc<Budget>,
+    tenants: Mutex<HashMap<TenantId, TenantState>>,
+}
+
+#[derive(Clone)]
+struct TenantState {
+    tensors: Arc<Budget>,
+    cache: Arc<Mutex<ResultCache>>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: WorkerConfig, parts: Parts) -> Self {
+        let tensors = Budget::named("tensor memory of the server", parts.limits.total_tensor_bytes);
+        Self {
+            config,
+            catalog: parts.catalog,
+            grants: parts.grants,
+            queue: parts.queue,
+            files: parts.files,
+            models: parts.models,
+            events: parts.events,
+            limits: parts.limits,
+            tensors,
+            tenants: Mutex::default(),
+        }
+    }
+
+    fn tenant(&self, tenant: &TenantId) -> TenantState {
+        let mut tenants = self.tenants.lock();
+        if let Some(state) = tenants.get(tenant) {
+            return state.clone();
+        }
+        let name = format!("tensor memory of tenant {tenant}");
+        let state = TenantState {
+            tensors: self.tensors.named_child(name, self.limits.tenant_tensor_bytes),
+            cache: Arc::default(),
+        };
+        tenants.insert(tenant.clone(), state.clone());
+        state
+    }
+
+    pub(crate) fn cache(&self, tenant: &TenantId) -> Arc<Mutex<ResultCache>> {
+        self.tenant(tenant).cache
+    }
+
+    pub(crate) fn budget(&self, tenant: &TenantId) -> Arc<Budget> {
+        self.tenant(tenant).tensors
+    }
+
+    pub(crate) fn definitions(&self, tenant: &TenantId, snapshot: Arc<Snapshot>) -> TenantDefinitions {
+        let files = (self.files)(tenant)
+            .inspect_err(|error| tracing::error!(%tenant, %error, "the tenant's folders cannot be opened"))
+            .ok();
+        TenantDefinitions { snapshot, files, models: self.models.clone() }
+    }
+
+    /// The services of a tenant's prompt; without a tracker for calls outside of a run.
+    pub(crate) fn services(
+        &self,
+        tenant: &TenantId,
+        progress: Option<Arc<ProgressTracker>>,
+    ) -> Result<Arc<NodeServices>, BlobError> {
+        Ok(Arc::new(NodeServices {
+            tenant: tenant.clone(),
+            files: (self.files)(tenant)?,
+            models: self.models.clone(),
+            grants: self.grants.clone(),
+            save_metadata: self.config.save_metadata,
+            progress,
+        }))
+    }
+
+    pub(crate) fn call_context(
+        &self,
+        tenant: &TenantId,
+        prompt_id: &str,
+        node_id: &str,
+        interrupt: &Arc<AtomicBool>,
+        services: Arc<NodeServices>,
+    ) -> CallContext {
+        CallContext {
+            tenant: tenant.clone(),
+            prompt_id: Arc::from(prompt_id),
+            node_id: Arc::from(node_id),
+            limits: self.limits.clone(),
+            budget: self.budget(tenant),
+            interrupt: interrupt.clone(),
+            services,
+            depth: 0,
+        }
+    }
+}
+
+/// Milliseconds since 1970, as ComfyUI's timestamps are.
+pub(crate) fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
