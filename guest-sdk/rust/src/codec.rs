@@ -192,8 +192,6 @@ mod tests {
 
     use serde_json::json;
 
-    use super::*;
-
     type Tree = super::Tree<&'static str>;
 
     fn dict(entries: impl IntoIterator<Item = (&'static str, Tree)>) -> Tree {

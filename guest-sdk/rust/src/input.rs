@@ -160,6 +160,9 @@ pub trait Choice: ValueType {
     const CHOICES: &'static [&'static str];
 }
 
+/// What `#[input(rest)]` gives a field: all undeclared inputs, in the order of the prompt.
+pub type Rest = IndexMap<String, Value>;
+
 /// The inputs of one call by name.
 pub struct Inputs(IndexMap<String, Value>);
 
@@ -197,7 +200,7 @@ impl Inputs {
 
     /// All inputs that nobody took.
     #[must_use]
-    pub fn take_rest(&mut self) -> IndexMap<String, Value> {
+    pub fn take_rest(&mut self) -> Rest {
         std::mem::take(&mut self.0)
     }
 }

@@ -80,7 +80,7 @@ pub use vivarium_node_macro::{Choice, Node};
 pub use vivarium_protocol::definition;
 
 pub use error::{Error, ErrorKind, Result};
-pub use input::{Choice, Constants, Inputs, Lazy, ValueType};
+pub use input::{Choice, Constants, Inputs, Lazy, Rest, ValueType};
 pub use media::{Image, ImageSize, Latent, Mask};
 pub use node::{Change, Finding, Fingerprint, NeededInputs, Node, Run, Validate};
 pub use object::{Arguments, Methods, Object};

@@ -173,7 +173,7 @@ fn read(inputs: wit::Value) -> Result<Inputs> {
 
 /// Makes a component out of nodes.
 ///
-/// ```ignore
+/// ```text
 /// vivarium_node::pack! {
 ///     name: "example",
 ///     version: env!("CARGO_PKG_VERSION"),

@@ -41,7 +41,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// - `optional`: may be left out although the field is no `Option`; needs a `default`
 /// - `hidden = "PROMPT"`: the host fills it in; PROMPT, DYNPROMPT, EXTRA_PNGINFO or UNIQUE_ID
 /// - `choices("a", "b")`, `choices_from = "input_images"` or `"models/vae"`: makes a text a COMBO
-/// - `rest`: gets all undeclared inputs; the field is an `IndexMap<String, Value>`
+/// - `rest`: gets all undeclared inputs; the field is a `Rest`
 #[proc_macro_derive(Node, attributes(node, input))]
 pub fn derive_node(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

@@ -47,7 +47,7 @@ macro_rules! whole {
     )*};
 }
 
-whole!(u8, u16, u32, u64, i16, i32, i64);
+whole!(u8, u16, u32, u64, usize, i16, i32, i64);
 
 macro_rules! decimal {
     ($($type:ty),*) => {$(

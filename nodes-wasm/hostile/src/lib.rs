@@ -1,0 +1,39 @@
+//! Nodes that attack the host, for its tests. Each does one thing that must fail, and fail with clear words.
+//!
+//! Not for users: the pack is never shipped. Files and sockets are in the pack `hostile-wasi` beside this one, because a
+//! component that imports them may already be refused.
+//!
+//! # Layout
+//! - [`time_and_memory`]: loops, recursion, allocation, panics
+//! - [`floods`]: too much of what is allowed: handles, logs, messages, tensors
+//! - [`reach`]: for what was not given: files of others, objects that call themselves
+
+mod floods;
+mod reach;
+mod time_and_memory;
+
+vivarium_node::pack! {
+    name: "hostile",
+    version: env!("CARGO_PKG_VERSION"),
+    publisher: "Nobody",
+    description: "Attacks on the host, for its tests.",
+    license: "Apache-2.0",
+    nodes: [
+        time_and_memory::HostileLoop,
+        time_and_memory::HostileMemory,
+        time_and_memory::HostileRecursion,
+        time_and_memory::HostilePanic,
+        floods::HostileHandles,
+        floods::HostileLog,
+        floods::HostileProgress,
+        floods::HostileTensor,
+        floods::HostileTensorFlood,
+        floods::HostileBroadcast,
+        floods::HostileUpload,
+        floods::HostileUi,
+        floods::HostileError,
+        reach::HostileReadFile,
+        reach::HostileObject,
+    ],
+    objects: [reach::Recursive],
+}

@@ -1,0 +1,40 @@
+//! Honest nodes for tests of the host: each uses one power that the stock nodes do not.
+//!
+//! Not for users: the pack is never shipped.
+//!
+//! # Layout
+//! - [`objects`]: objects and their methods, weights
+//! - [`flow`]: lazy inputs, lists, blockers, expansions, undeclared inputs
+//! - [`time`]: progress, and when a node runs again
+
+mod flow;
+mod objects;
+mod time;
+
+vivarium_node::pack! {
+    name: "testing",
+    version: env!("CARGO_PKG_VERSION"),
+    publisher: "Vivarium",
+    description: "Nodes for tests of the host.",
+    license: "Apache-2.0",
+    permissions: [
+        ("models/checkpoints", "to read tensors out of model files"),
+        ("models/vae", "to read tensors out of model files"),
+    ],
+    nodes: [
+        objects::TestObjectMake,
+        objects::TestObjectCall,
+        objects::TestWeights,
+        flow::TestLazyMix,
+        flow::TestBlocker,
+        flow::TestList,
+        flow::TestListSum,
+        flow::TestExpand,
+        flow::TestVariadic,
+        flow::TestShow,
+        time::TestSleepLoop,
+        time::TestAlways,
+        time::TestError,
+    ],
+    objects: [objects::Counter],
+}
