@@ -178,5 +178,5 @@ fn a_long_chain_is_cheap() {
     let start = Instant::now();
     let keys = keys_with(serde_json::from_value(chain(100_000)).unwrap(), &Fixed::new(None));
     assert_eq!(keys.used().count(), 100_002);
-    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+    assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
 }

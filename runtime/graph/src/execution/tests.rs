@@ -257,7 +257,7 @@ fn size_costs_no_more_than_linear_time() {
     fan.insert("save".to_owned(), json!({"class_type": "Save", "inputs": {"images": ["join", 0]}}));
     let mut run = Run::new(serde_json::from_value(Value::Object(fan)).unwrap(), &["save"]);
     assert_eq!(run.order().len(), 50_003);
-    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
 }
 
 /// The rules, written down naively: ready nodes in order of age, then the four groups.

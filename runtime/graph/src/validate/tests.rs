@@ -36,6 +36,18 @@ impl ValidateHook for Files {
     }
 }
 
+struct NoFingerprints;
+
+impl crate::Fingerprints for NoFingerprints {
+    fn class_signature(&self, _: &str) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn fingerprint(&self, _: &str, _: &str, _: &Map<String, Value>) -> Option<Value> {
+        None
+    }
+}
+
 fn check(prompt: &Value) -> Result<Validated, Invalid> {
     validate(prompt, None, &definitions(), &Files, &GraphLimits::default())
 }
@@ -352,7 +364,7 @@ fn long_chains_and_wide_fans_are_checked_in_linear_time() {
     let invalid = validate(&bad, None, &definitions(), &NoHook, &limits).unwrap_err();
     assert_eq!(invalid.node_errors.len(), 1000);
     assert_eq!(invalid.node_errors["999"].dependent_outputs.len(), 100);
-    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
 }
 
 #[test]
@@ -421,16 +433,14 @@ proptest! {
     }
 
     #[test]
-    fn what_passes_passes_again_unchanged_and_can_be_scheduled(prompt in any_prompt()) {
-        struct Anything;
-        impl ValidateHook for Anything {
-            fn validate(&self, _: &str, _: &str, _: &Map<String, Value>, _: &Map<String, Value>) -> Result<Vec<(Option<String>, String)>, HookError> {
-                Ok(Vec::new())
-            }
-        }
+    fn what_passes_can_be_scheduled_and_anything_gets_keys(prompt in any_prompt()) {
         let definitions = definitions();
         let limits = GraphLimits::default();
-        match validate(&prompt, None, &definitions, &Anything, &limits) {
+        let typed: Prompt = serde_json::from_value(prompt.clone()).unwrap();
+        let posted = crate::DynamicPrompt::new(typed, 0);
+        let keys = crate::CacheKeys::compute(&posted, &definitions, &NoFingerprints);
+        prop_assert!(keys.used().count() <= posted.original().len());
+        match validate(&prompt, None, &definitions, &NoHook, &limits) {
             Ok(validated) => {
                 prop_assert!(!validated.outputs.is_empty());
                 let targets = validated.outputs.clone();
