@@ -11,7 +11,7 @@ use crate::value::{Json, Value};
 
 /// A type that travels along links: `i64` is INT, [`Image`](crate::Image) is IMAGE, [`Value`] is `*`.
 ///
-/// Implement it for a struct of your own to give it a type name of its own.
+/// `#[derive(ValueType)]` makes one of a struct of your own.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no type that ComfyUI knows",
     label = "expected a number, `bool`, `String`, `Image`, `Mask`, `Latent`, `Value`, an enum with `#[derive(Choice)]`, or a type with `impl ValueType`",
@@ -196,6 +196,10 @@ impl Inputs {
             Some(value) => value,
         };
         T::from_input(Some(value)).map_err(|error| named(name, error))
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) -> Option<Value> {
+        self.0.shift_remove(name)
     }
 
     /// All inputs that nobody took.

@@ -76,7 +76,7 @@ pub mod tensor;
 pub mod value;
 pub mod weights;
 
-pub use vivarium_node_macro::{Choice, Node};
+pub use vivarium_node_macro::{Choice, Node, ValueType};
 pub use vivarium_protocol::definition;
 
 pub use error::{Error, ErrorKind, Result};
@@ -94,6 +94,69 @@ pub mod prelude {
     pub use crate::{
         Arguments, Blockable, Change, Choice, Constants, Dtype, Error, Expansion, Finding, Fingerprint, Image,
         InterpolateMode, Json, Latent, Lazy, Mask, Methods, NeededInputs, Node, Object, Outcome, PadMode, Result, Run,
-        Tensor, Ui, Validate, Value, WithUi, pack,
+        Tensor, Ui, Validate, Value, ValueType, WithUi, pack,
     };
 }
+
+/// Mistakes that only the compiler can see, because they are in types.
+///
+/// A list without `input_is_list`:
+/// ```compile_fail,E0080
+/// # use vivarium_node::prelude::*;
+/// #[derive(Node)]
+/// #[node(category = "example")]
+/// struct Sum { values: Vec<i64> }
+/// # impl Run for Sum { type Output = i64; fn run(self) -> Result<i64> { Ok(0) } }
+/// # fn main() {}
+/// ```
+/// A lazy input that nobody asks for:
+/// ```compile_fail,E0080
+/// # use vivarium_node::prelude::*;
+/// #[derive(Node)]
+/// #[node(category = "example")]
+/// struct Pick { image: Lazy<Image> }
+/// # impl Run for Pick { type Output = (); fn run(self) -> Result<()> { Ok(()) } }
+/// # fn main() {}
+/// ```
+/// A default of another type than the field:
+/// ```compile_fail,E0308
+/// # use vivarium_node::prelude::*;
+/// #[derive(Node)]
+/// #[node(category = "example")]
+/// struct Wide { #[input(default = 0.5)] width: i64 }
+/// # impl Run for Wide { type Output = (); fn run(self) -> Result<()> { Ok(()) } }
+/// # fn main() {}
+/// ```
+/// A range for something that is no number:
+/// ```compile_fail,E0277
+/// # use vivarium_node::prelude::*;
+/// #[derive(Node)]
+/// #[node(category = "example")]
+/// struct Text { #[input(min = 1)] text: String }
+/// # impl Run for Text { type Output = (); fn run(self) -> Result<()> { Ok(()) } }
+/// # fn main() {}
+/// ```
+/// A hook that is written and not announced:
+/// ```compile_fail,E0119
+/// # use vivarium_node::prelude::*;
+/// #[derive(Node)]
+/// #[node(category = "example")]
+/// struct Now {}
+/// # impl Run for Now { type Output = (); fn run(self) -> Result<()> { Ok(()) } }
+/// impl Fingerprint for Now {
+///     fn fingerprint(_: &Constants) -> Result<Change> { Ok(Change::Always) }
+/// }
+/// # fn main() {}
+/// ```
+/// A hook that is announced and not written:
+/// ```compile_fail,E0277
+/// # use vivarium_node::prelude::*;
+/// #[derive(Node)]
+/// #[node(category = "example", fingerprint)]
+/// struct Now {}
+/// # impl Run for Now { type Output = (); fn run(self) -> Result<()> { Ok(()) } }
+/// pack! { name: "x", version: "1.0.0", publisher: "", description: "", nodes: [Now] }
+/// # fn main() {}
+/// ```
+#[cfg(doctest)]
+struct Mistakes;

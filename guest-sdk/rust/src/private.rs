@@ -4,9 +4,10 @@ use vivarium_protocol::definition::{InputDefinition, NodeDefinition, OutputDefin
 
 pub use serde_json;
 
-use crate::input::{Input, Number, ValueType};
+use crate::error::{Error, Result};
+use crate::input::{Input, Inputs, Number, ValueType};
 use crate::output::Outputs;
-use crate::value::Json;
+use crate::value::{Json, Value};
 
 /// The default that an input of type `T` takes.
 pub type DefaultOf<T> = <<T as Input>::Inner as ValueType>::Default;
@@ -68,4 +69,28 @@ pub fn outputs<T: Outputs>(names: &[&str], types: &[&str], tooltips: &[&str]) ->
         }
     };
     T::SLOTS.iter().enumerate().map(slot).collect()
+}
+
+/// The fields of a value of type `type_name`.
+///
+/// # Errors
+/// When it is no dictionary.
+pub fn fields(value: Value, type_name: &str) -> Result<Inputs> {
+    match value {
+        Value::Dict(_) => Inputs::from_value(value),
+        other => Err(Error::invalid(format!("expected a value {type_name}, got {}", other.kind()))),
+    }
+}
+
+/// One of them.
+///
+/// # Errors
+/// When it is missing or of another type.
+pub fn field<T: Input>(fields: &mut Inputs, name: &str, type_name: &str) -> Result<T> {
+    T::from_input(fields.remove(name)).map_err(|error| error.context(format_args!("{name} of {type_name}")))
+}
+
+/// A value out of named fields.
+pub fn dictionary<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    Value::Dict(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }

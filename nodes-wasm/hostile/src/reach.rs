@@ -1,8 +1,7 @@
 //! Reaching for what was not given.
 
-use vivarium_node::input::NoDefault;
+use vivarium_node::files;
 use vivarium_node::prelude::*;
-use vivarium_node::{ValueType, files};
 
 /// Tries to read image files that nobody gave it. Shows one line per attempt: `refused` or `GOT THROUGH`.
 #[derive(Node)]
@@ -49,20 +48,9 @@ fn outcome<T>(result: Result<T>) -> String {
 }
 
 /// An object whose methods misbehave.
-pub(crate) struct Recursive;
-
-impl ValueType for Recursive {
-    const TYPE: &'static str = "HOSTILE_OBJECT";
-    type Default = NoDefault;
-
-    fn from_value(_: Value) -> Result<Self> {
-        Ok(Self)
-    }
-
-    fn into_value(self) -> Result<Value> {
-        Ok(Value::Null)
-    }
-}
+#[derive(ValueType)]
+#[value_type("HOSTILE_OBJECT")]
+pub(crate) struct Recursive {}
 
 impl Methods for Recursive {
     fn call(self, method: &str, mut arguments: Arguments) -> Result<Value> {
@@ -98,7 +86,7 @@ impl Run for HostileObject {
     type Output = Object;
 
     fn run(self) -> Result<Object> {
-        let object = Object::create(Recursive)?;
+        let object = Object::create(Recursive {})?;
         if self.recurse {
             again(&object)?;
         }

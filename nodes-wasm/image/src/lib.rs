@@ -43,3 +43,6 @@ vivarium_node::pack! {
         compose::ImageCrop,
     ],
 }
+
+#[cfg(test)]
+mod tests;

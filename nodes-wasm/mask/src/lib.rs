@@ -74,3 +74,19 @@ impl Run for InvertMask {
         Ok(1.0 - self.mask)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn classes_and_outputs_are_those_of_comfyui() {
+        let definition = super::PACK.definition();
+        assert_eq!(definition.check(), Ok(()));
+        let classes = definition.nodes.iter().map(|node| {
+            let inputs: Vec<_> = node.inputs.iter().map(|input| input.name.as_str()).collect();
+            format!("{}({}) -> {}", node.class_type, inputs.join(", "), node.outputs[0].output_type)
+        });
+        let expected =
+            ["MaskToImage(mask) -> IMAGE", "ImageToMask(image, channel) -> MASK", "InvertMask(mask) -> MASK"];
+        assert_eq!(classes.collect::<Vec<_>>(), expected);
+    }
+}

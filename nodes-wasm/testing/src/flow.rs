@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use vivarium_node::prelude::*;
 use vivarium_node::tensor::ReduceOp;
-use vivarium_node::{ValueType, value::Handle};
+use vivarium_node::value::Handle;
 
 /// Mixes two images and asks only for those that the mask lets through.
 #[derive(Node)]

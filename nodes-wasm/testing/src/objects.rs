@@ -2,29 +2,13 @@
 
 use vivarium_node::prelude::*;
 use vivarium_node::weights::Weights;
-use vivarium_node::{ValueType, definition};
 
-/// A number and a tensor, kept by the host between calls.
+/// A number and perhaps an image, kept by the host between calls.
+#[derive(ValueType)]
+#[value_type("TEST_OBJECT")]
 pub(crate) struct Counter {
     total: i64,
     image: Option<Image>,
-}
-
-impl ValueType for Counter {
-    const TYPE: &'static str = "TEST_OBJECT";
-    type Default = vivarium_node::input::NoDefault;
-
-    fn describe(_: &mut definition::InputDefinition) {}
-
-    fn from_value(value: Value) -> Result<Self> {
-        let mut fields = vivarium_node::Inputs::from_value(value)?;
-        Ok(Self { total: fields.take("total")?, image: fields.take("image")? })
-    }
-
-    fn into_value(self) -> Result<Value> {
-        let image = self.image.map_or(Ok(Value::Null), ValueType::into_value)?;
-        Ok(Value::Dict([("total".to_owned(), self.total.into_value()?), ("image".to_owned(), image)].into()))
-    }
 }
 
 impl Methods for Counter {

@@ -168,10 +168,9 @@ impl InputAttributes {
             let message = "what is the value when it is left out? Add `default = …`, or make the field an `Option`";
             return Err(Error::new(span, message));
         }
-        if let Some(hidden) = &self.hidden {
-            if !["PROMPT", "DYNPROMPT", "EXTRA_PNGINFO", "UNIQUE_ID"].contains(&hidden.value().as_str()) {
-                return Err(Error::new_spanned(hidden, "expected PROMPT, DYNPROMPT, EXTRA_PNGINFO or UNIQUE_ID"));
-            }
+        let known = ["PROMPT", "DYNPROMPT", "EXTRA_PNGINFO", "UNIQUE_ID"];
+        if let Some(hidden) = self.hidden.as_ref().filter(|hidden| !known.contains(&hidden.value().as_str())) {
+            return Err(Error::new_spanned(hidden, "expected PROMPT, DYNPROMPT, EXTRA_PNGINFO or UNIQUE_ID"));
         }
         Ok(())
     }

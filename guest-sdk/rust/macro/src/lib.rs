@@ -4,10 +4,10 @@
 //! `vivarium-node`, so that a wrong type is reported by the compiler at the field.
 //!
 //! # Layout
-//! - [`choice`]: `#[derive(Choice)]`, enums as the choices of a COMBO
-//! - [`attributes`]: what may stand in `#[node(…)]` and `#[input(…)]`
-//! - [`node`]: `#[derive(Node)]`
-//! - [`text`]: doc comments and names
+//! - [`node`] is `#[derive(Node)]`, [`attributes`] what may stand in `#[node(…)]` and `#[input(…)]`
+//! - [`choice`] is `#[derive(Choice)]`, enums as the choices of a COMBO
+//! - [`value_type`] is `#[derive(ValueType)]`, structs as values
+//! - [`text`] reads doc comments and names
 
 #![forbid(unsafe_code)]
 
@@ -15,6 +15,10 @@ mod attributes;
 mod choice;
 mod node;
 mod text;
+mod value_type;
+
+#[cfg(test)]
+mod tests;
 
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
@@ -53,4 +57,12 @@ pub fn derive_node(input: TokenStream) -> TokenStream {
 pub fn derive_choice(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
     choice::derive(&input).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Makes a value of a struct: a dictionary of its fields, called `#[value_type("MY_TYPE")]` on links. The usual state of an
+/// object.
+#[proc_macro_derive(ValueType, attributes(value_type))]
+pub fn derive_value_type(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    value_type::derive(&input).unwrap_or_else(syn::Error::into_compile_error).into()
 }
