@@ -1,0 +1,230 @@
+/** Keeps the store in step with the server: live events, queue, history, definitions. */
+import * as api from "../api/client";
+import { LiveSocket } from "../api/socket";
+import type { Frame } from "../lib/frames";
+import { applyEvent, applyHistory, isOver, newRun } from "../lib/run";
+import type { Run, ServerEvent } from "../lib/run";
+import type { HistoryEntry, JsonObject } from "../lib/types";
+import { clientId } from "./memory";
+import { getState, HISTORY_PAGE, setState } from "./store";
+import { tellError } from "./toasts";
+
+const REFRESH_DELAY_MS = 120;
+/** Runs that are over are in the history; a few stay here for what only events tell. */
+const KEPT_RUNS = 20;
+
+let socket: LiveSocket | null = null;
+let refreshTimer: number | undefined;
+
+export function start(): void {
+  socket = new LiveSocket(clientId(), {
+    onOpen: () => void synchronise(),
+    onClosed: () => void checkServer(),
+    onEvent: receiveEvent,
+    onFrame: receiveFrame,
+  });
+  socket.connect();
+  void loadObjectInfo();
+  void lookForExample();
+}
+
+/** Tries everything again at once: what the "Retry" button does. */
+export async function retry(): Promise<void> {
+  socket?.retryNow();
+  await checkServer();
+  if (getState().connection !== "down") await Promise.all([loadObjectInfo(), lookForExample()]);
+}
+
+export async function loadObjectInfo(): Promise<void> {
+  try {
+    setState({ objectInfo: await api.getObjectInfo(), objectInfoError: null });
+  } catch (error) {
+    noteFailure(error);
+    setState({ objectInfoError: messageOf(error) });
+  }
+}
+
+/** Queue and history again, soon: many events in a row cause one request. */
+export function refreshSoon(): void {
+  window.clearTimeout(refreshTimer);
+  refreshTimer = window.setTimeout(() => void refresh(), REFRESH_DELAY_MS);
+}
+
+export async function refresh(): Promise<void> {
+  await Promise.all([refreshQueue(), refreshHistory()]);
+}
+
+export async function loadMoreHistory(): Promise<void> {
+  setState({ historyCount: getState().historyCount + HISTORY_PAGE });
+  await refreshHistory();
+}
+
+/** Does something to the server and refreshes; a failure becomes a message that starts with `what`. */
+export async function doAndRefresh(what: string, action: () => Promise<void>): Promise<void> {
+  try {
+    await action();
+  } catch (error) {
+    noteFailure(error);
+    tellError(what, error);
+  }
+  refreshSoon();
+}
+
+export function updateRun(id: string, change: (run: Run) => Run): void {
+  const run = getState().runs[id];
+  if (run) setState({ runs: { ...getState().runs, [id]: change(run) } });
+}
+
+export function addRun(run: Run): void {
+  const kept = Object.values(getState().runs).filter((old) => !isOver(old) || old.id === getState().shownRun);
+  const over = Object.values(getState().runs).filter((old) => !kept.includes(old)).slice(-KEPT_RUNS);
+  setState({ runs: Object.fromEntries([...over, ...kept, run].map((known) => [known.id, known])) });
+}
+
+export function removeRun(id: string): void {
+  const runs = { ...getState().runs };
+  delete runs[id];
+  setState({ runs });
+}
+
+/** Marks the server as down if that is what the failure means. */
+export function noteFailure(error: unknown): void {
+  if (error instanceof api.UnreachableError) setState({ connection: "down" });
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+async function refreshQueue(): Promise<void> {
+  try {
+    const queue = await api.getQueue();
+    setState({ queue });
+  } catch (error) {
+    noteFailure(error);
+  }
+}
+
+async function refreshHistory(): Promise<void> {
+  try {
+    const history = await api.getHistory(getState().historyCount);
+    setState({ history: Object.values(history).reverse(), historyError: null });
+  } catch (error) {
+    noteFailure(error);
+    setState({ historyError: messageOf(error) });
+  }
+}
+
+async function lookForExample(): Promise<void> {
+  try {
+    setState({ hasExample: (await api.getExampleWorkflow()) !== null });
+  } catch {
+    setState({ hasExample: false });
+  }
+}
+
+/** After a (re)connect: what happened meanwhile is in the queue and in the history. */
+async function synchronise(): Promise<void> {
+  setState({ connection: "live" });
+  if (!getState().objectInfo) void loadObjectInfo();
+  await catchUp();
+}
+
+async function catchUp(): Promise<void> {
+  await refresh();
+  adoptRunning();
+  for (const run of Object.values(getState().runs)) {
+    if (!isOver(run)) await settle(run);
+  }
+}
+
+/** A prompt of ours that was running before the page was loaded. */
+function adoptRunning(): void {
+  const { queue, runs } = getState();
+  for (const [, id, prompt, extra] of [...(queue?.queue_running ?? []), ...(queue?.queue_pending ?? [])]) {
+    if (runs[id] || (extra as JsonObject)["client_id"] !== clientId()) continue;
+    addRun({ ...newRun(id, prompt), status: queue?.queue_running.some((item) => item[1] === id) ? "running" : "queued" });
+    if (getState().shownRun === null) setState({ shownRun: id });
+  }
+}
+
+/** Brings a run to what the history says, if it has ended; a run that vanished from the queue was cancelled. */
+export async function settle(run: Run): Promise<void> {
+  try {
+    const entry = (await api.getHistoryEntry(run.id))[run.id];
+    if (entry) {
+      finish(run.id, entry);
+      return;
+    }
+    const { queue } = getState();
+    const waiting = [...(queue?.queue_running ?? []), ...(queue?.queue_pending ?? [])].some((item) => item[1] === run.id);
+    if (!waiting) updateRun(run.id, (present) => (isOver(present) ? present : { ...present, status: "cancelled", current: null }));
+  } catch (error) {
+    noteFailure(error);
+  }
+}
+
+function finish(id: string, entry: HistoryEntry): void {
+  updateRun(id, (run) => applyHistory(run, entry));
+  dropPreview(id);
+}
+
+/** Tells a server that is gone from a live connection that is cut; in the second case asking takes the place of hearing. */
+async function checkServer(): Promise<void> {
+  try {
+    const queue = await api.getQueue();
+    setState({ queue, connection: socket?.isOpen ? "live" : "reconnecting" });
+  } catch {
+    setState({ connection: "down" });
+    return;
+  }
+  await catchUp();
+}
+
+function receiveEvent(event: ServerEvent): void {
+  if (event.type === "status") {
+    refreshSoon();
+    return;
+  }
+  const id = event.data["prompt_id"];
+  if (typeof id !== "string" || !getState().runs[id]) return;
+  if (event.type === "execution_start") setState({ shownRun: id });
+  updateRun(id, (run) => applyEvent(run, event));
+  const ended = event.type === "executing" && event.data["node"] === null;
+  if (ended || event.type === "execution_interrupted" || event.type === "execution_error") {
+    const run = getState().runs[id];
+    if (run) void settleFinished(run);
+    refreshSoon();
+  }
+}
+
+/** The history has outputs of cached nodes and exact times that events did not carry. */
+async function settleFinished(run: Run): Promise<void> {
+  try {
+    const entry = (await api.getHistoryEntry(run.id))[run.id];
+    if (entry) finish(run.id, entry);
+  } catch (error) {
+    noteFailure(error);
+  }
+}
+
+function receiveFrame(frame: Frame): void {
+  const { shownRun, runs, preview } = getState();
+  if (frame.kind === "text") {
+    if (shownRun) updateRun(shownRun, (run) => ({ ...run, texts: { ...run.texts, [frame.nodeId]: frame.text } }));
+    return;
+  }
+  const runId = frame.promptId ?? shownRun;
+  const run = runId ? runs[runId] : undefined;
+  if (!runId || !run || isOver(run)) return;
+  if (preview) URL.revokeObjectURL(preview.url);
+  const url = URL.createObjectURL(new Blob([frame.image as BlobPart], { type: frame.mime }));
+  setState({ preview: { url, nodeId: frame.nodeId ?? run.current, runId } });
+}
+
+function dropPreview(runId: string): void {
+  const { preview } = getState();
+  if (preview?.runId !== runId) return;
+  URL.revokeObjectURL(preview.url);
+  setState({ preview: null });
+}

@@ -1,0 +1,165 @@
+/** The main job in a browser, against a real server: open, fill in, run, watch, keep, cancel, and be told what is wrong. */
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { after, before, test } from "node:test";
+import { launch, openExample, openPage, photo, screenshot, withPage } from "./support.mjs";
+
+let browser;
+before(async () => {
+  browser = await launch();
+});
+after(() => browser?.close());
+
+const RUN_MS = 120_000;
+const stage = (page, status) => page.locator(`.stage[data-status="${status}"]`);
+const lightbox = (page) => page.locator(".lightbox");
+const toast = (page, text) => page.locator(".toast-text", { hasText: text });
+const field = (page, node, input) => page.locator(`#field-${node}-${input}`);
+
+/** The id of the first node of a class in the open workflow. */
+async function nodeOf(page, classType) {
+  const card = page.locator(".node", { has: page.locator(".node-class", { hasText: new RegExp(`^${classType} #`) }) }).first();
+  return (await card.getAttribute("id")).replace("node-", "");
+}
+
+async function setRadius(page, value) {
+  const blur = await nodeOf(page, "ImageBlur");
+  await field(page, blur, "blur_radius").fill(String(value));
+  return blur;
+}
+
+test("an empty page offers the ways to open a workflow", () =>
+  withPage(browser, {}, async (page) => {
+    await openPage(page);
+    await page.getByRole("heading", { name: "Run an image workflow" }).waitFor();
+    await page.getByRole("button", { name: "Open a workflow" }).waitFor();
+    await page.getByText(/kinds? of nodes ready/).waitFor();
+    await screenshot(page, "welcome");
+  }));
+
+test("the example runs: upload, edit, progress, result, gallery, and back from the image to its workflow", () =>
+  withPage(browser, {}, async (page) => {
+    await openExample(page);
+    await page.locator(".upload-preview[src]").first().waitFor();
+    await setRadius(page, 7);
+    await screenshot(page, "form");
+    await page.getByRole("button", { name: "Run", exact: true }).click();
+    await stage(page, "done").waitFor({ timeout: RUN_MS });
+    assert.equal(await page.locator(".node-bad").count(), 0);
+    assert.ok((await page.locator(".node-finished, .node-cached").count()) >= 5, "nodes show that they are done");
+    const result = page.locator(".stage-results img").first();
+    await result.waitFor();
+    await page.waitForFunction((image) => image.complete && image.naturalWidth > 0, await result.elementHandle());
+    await screenshot(page, "result");
+
+    const name = (await page.locator(".stage-results .thumb").first().getAttribute("aria-label")).replace("Open ", "");
+    await page.getByRole("link", { name: "Gallery" }).click();
+    await page.getByRole("button", { name: `Open ${name}` }).click();
+    await lightbox(page).waitFor();
+    await lightbox(page).locator("img").waitFor();
+    await screenshot(page, "lightbox");
+
+    const [download] = await Promise.all([page.waitForEvent("download"), lightbox(page).getByRole("link", { name: "Download" }).click()]);
+    assert.equal(download.suggestedFilename(), name);
+    const bytes = await readFile(await download.path());
+    assert.equal(bytes.subarray(1, 4).toString(), "PNG");
+
+    await page.getByRole("button", { name: "Open its workflow" }).click();
+    await lightbox(page).waitFor({ state: "detached" });
+    const blur = await nodeOf(page, "ImageBlur");
+    assert.equal(await field(page, blur, "blur_radius").inputValue(), "7");
+  }));
+
+test("live updates arrive while a run works", () =>
+  withPage(browser, {}, async (page) => {
+    const types = new Set();
+    page.on("websocket", (socket) =>
+      socket.on("framereceived", ({ payload }) => {
+        if (typeof payload === "string") types.add(JSON.parse(payload).type);
+      }),
+    );
+    await openExample(page, photo(650, 480, Math.random()));
+    await setRadius(page, 9);
+    await page.keyboard.press("Control+Enter");
+    await stage(page, "done").waitFor({ timeout: RUN_MS });
+    for (const type of ["status", "feature_flags", "execution_start", "progress_state", "executing", "executed", "execution_success"]) {
+      assert.ok(types.has(type), `the server sent ${type}`);
+    }
+  }));
+
+test("a value out of range is refused beside its field, and a corrected one runs", () =>
+  withPage(browser, {}, async (page) => {
+    await openExample(page);
+    const blur = await setRadius(page, 800);
+    await page.getByRole("button", { name: "Run", exact: true }).click();
+    await page.getByText("Not queued: 1 value needs a change").waitFor();
+    const error = page.locator(`#field-${blur}-blur_radius-error`);
+    assert.match(await error.innerText(), /800 is too large/);
+    assert.equal(await field(page, blur, "blur_radius").getAttribute("aria-invalid"), "true");
+    await field(page, blur, "blur_radius").scrollIntoViewIfNeeded();
+    await screenshot(page, "refused");
+    await setRadius(page, 5);
+    await page.getByRole("button", { name: "Run", exact: true }).click();
+    await stage(page, "done").waitFor({ timeout: RUN_MS });
+  }));
+
+test("an unknown node class and broken files are explained", () =>
+  withPage(browser, {}, async (page) => {
+    await openPage(page);
+    const give = (name, text) => page.getByLabel("Workflow file").setInputFiles({ name, mimeType: "application/json", buffer: Buffer.from(text) });
+    await give("broken.json", "{ not json");
+    await toast(page, '"broken" is not valid JSON').waitFor();
+    await give("other.json", '{"a": 1}');
+    await toast(page, '"other" is JSON but not a workflow').waitFor();
+    await give("stranger.json", JSON.stringify({ 1: { class_type: "NoSuchNodeAnywhere", inputs: {} } }));
+    await page.getByText(/This server has no node class/).waitFor();
+    await page.getByRole("button", { name: "Run", exact: true }).click();
+    await page.getByText(/NoSuchNodeAnywhere does not exist/).waitFor();
+  }));
+
+test("a graph editor's file is converted", () =>
+  withPage(browser, {}, async (page) => {
+    await openPage(page);
+    const ui = {
+      nodes: [
+        { id: 1, type: "EmptyImage", mode: 0, inputs: [], outputs: [{ name: "IMAGE", type: "IMAGE" }], widgets_values: [96, 64, 1, 3368601] },
+        { id: 2, type: "Reroute", mode: 0, inputs: [{ name: "", type: "*", link: 1 }], outputs: [{ name: "", type: "*" }] },
+        { id: 3, type: "PreviewImage", mode: 0, inputs: [{ name: "images", type: "IMAGE", link: 2 }], outputs: [] },
+      ],
+      links: [[1, 1, 0, 2, 0, "*"], [2, 2, 0, 3, 0, "IMAGE"]],
+      version: 0.4,
+    };
+    await page.getByLabel("Workflow file").setInputFiles({ name: "ui.json", mimeType: "application/json", buffer: Buffer.from(JSON.stringify(ui)) });
+    assert.equal(await field(page, "1", "width").inputValue(), "96");
+    assert.equal(await page.locator(".node").count(), 2);
+    await page.getByRole("button", { name: "Run", exact: true }).click();
+    await stage(page, "done").waitFor({ timeout: RUN_MS });
+    await page.locator(".stage-results img").first().waitFor();
+  }));
+
+test("a run can be cancelled, and the history says so", () =>
+  withPage(browser, {}, async (page) => {
+    await openExample(page, photo(660, 480, Math.random()));
+    const scale = await nodeOf(page, "ImageScale");
+    await field(page, scale, "width").fill("3600");
+    await field(page, scale, "height").fill("2400");
+    await setRadius(page, 31);
+    await page.getByRole("button", { name: "Run", exact: true }).click();
+    await page.locator(".stop-button").click();
+    await stage(page, "cancelled").waitFor({ timeout: RUN_MS });
+    await screenshot(page, "cancelled");
+    await page.getByRole("link", { name: /Activity/ }).click();
+    await page.getByText("Nothing is running or waiting.").waitFor({ timeout: RUN_MS });
+    await screenshot(page, "activity");
+  }));
+
+test("history entries can be deleted after a question", () =>
+  withPage(browser, {}, async (page) => {
+    await openPage(page, "activity");
+    const rows = page.locator('section[aria-labelledby="history-title"] .row-card');
+    await rows.first().waitFor();
+    const id = await rows.first().locator(".short-id").innerText();
+    await page.getByRole("button", { name: `Delete run ${id} from the history` }).click();
+    await page.getByRole("button", { name: "Delete it" }).click();
+    await page.getByRole("button", { name: `Delete run ${id} from the history` }).waitFor({ state: "detached" });
+  }));
