@@ -111,12 +111,16 @@ test("a server that is gone is announced, and one that returns is found", () =>
     assert.equal(await page.getByText("The server does not answer.").count(), 0);
   }));
 
-test("the open workflow and its values survive a reload", () =>
+test("the open workflow, its values and the last result survive a reload", () =>
   withPage(browser, {}, async (page) => {
     await openExample(page);
+    await page.getByRole("button", { name: "Run", exact: true }).click();
+    await page.locator(".stage").and(page.locator("[data-status]")).waitFor();
     const prefix = page.locator('input[id$="-filename_prefix"]').first();
     await prefix.fill("kept-value");
     await page.waitForTimeout(500);
     await page.reload();
     assert.equal(await page.locator('input[id$="-filename_prefix"]').first().inputValue(), "kept-value");
+    await page.locator('.stage[data-status="done"]').waitFor({ timeout: 120_000 });
+    await page.locator(".stage-results img").first().waitFor();
   }));

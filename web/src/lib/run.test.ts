@@ -33,6 +33,10 @@ describe("a run", () => {
     expect(run.nodes["2"]?.state).toBe("error");
   });
 
+  it("shows no node at work after it was cancelled", () => {
+    expect(play(["executing", { node: "1" }], ["execution_interrupted", {}]).nodes).toEqual({});
+  });
+
   it("stays cancelled when a late progress event arrives", () => {
     expect(play(["execution_interrupted", {}], ["progress", { node: "1", value: 1, max: 2 }]).status).toBe("cancelled");
   });

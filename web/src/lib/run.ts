@@ -76,7 +76,7 @@ export function applyEvent(run: Run, event: ServerEvent): Run {
     case "execution_error":
       return withError(run, data);
     case "execution_interrupted":
-      return { ...run, status: "cancelled", current: null, finishedAt: number(data["timestamp"]) ?? Date.now() };
+      return { ...run, status: "cancelled", current: null, finishedAt: number(data["timestamp"]) ?? Date.now(), nodes: withoutRunning(run.nodes) };
     default:
       return run;
   }
@@ -85,8 +85,7 @@ export function applyEvent(run: Run, event: ServerEvent): Run {
 /** The run as history tells it: used after a reconnect, and for what events did not carry. */
 export function applyHistory(run: Run, entry: HistoryEntry): Run {
   const { status, error, startedAt, finishedAt } = readHistory(entry);
-  const failed = error?.nodeId ? { [error.nodeId]: { state: "error", value: 0, max: 1 } as NodeState } : {};
-  const nodes = status === "done" ? allFinished(run) : { ...run.nodes, ...failed };
+  const nodes = status === "done" ? allFinished(run) : failedNodes(run, error);
   return { ...run, status, error, nodes, startedAt: startedAt ?? run.startedAt, finishedAt, current: null, outputs: entry.outputs };
 }
 
@@ -188,8 +187,7 @@ function withOutput(run: Run, data: JsonObject): Run {
 
 function withError(run: Run, data: JsonObject): Run {
   const error = readError(data);
-  const nodes = error.nodeId ? { ...run.nodes, [error.nodeId]: { state: "error", value: 0, max: 1 } as NodeState } : run.nodes;
-  return { ...run, status: "failed", current: null, error, nodes, finishedAt: number(data["timestamp"]) ?? Date.now() };
+  return { ...run, status: "failed", current: null, error, nodes: failedNodes(run, error), finishedAt: number(data["timestamp"]) ?? Date.now() };
 }
 
 function readError(data: JsonObject): RunError {
@@ -207,6 +205,16 @@ function readError(data: JsonObject): RunError {
 function allFinished(run: Run): Record<string, NodeState> {
   const finished = (node: NodeState | undefined): NodeState => (node?.state === "cached" ? node : { state: "finished", value: 1, max: 1 });
   return Object.fromEntries(Object.keys(run.nodes).map((id) => [id, finished(run.nodes[id])]));
+}
+
+function failedNodes(run: Run, error: RunError | null): Record<string, NodeState> {
+  const nodes = withoutRunning(run.nodes);
+  return error?.nodeId ? { ...nodes, [error.nodeId]: { state: "error", value: 0, max: 1 } } : nodes;
+}
+
+/** After a run ended early nothing is at work any more, although nobody says so node by node. */
+function withoutRunning(nodes: Record<string, NodeState>): Record<string, NodeState> {
+  return Object.fromEntries(Object.entries(nodes).filter(([, node]) => node.state !== "running"));
 }
 
 function live(run: Run): RunStatus {

@@ -9,12 +9,20 @@ const DOCUMENT_KEY = "vivarium.workflow";
 const THEME_KEY = "vivarium.theme";
 const CLIENT_KEY = "vivarium.client";
 
+let ownClientId: string | null = null;
+
+/**
+ * The id stays the same over a reload. A duplicated tab copies the storage of one that is still open, and two tabs under
+ * one id would take each other's messages: so the id is left in the storage only while no page is using it.
+ */
 export function clientId(): string {
-  const known = read(sessionStorage, CLIENT_KEY);
-  if (known) return known;
-  const fresh = randomId();
-  write(sessionStorage, CLIENT_KEY, fresh);
-  return fresh;
+  if (ownClientId === null) {
+    ownClientId = read(sessionStorage, CLIENT_KEY) ?? randomId();
+    write(sessionStorage, CLIENT_KEY, null);
+    window.addEventListener("pagehide", () => write(sessionStorage, CLIENT_KEY, ownClientId));
+    window.addEventListener("pageshow", () => write(sessionStorage, CLIENT_KEY, null));
+  }
+  return ownClientId;
 }
 
 let writeTimer: number | undefined;

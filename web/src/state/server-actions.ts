@@ -9,12 +9,15 @@ import { clientId } from "./memory";
 import { getState, HISTORY_PAGE, setState } from "./store";
 import { tellError } from "./toasts";
 
-const REFRESH_DELAY_MS = 120;
+const REFRESH_DELAY_MS = 200;
+/** Events are applied together, at most this long after they came. */
+const EVENT_DELAY_MS = 40;
 /** Runs that are over are in the history; a few stay here for what only events tell. */
 const KEPT_RUNS = 20;
 
 let socket: LiveSocket | null = null;
 let refreshTimer: number | undefined;
+let waitingEvents: ServerEvent[] = [];
 
 export function start(): void {
   socket = new LiveSocket(clientId(), {
@@ -46,8 +49,10 @@ export async function loadObjectInfo(): Promise<void> {
 
 /** Queue and history again, soon: many events in a row cause one request. */
 export function refreshSoon(): void {
-  window.clearTimeout(refreshTimer);
-  refreshTimer = window.setTimeout(() => void refresh(), REFRESH_DELAY_MS);
+  refreshTimer ??= window.setTimeout(() => {
+    refreshTimer = undefined;
+    void refresh();
+  }, REFRESH_DELAY_MS);
 }
 
 export async function refresh(): Promise<void> {
@@ -133,6 +138,7 @@ async function synchronise(): Promise<void> {
 async function catchUp(): Promise<void> {
   await refresh();
   adoptRunning();
+  adoptLatest();
   for (const run of Object.values(getState().runs)) {
     if (!isOver(run)) await settle(run);
   }
@@ -146,6 +152,17 @@ function adoptRunning(): void {
     addRun({ ...newRun(id, prompt), status: queue?.queue_running.some((item) => item[1] === id) ? "running" : "queued" });
     if (getState().shownRun === null) setState({ shownRun: id });
   }
+}
+
+/** After a reload the stage shows what this tab made last. */
+function adoptLatest(): void {
+  const { history, shownRun } = getState();
+  if (shownRun !== null) return;
+  const entry = history?.find(({ prompt }) => prompt[3]["client_id"] === clientId());
+  if (!entry) return;
+  const [, id, prompt] = entry.prompt;
+  addRun(applyHistory(newRun(id, prompt), entry));
+  setState({ shownRun: id });
 }
 
 /** Brings a run to what the history says, if it has ended; a run that vanished from the queue was cancelled. */
@@ -181,28 +198,44 @@ async function checkServer(): Promise<void> {
   await catchUp();
 }
 
+/** A fast server sends thousands of events a second; drawing after each would fall behind. */
 function receiveEvent(event: ServerEvent): void {
   if (event.type === "status") {
     refreshSoon();
     return;
   }
-  const id = event.data["prompt_id"];
-  if (typeof id !== "string" || !getState().runs[id]) return;
-  if (event.type === "execution_start") setState({ shownRun: id });
-  updateRun(id, (run) => applyEvent(run, event));
-  const ended = event.type === "executing" && event.data["node"] === null;
-  if (ended || event.type === "execution_interrupted" || event.type === "execution_error") {
-    const run = getState().runs[id];
-    if (run) void settleFinished(run);
-    refreshSoon();
+  if (waitingEvents.length === 0) window.setTimeout(applyWaitingEvents, EVENT_DELAY_MS);
+  waitingEvents.push(event);
+}
+
+function applyWaitingEvents(): void {
+  const events = waitingEvents;
+  waitingEvents = [];
+  const runs = { ...getState().runs };
+  let { shownRun } = getState();
+  const ended = new Set<string>();
+  for (const event of events) {
+    const id = event.data["prompt_id"];
+    const run = typeof id === "string" ? runs[id] : undefined;
+    if (!run) continue;
+    runs[run.id] = applyEvent(run, event);
+    if (event.type === "execution_start") shownRun = run.id;
+    if (endsRun(event)) ended.add(run.id);
   }
+  setState({ runs, shownRun });
+  for (const id of ended) void settleFinished(id);
+}
+
+function endsRun({ type, data }: ServerEvent): boolean {
+  return type === "execution_interrupted" || type === "execution_error" || (type === "executing" && data["node"] === null);
 }
 
 /** The history has outputs of cached nodes and exact times that events did not carry. */
-async function settleFinished(run: Run): Promise<void> {
+async function settleFinished(id: string): Promise<void> {
+  refreshSoon();
   try {
-    const entry = (await api.getHistoryEntry(run.id))[run.id];
-    if (entry) finish(run.id, entry);
+    const entry = (await api.getHistoryEntry(id))[id];
+    if (entry) finish(id, entry);
   } catch (error) {
     noteFailure(error);
   }

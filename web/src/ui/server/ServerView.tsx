@@ -34,6 +34,9 @@ export function ServerView() {
         <section className="card" aria-labelledby="about-title">
           <h2 id="about-title">About</h2>
           {stats.data && <About stats={stats.data} />}
+          <p className="small">
+            <a href="./licenses.txt">Licences of the parts of this page</a>
+          </p>
         </section>
         <section className="card server-limits" aria-labelledby="limits-title">
           <h2 id="limits-title">Limits</h2>

@@ -2,11 +2,11 @@ import { Play, Square } from "lucide-react";
 import { useEffect, useState } from "react";
 import { countErrors, errorWords } from "../../lib/error-words";
 import { humanName, plural } from "../../lib/format";
-import { isOver } from "../../lib/run";
+import { isOver, overallProgress } from "../../lib/run";
 import type { ApiError, NodeErrors } from "../../lib/types";
 import { useStore } from "../../state/store";
 import { cancel, run } from "../../state/workflow-actions";
-import { Button, Notice } from "../bits";
+import { Button, Notice, ProgressBar } from "../bits";
 import { JumpLink } from "./NodeCard";
 
 const MOST_RUNS = 100;
@@ -21,6 +21,7 @@ export function RunBar() {
   return (
     <>
       <div className="runbar" role="group" aria-label="Run the workflow">
+        <ThinProgress />
         <Button variant="primary" className="run-button" icon={<Play size={18} fill="currentColor" aria-hidden="true" />} disabled={submitting || offline} onClick={start} title="Ctrl+Enter">
           {submitting ? "Queueing…" : "Run"}
         </Button>
@@ -53,6 +54,17 @@ function useShortcut(start: () => void): void {
     window.addEventListener("keydown", pressed);
     return () => window.removeEventListener("keydown", pressed);
   });
+}
+
+/** On a phone the stage may be out of sight; this line is not. */
+function ThinProgress() {
+  const shown = useStore((app) => (app.shownRun ? app.runs[app.shownRun] : undefined));
+  if (shown?.status !== "running") return null;
+  return (
+    <div className="runbar-progress" aria-hidden="true">
+      <ProgressBar hideLabel label="Progress of the run" value={overallProgress(shown)} />
+    </div>
+  );
 }
 
 function StopButton() {

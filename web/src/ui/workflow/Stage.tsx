@@ -75,12 +75,17 @@ function StageHeader({ run }: { run: Run }) {
         </span>
         <span className="muted small">
           {!isOver(run) && `${done} of ${plural(total, "node")}`}
-          {elapsed !== null && elapsed >= 0 && ` ${isOver(run) ? "in " : "· "}${formatDuration(elapsed)}`}
+          {elapsed !== null && elapsed >= 0 && ` ${timeWord(run.status)} ${formatDuration(elapsed)}`}
         </span>
       </div>
       {!isOver(run) && <ProgressBar label={run.status === "queued" ? "In the queue" : (doing ?? "Working")} value={run.status === "queued" ? null : overallProgress(run)} />}
     </div>
   );
+}
+
+function timeWord(status: RunStatus): string {
+  if (status === "running" || status === "queued") return "·";
+  return status === "done" ? "in" : "after";
 }
 
 function Failure({ run }: { run: Run }) {
