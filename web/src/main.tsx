@@ -8,6 +8,8 @@ import "./styles/base.css";
 import "./styles/controls.css";
 import "./styles/shell.css";
 import "./styles/workflow.css";
+import "./styles/nodes.css";
+import "./styles/fields.css";
 import "./styles/views.css";
 
 const root = document.getElementById("root");

@@ -74,7 +74,7 @@ test("everything important works by keyboard, with the focus in sight", () =>
     await page.keyboard.press("Enter");
     await page.locator(".node").first().waitFor();
 
-    const radius = page.locator('input[id$="-blur_radius"]');
+    const radius = page.locator('input[id$="-blur_radius"]').first();
     const before = Number(await radius.inputValue());
     await radius.focus();
     await page.keyboard.press("ArrowUp");

@@ -137,6 +137,30 @@ test("a graph editor's file is converted", () =>
     await page.locator(".stage-results img").first().waitFor();
   }));
 
+test("a workflow can be pasted, and dropped anywhere", () =>
+  withPage(browser, {}, async (page) => {
+    await openPage(page);
+    await page.getByText(/kinds? of nodes ready/).waitFor();
+    const workflow = (width) => JSON.stringify({ 1: { class_type: "EmptyImage", inputs: { width, height: 8, batch_size: 1, color: 0 } }, 2: { class_type: "PreviewImage", inputs: { images: ["1", 0] } } });
+    const send = (type, text) =>
+      page.evaluate(
+        ([kind, content]) => {
+          const data = new DataTransfer();
+          if (kind === "paste") data.setData("text/plain", content);
+          else data.items.add(new File([content], "dropped.json", { type: "application/json" }));
+          const Kind = kind === "paste" ? ClipboardEvent : DragEvent;
+          document.body.dispatchEvent(new Kind(kind, { bubbles: true, cancelable: true, clipboardData: data, dataTransfer: data }));
+        },
+        [type, text],
+      );
+    await send("paste", workflow(33));
+    await page.getByRole("heading", { name: "Pasted workflow" }).waitFor();
+    assert.equal(await field(page, "1", "width").inputValue(), "33");
+    await send("drop", workflow(44));
+    await page.getByRole("heading", { name: "dropped" }).waitFor();
+    assert.equal(await field(page, "1", "width").inputValue(), "44");
+  }));
+
 test("a run can be cancelled, and the history says so", () =>
   withPage(browser, {}, async (page) => {
     await openExample(page, photo(660, 480, Math.random()));

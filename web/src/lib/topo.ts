@@ -3,9 +3,9 @@ import { asLink } from "./object-info";
 import type { Prompt } from "./types";
 
 export interface Order {
-  /** All node ids, sources first; ties keep the prompt's own order. */
+  /** All node ids, each behind its sources; otherwise in the prompt's own order. */
   ids: string[];
-  /** Nodes that wait for each other in a circle; they stand at the end of `ids`. */
+  /** Nodes that wait for each other in a circle, and those behind them; they stand at the end of `ids`. */
   cyclic: string[];
 }
 
@@ -16,31 +16,50 @@ export interface Consumer {
 }
 
 export function topologicalOrder(prompt: Prompt): Order {
-  const waiting = new Map<string, number>();
-  const dependents = new Map<string, string[]>();
   const all = Object.keys(prompt);
-  for (const id of all) {
-    const sources = sourcesOf(prompt, id);
-    waiting.set(id, sources.length);
-    for (const source of sources) append(dependents, source, id);
-  }
+  const sources = new Map(all.map((id) => [id, sourcesOf(prompt, id)]));
+  const cyclic = cyclicNodes(sources);
+  const placed = new Set(cyclic);
   const ids: string[] = [];
-  let ready = all.filter((id) => waiting.get(id) === 0);
-  while (ready.length > 0) {
-    const next: string[] = [];
-    for (const id of ready) {
-      ids.push(id);
-      for (const dependent of dependents.get(id) ?? []) {
-        const left = (waiting.get(dependent) ?? 0) - 1;
-        waiting.set(dependent, left);
-        if (left === 0) next.push(dependent);
-      }
-    }
-    ready = next;
-  }
-  const placed = new Set(ids);
-  const cyclic = all.filter((id) => !placed.has(id));
+  for (const id of all) placeWithSources(id, sources, placed, ids);
   return { ids: [...ids, ...cyclic], cyclic };
+}
+
+/** Puts a node behind all that it needs. Chains stay together, and a prompt that is in order stays as it is. */
+function placeWithSources(id: string, sources: Map<string, string[]>, placed: Set<string>, ids: string[]): void {
+  const stack = [id];
+  while (stack.length > 0) {
+    const top = stack[stack.length - 1] as string;
+    const missing = (sources.get(top) ?? []).filter((source) => !placed.has(source));
+    if (missing.length > 0 && !placed.has(top)) {
+      stack.push(...missing.reverse());
+      continue;
+    }
+    stack.pop();
+    if (!placed.has(top)) {
+      placed.add(top);
+      ids.push(top);
+    }
+  }
+}
+
+/** Nodes that stand in a circle or behind one: what is left when nodes without open sources are taken away again and again. */
+function cyclicNodes(sources: Map<string, string[]>): string[] {
+  const dependents = new Map<string, string[]>();
+  const waiting = new Map<string, number>();
+  for (const [id, list] of sources) {
+    waiting.set(id, list.length);
+    for (const source of list) append(dependents, source, id);
+  }
+  const free = [...sources.keys()].filter((id) => waiting.get(id) === 0);
+  for (let id = free.pop(); id !== undefined; id = free.pop()) {
+    for (const dependent of dependents.get(id) ?? []) {
+      const left = (waiting.get(dependent) ?? 0) - 1;
+      waiting.set(dependent, left);
+      if (left === 0) free.push(dependent);
+    }
+  }
+  return [...sources.keys()].filter((id) => (waiting.get(id) ?? 0) > 0);
 }
 
 /** Who takes values from each node. */

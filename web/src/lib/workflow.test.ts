@@ -55,6 +55,17 @@ describe("topologicalOrder", () => {
     expect(topologicalOrder(API as never).ids).toEqual(["2", "1"]);
   });
 
+  it("keeps an order that is right already, and chains together", () => {
+    const link = (...ids: string[]) => ({ class_type: "X", inputs: Object.fromEntries(ids.map((id, index) => [`i${index}`, [id, 0]])) });
+    expect(topologicalOrder({ a: link(), b: link("a"), c: link(), d: link("b", "c") } as never).ids).toEqual(["a", "b", "c", "d"]);
+    expect(topologicalOrder({ z: link("y"), y: link("x"), x: link(), w: link() } as never).ids).toEqual(["x", "y", "z", "w"]);
+  });
+
+  it("copes with a very long chain", () => {
+    const chain = Object.fromEntries(Array.from({ length: 20_000 }, (_, index) => [`n${index}`, { class_type: "X", inputs: { i: [`n${index + 1}`, 0] } }]));
+    expect(topologicalOrder(chain as never).ids[0]).toBe("n19999");
+  });
+
   it("puts circles at the end and names them", () => {
     const ring = { a: { class_type: "X", inputs: { i: ["b", 0] } }, b: { class_type: "X", inputs: { i: ["a", 0] } }, c: { class_type: "X", inputs: {} } };
     expect(topologicalOrder(ring as never)).toEqual({ ids: ["c", "a", "b"], cyclic: ["a", "b"] });

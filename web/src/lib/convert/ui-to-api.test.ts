@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import type { Json, JsonObject } from "../types";
 import { OBJECT_INFO } from "../testing/fixtures";
@@ -72,6 +73,17 @@ describe("plain graphs", () => {
     const { prompt, warnings } = convert([photo(1), node(2, "Stranger", { inputs: [["pic", "IMAGE", 1], ["size", "INT", null, "size"]], values: [8] })], [[1, 1, 0, 2, 0, "IMAGE"]]);
     expect(prompt["2"]?.inputs).toEqual({ pic: ["1", 0], size: 8 });
     expect(warnings.join()).toContain("Stranger");
+  });
+});
+
+describe("the repository's example", () => {
+  const read = (name: string) => JSON.parse(readFileSync(new URL(`../../../../tests/workflows/photo-postcard/${name}`, import.meta.url), "utf8")) as JsonObject;
+
+  it("gives the same prompt from either form", () => {
+    const { prompt, warnings } = convertUiToApi(read("workflow.ui.json"), OBJECT_INFO);
+    const plain = (value: unknown) => JSON.parse(JSON.stringify(value, (key, item: unknown) => (key === "_meta" ? undefined : item))) as unknown;
+    expect(plain(prompt)).toEqual(plain(read("workflow.json")));
+    expect(warnings).toEqual([]);
   });
 });
 

@@ -18,6 +18,28 @@ function node(name: string, required: Inputs, output: string[], optional: Inputs
 export const OBJECT_INFO: ObjectInfo = {
   LoadImage: node("LoadImage", { image: [["a.png", "b.png"], { image_upload: true }] }, ["IMAGE", "MASK"]),
   LoadImageMask: node("LoadImageMask", { image: [["a.png"], { image_upload: true }], channel: [["alpha", "red"]] }, ["MASK"]),
+  ImageScale: node(
+    "ImageScale",
+    { image: ["IMAGE"], upscale_method: [["nearest-exact", "lanczos"]], width: ["INT", { default: 512 }], height: ["INT", { default: 512 }], crop: [["disabled", "center"]] },
+    ["IMAGE"],
+  ),
+  ImageSharpen: node(
+    "ImageSharpen",
+    { image: ["IMAGE"], sharpen_radius: ["INT", { default: 1 }], sigma: ["FLOAT", { default: 1 }], alpha: ["FLOAT", { default: 1 }] },
+    ["IMAGE"],
+  ),
+  EmptyImage: node(
+    "EmptyImage",
+    { width: ["INT", { default: 512 }], height: ["INT", { default: 512 }], batch_size: ["INT", { default: 1 }], color: ["INT", { default: 0, display: "color" }] },
+    ["IMAGE"],
+  ),
+  ImageCompositeMasked: node(
+    "ImageCompositeMasked",
+    { destination: ["IMAGE"], source: ["IMAGE"], x: ["INT", { default: 0 }], y: ["INT", { default: 0 }], resize_source: ["BOOLEAN", { default: false }] },
+    ["IMAGE"],
+    { mask: ["MASK"] },
+  ),
+  ImageToMask: node("ImageToMask", { image: ["IMAGE"], channel: [["red", "green", "blue", "alpha"]] }, ["MASK"]),
   ImageBlur: node("ImageBlur", { image: ["IMAGE"], blur_radius: ["INT", { default: 1, min: 1, max: 31 }], sigma: ["FLOAT", { default: 1, min: 0.1, max: 10 }] }, ["IMAGE"]),
   ImageBlend: node(
     "ImageBlend",

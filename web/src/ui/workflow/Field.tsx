@@ -145,7 +145,7 @@ function BooleanField({ spec, value, labelled, onChange }: TypedProps<"boolean">
 function hintOf(spec: WidgetSpec, value: Json | undefined): string | null {
   if (value === undefined) return spec.section === "optional" ? "optional, not set" : "not set";
   if (spec.kind !== "int" && spec.kind !== "float") return null;
-  if (spec.seed) return null;
+  if (spec.seed || spec.options["display"] === "color") return null;
   if (spec.min !== undefined && spec.max !== undefined && isReadable(spec.max)) return `${spec.min} to ${spec.max}`;
   if (spec.min !== undefined && isReadable(spec.min)) return `at least ${spec.min}`;
   return null;

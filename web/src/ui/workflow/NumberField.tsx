@@ -42,6 +42,14 @@ export function NumberField({ spec, value, labelled, onChange, onProblem }: Prop
   const name = humanName(spec.name);
   return (
     <div className="number">
+      {isColour(spec) && (
+        <input
+          type="color"
+          aria-label={`${name}, picker`}
+          value={`#${Number(present).toString(16).padStart(6, "0").slice(-6)}`}
+          onChange={(event) => set(parseInt(event.target.value.slice(1), 16))}
+        />
+      )}
       {hasSlider(spec) && (
         <input
           type="range"
@@ -111,6 +119,10 @@ function clamp(value: number | bigint, { min, max }: NumberSpec): number | bigin
   if (min !== undefined && value < min) return min;
   if (max !== undefined && value > max) return max;
   return value;
+}
+
+function isColour({ kind, options }: NumberSpec): boolean {
+  return kind === "int" && options["display"] === "color";
 }
 
 function hasSlider({ min, max, step, kind, seed }: NumberSpec): boolean {
