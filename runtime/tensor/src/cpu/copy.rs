@@ -29,7 +29,7 @@ pub(crate) fn copy<T: Stored>(
     out: &mut [T],
     cx: &OpContext,
 ) -> Result<(), TensorError> {
-    fill(op, out, cx, |start, chunk| source.read(start, chunk))
+    fill(op, out, cx, &|start, chunk| source.read(start, chunk))
 }
 
 /// One operand of [`cat`]: `length` is what each outer index takes from it.
@@ -48,7 +48,7 @@ pub(crate) fn cat<T: Stored>(
     out: &mut [T],
     cx: &OpContext,
 ) -> Result<(), TensorError> {
-    fill(op, out, cx, |start, mut chunk| {
+    fill(op, out, cx, &|start, mut chunk| {
         let (mut outer, within) = (start / total, start % total);
         let mut index = segments.partition_point(|segment| segment.before + segment.length <= within);
         let mut skip = within - segments[index].before;
@@ -119,7 +119,7 @@ pub(crate) fn paste<T: Stored>(
     let row = geometry.row * geometry.inner;
     let left = geometry.offsets[rank] * geometry.inner;
     let middle = geometry.source[rank] * geometry.inner;
-    fill_rows(op, out, row, 1, cx, |first, rows| {
+    fill_rows(op, out, row, 1, cx, &|first, rows| {
         for (index, target) in rows.chunks_exact_mut(row).enumerate() {
             let index = first + index;
             let inside = |dim: usize, coordinate: usize| {
@@ -182,7 +182,7 @@ pub(crate) fn pad<T: Stored>(
     let (rank, inner) = (geometry.outer.rank, geometry.inner);
     let row = geometry.row * inner;
     let (before, length) = (geometry.before[rank], geometry.source[rank]);
-    fill_rows(op, out, row, 1, cx, |first, rows| {
+    fill_rows(op, out, row, 1, cx, &|first, rows| {
         for (index, target) in rows.chunks_exact_mut(row).enumerate() {
             let inside = |dim: usize, coordinate: usize| {
                 let position = coordinate as isize - geometry.before[dim] as isize;

@@ -35,15 +35,18 @@ impl<'a> Input<'a> {
     }
 }
 
+/// Makes a block of results of blocks of operands. Not a type parameter: that would compile the loop around for each.
+pub(crate) type Kernel<'a, C, K, const N: usize> = dyn Fn([&[C]; N], &mut [K]) + Sync + 'a;
+
 /// Fills `out` with what `kernel` makes of each block of the inputs. Operands are read as C, the kernel answers K.
 pub(crate) fn elementwise<C: Compute, K, O: Store<K>, const N: usize>(
     op: &'static str,
     inputs: &[Input<'_>; N],
     out: &mut [O],
     cx: &OpContext,
-    kernel: impl Fn([&[C]; N], &mut [K]) + Sync,
+    kernel: &Kernel<'_, C, K, N>,
 ) -> Result<(), TensorError> {
-    fill(op, out, cx, |start, chunk| {
+    fill(op, out, cx, &|start, chunk| {
         let mut scratch = [[C::default(); BLOCK]; N];
         for (index, piece) in chunk.chunks_mut(BLOCK).enumerate() {
             let (at, length) = (start + index * BLOCK, piece.len());

@@ -26,7 +26,7 @@ pub(crate) fn along_rows(
     cx: &OpContext,
 ) -> Result<(), TensorError> {
     let (radius, row) = (kernel.len() / 2, width * channels);
-    fill_rows(op, out, row, kernel.len(), cx, |first, rows| {
+    fill_rows(op, out, row, kernel.len(), cx, &|first, rows| {
         let mut padded = vec![0.0f32; (width + 2 * radius) * channels];
         let mut scratch = vec![0.0f32; row];
         for (index, target) in rows.chunks_exact_mut(row).enumerate() {
@@ -57,7 +57,7 @@ pub(crate) fn across_rows(
     let (radius, row) = (kernel.len() / 2, width * channels);
     // Several rows at once, or the cache is filled anew for each.
     let cost = (kernel.len() / 16).max(1);
-    fill_rows(op, out, row, cost, cx, |first, rows| {
+    fill_rows(op, out, row, cost, cx, &|first, rows| {
         let zeros = [0.0f32; TILE];
         let mut taps: Vec<&[f32]> = Vec::with_capacity(kernel.len());
         for tile in (0..row).step_by(TILE) {

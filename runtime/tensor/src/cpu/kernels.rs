@@ -4,6 +4,7 @@ use crate::cpu::simd::{map1, map2};
 use crate::ops::{BinaryOp, UnaryOp};
 
 /// Floating-point results of one operand.
+#[inline(never)]
 pub(crate) fn unary_float(op: UnaryOp, x: &[f32], out: &mut [f32]) {
     match op {
         UnaryOp::Abs => map1(x, out, f32::abs),
@@ -40,6 +41,7 @@ pub(crate) fn unary_float(op: UnaryOp, x: &[f32], out: &mut [f32]) {
 }
 
 /// Integer results of one operand, for the operations that keep integers.
+#[inline(never)]
 pub(crate) fn unary_int(op: UnaryOp, x: &[i64], out: &mut [i64]) {
     match op {
         UnaryOp::Abs => map1(x, out, i64::wrapping_abs),
@@ -53,6 +55,7 @@ pub(crate) fn unary_int(op: UnaryOp, x: &[i64], out: &mut [i64]) {
 }
 
 /// Floating-point results of two operands.
+#[inline(never)]
 pub(crate) fn binary_float(op: BinaryOp, a: &[f32], b: &[f32], out: &mut [f32]) {
     match op {
         BinaryOp::Add => map2(a, b, out, |a: f32, b: f32| a + b),
@@ -70,6 +73,7 @@ pub(crate) fn binary_float(op: BinaryOp, a: &[f32], b: &[f32], out: &mut [f32]) 
 }
 
 /// Integer results of two operands. Overflow wraps. A division by zero answers 0 (PyTorch raises an error there).
+#[inline(never)]
 pub(crate) fn binary_int(op: BinaryOp, a: &[i64], b: &[i64], out: &mut [i64]) {
     match op {
         BinaryOp::Add => map2(a, b, out, i64::wrapping_add),
@@ -90,6 +94,7 @@ impl Number for f32 {}
 impl Number for i64 {}
 
 /// Boolean results of two operands. Not-a-number counts as true in logic.
+#[inline(never)]
 pub(crate) fn predicate<C: Number>(op: BinaryOp, a: &[C], b: &[C], out: &mut [bool]) {
     let zero = C::default();
     match op {

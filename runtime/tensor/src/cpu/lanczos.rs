@@ -23,7 +23,7 @@ pub(crate) fn lanczos(
     let mut bytes = vec![0u8; source];
     for (index, image) in out.chunks_exact_mut(target).enumerate() {
         let start = index * source;
-        fill_rows(op, &mut bytes, from.1 * channels, 1, cx, |first, rows| {
+        fill_rows(op, &mut bytes, from.1 * channels, 1, cx, &|first, rows| {
             let mut scratch = vec![0.0f32; rows.len()];
             let values = input.block(start + first * from.1 * channels, rows.len(), &mut scratch);
             for (byte, value) in rows.iter_mut().zip(values) {
@@ -31,7 +31,7 @@ pub(crate) fn lanczos(
             }
         })?;
         let resized = resize_channels(op, &mut bytes, from, to, channels)?;
-        fill_rows(op, image, to.1 * channels, 1, cx, |first, rows| {
+        fill_rows(op, image, to.1 * channels, 1, cx, &|first, rows| {
             let bytes = &resized[first * to.1 * channels..];
             for (value, byte) in rows.iter_mut().zip(bytes) {
                 *value = f32::from(*byte) / 255.0;

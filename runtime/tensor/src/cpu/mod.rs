@@ -28,20 +28,20 @@ pub(crate) fn fill<T: Send>(
     op: &'static str,
     out: &mut [T],
     cx: &OpContext,
-    work: impl Fn(usize, &mut [T]) + Sync,
+    work: &(dyn Fn(usize, &mut [T]) + Sync),
 ) -> Result<(), TensorError> {
     fill_rows(op, out, 1, 1, cx, work)
 }
 
 /// Runs `work(first_row, rows)` over pieces of whole rows of `out`. `cost` is about how many operations an element takes;
-/// pieces are the smaller for it.
+/// pieces are the smaller for it. (`work` is not a type parameter: that would compile the distribution for each caller.)
 pub(crate) fn fill_rows<T: Send>(
     op: &'static str,
     out: &mut [T],
     row: usize,
     cost: usize,
     cx: &OpContext,
-    work: impl Fn(usize, &mut [T]) + Sync,
+    work: &(dyn Fn(usize, &mut [T]) + Sync),
 ) -> Result<(), TensorError> {
     if out.is_empty() {
         return Ok(());

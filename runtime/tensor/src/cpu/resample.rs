@@ -122,7 +122,7 @@ pub(crate) fn resample(
 ) -> Result<(), TensorError> {
     let (source_row, row) = (width * channels, columns.outputs() * channels);
     let per_output = (rows.indices.len() / rows.outputs()).max(1);
-    fill_rows(op, out, row, per_output, cx, |first, targets| {
+    fill_rows(op, out, row, per_output, cx, &|first, targets| {
         let mut scratch = vec![0.0f32; source_row];
         let mut kept: Vec<(usize, Vec<f32>)> = vec![(usize::MAX, vec![0.0f32; row]); KEPT_ROWS];
         for (index, target) in targets.chunks_exact_mut(row).enumerate() {
@@ -211,7 +211,7 @@ pub(crate) fn nearest<T: Stored>(
     cx: &OpContext,
 ) -> Result<(), TensorError> {
     let (source_row, row) = (width * channels, columns.len() * channels);
-    fill_rows(op, out, row.max(1), 1, cx, |first, targets| {
+    fill_rows(op, out, row.max(1), 1, cx, &|first, targets| {
         let mut line = vec![T::default(); source_row];
         let mut have = usize::MAX;
         for (index, target) in targets.chunks_exact_mut(row).enumerate() {

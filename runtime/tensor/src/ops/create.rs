@@ -27,7 +27,7 @@ impl Tensor {
         with_dtype!(dtype, T => {
             let mut result = Allocation::<T>::zeroed(OP, shape.elements(), cx)?;
             let value = <T as Element>::from_f64(value);
-            fill(OP, &mut result.values, cx, |_, chunk| chunk.fill(value))?;
+            fill(OP, &mut result.values, cx, &|_, chunk| chunk.fill(value))?;
             Ok(Tensor::of(Layout::contiguous(shape), result))
         })
     }
@@ -76,7 +76,7 @@ impl Tensor {
         }
         with_dtype!(dtype, T => {
             let mut result = Allocation::<T>::zeroed(OP, shape.elements(), cx)?;
-            fill(OP, &mut result.values, cx, |start, chunk| {
+            fill(OP, &mut result.values, cx, &|start, chunk| {
                 let from = start * dtype.size();
                 T::read_le(&data[from..from + chunk.len() * dtype.size()], chunk);
             })?;
@@ -156,7 +156,7 @@ fn progression(
     value: impl Fn(usize) -> f64 + Sync,
 ) -> Result<Tensor, TensorError> {
     let mut result = Allocation::<f32>::zeroed(op, shape.elements(), cx)?;
-    fill(op, &mut result.values, cx, |start, chunk| {
+    fill(op, &mut result.values, cx, &|start, chunk| {
         for (index, out) in chunk.iter_mut().enumerate() {
             *out = value(start + index) as f32;
         }

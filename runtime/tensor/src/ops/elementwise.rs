@@ -2,7 +2,7 @@
 
 use super::{BinaryOp, Operand, UnaryOp};
 use crate::cpu::convert::{Compute, Store};
-use crate::cpu::elementwise::{Input, elementwise};
+use crate::cpu::elementwise::{Input, Kernel, elementwise};
 use crate::cpu::kernels::{Number, binary_float, binary_int, predicate, unary_float, unary_int};
 use crate::cpu::simd::{map1, map3};
 use crate::shape::{Layout, Order};
@@ -99,7 +99,7 @@ impl<'a, const N: usize> Plan<'a, N> {
         op: &'static str,
         dtype: DType,
         cx: &OpContext,
-        kernel: impl Fn([&[C]; N], &mut [C]) + Sync,
+        kernel: &Kernel<'_, C, C, N>,
     ) -> Result<Tensor, TensorError>
     where
         f32: Store<C>,
@@ -122,7 +122,7 @@ impl<'a, const N: usize> Plan<'a, N> {
         &self,
         op: &'static str,
         cx: &OpContext,
-        kernel: impl Fn([&[C]; N], &mut [bool]) + Sync,
+        kernel: &Kernel<'_, C, bool, N>,
     ) -> Result<Tensor, TensorError> {
         let mut result = Allocation::<bool>::zeroed(op, self.elements, cx)?;
         elementwise::<C, bool, bool, N>(op, &self.inputs, &mut result.values, cx, kernel)?;
@@ -147,9 +147,9 @@ impl Tensor {
         }
         let plan = Plan::new(OP, [("self", Operand::Tensor(self))])?;
         if self.dtype().is_float() {
-            plan.run::<f32>(OP, dtype, cx, |[x], out| out.copy_from_slice(x))
+            plan.run::<f32>(OP, dtype, cx, &|[x], out| out.copy_from_slice(x))
         } else {
-            plan.run::<i64>(OP, dtype, cx, |[x], out| out.copy_from_slice(x))
+            plan.run::<i64>(OP, dtype, cx, &|[x], out| out.copy_from_slice(x))
         }
     }
 
@@ -161,21 +161,21 @@ impl Tensor {
         let dtype = self.dtype();
         if op == UnaryOp::LogicalNot {
             return if dtype.is_float() {
-                plan.test::<f32>(OP, cx, |[x], out| map1(x, out, |v: f32| v == 0.0))
+                plan.test::<f32>(OP, cx, &|[x], out| map1(x, out, |v: f32| v == 0.0))
             } else {
-                plan.test::<i64>(OP, cx, |[x], out| map1(x, out, |v: i64| v == 0))
+                plan.test::<i64>(OP, cx, &|[x], out| map1(x, out, |v: i64| v == 0))
             };
         }
         if dtype.is_float() {
-            return plan.run::<f32>(OP, dtype, cx, |[x], out| unary_float(op, x, out));
+            return plan.run::<f32>(OP, dtype, cx, &|[x], out| unary_float(op, x, out));
         }
         if !op.keeps_integers() {
-            return plan.run::<f32>(OP, DType::Float32, cx, |[x], out| unary_float(op, x, out));
+            return plan.run::<f32>(OP, DType::Float32, cx, &|[x], out| unary_float(op, x, out));
         }
         if dtype == DType::Boolean {
             return Err(TensorError::Type { op: OP, argument: "self", found: dtype, expected: "a number" });
         }
-        plan.run::<i64>(OP, dtype, cx, |[x], out| unary_int(op, x, out))
+        plan.run::<i64>(OP, dtype, cx, &|[x], out| unary_int(op, x, out))
     }
 
     /// `self op other`, broadcasting. Comparisons and logic answer booleans, `div` and `atan2` floats; else the type is
@@ -204,7 +204,7 @@ impl Tensor {
         if dtype.is_float() {
             let low = min.map_or(f32::NEG_INFINITY, |value| value as f32);
             let high = max.map_or(f32::INFINITY, |value| value as f32);
-            return plan.run::<f32>(OP, dtype, cx, move |[x], out| {
+            return plan.run::<f32>(OP, dtype, cx, &move |[x], out| {
                 if low.is_nan() || high.is_nan() {
                     return out.fill(f32::NAN);
                 }
@@ -216,7 +216,7 @@ impl Tensor {
         }
         let low = min.map_or(i64::MIN, |value| value as i64);
         let high = max.map_or(i64::MAX, |value| value as i64);
-        plan.run::<i64>(OP, dtype, cx, |[x], out| map1(x, out, |v: i64| v.max(low).min(high)))
+        plan.run::<i64>(OP, dtype, cx, &|[x], out| map1(x, out, |v: i64| v.max(low).min(high)))
     }
 
     /// self + weight · (end − self), of floats, broadcasting.
@@ -232,7 +232,7 @@ impl Tensor {
         }
         let dtype = promoted(self.dtype().promote(end.dtype()), weight);
         let plan = Plan::new(OP, named)?;
-        plan.run::<f32>(OP, dtype, cx, |[start, end, weight], out| {
+        plan.run::<f32>(OP, dtype, cx, &|[start, end, weight], out| {
             // From the nearer end, so that a weight of 1 gives `end` exactly.
             map3(start, end, weight, out, |start: f32, end: f32, weight: f32| {
                 let difference = end - start;
@@ -252,9 +252,9 @@ impl Tensor {
         let named = [("self", Operand::Tensor(self)), ("condition", Operand::Tensor(condition)), ("other", other)];
         let plan = Plan::new(OP, named)?;
         if dtype.is_float() {
-            plan.run::<f32>(OP, dtype, cx, |[own, condition, other], out| choose(own, condition, other, out))
+            plan.run::<f32>(OP, dtype, cx, &|[own, condition, other], out| choose(own, condition, other, out))
         } else {
-            plan.run::<i64>(OP, dtype, cx, |[own, condition, other], out| choose(own, condition, other, out))
+            plan.run::<i64>(OP, dtype, cx, &|[own, condition, other], out| choose(own, condition, other, out))
         }
     }
 }
@@ -275,9 +275,9 @@ fn binary(
     let plan = Plan::new(name, [("self", left), ("other", right)])?;
     if op.is_predicate() {
         return if dtype.is_float() {
-            plan.test::<f32>(name, cx, |[a, b], out| predicate(op, a, b, out))
+            plan.test::<f32>(name, cx, &|[a, b], out| predicate(op, a, b, out))
         } else {
-            plan.test::<i64>(name, cx, |[a, b], out| predicate(op, a, b, out))
+            plan.test::<i64>(name, cx, &|[a, b], out| predicate(op, a, b, out))
         };
     }
     if dtype == DType::Boolean && op.refuses_booleans() {
@@ -289,9 +289,9 @@ fn binary(
             && let Operand::Scalar(exponent) = right
             && let Some(power) = simple_power(exponent)
         {
-            return plan.run::<f32>(name, dtype, cx, |[base, _], out| map1(base, out, power));
+            return plan.run::<f32>(name, dtype, cx, &|[base, _], out| map1(base, out, power));
         }
-        return plan.run::<f32>(name, dtype, cx, |[a, b], out| binary_float(op, a, b, out));
+        return plan.run::<f32>(name, dtype, cx, &|[a, b], out| binary_float(op, a, b, out));
     }
     if let Operand::Scalar(exponent) = right
         && op == BinaryOp::Pow
@@ -300,7 +300,7 @@ fn binary(
         let message = format!("is {exponent}: integers have no negative powers; cast to a float type first");
         return Err(TensorError::argument(name, "other", message));
     }
-    plan.run::<i64>(name, dtype, cx, |[a, b], out| binary_int(op, a, b, out))
+    plan.run::<i64>(name, dtype, cx, &|[a, b], out| binary_int(op, a, b, out))
 }
 
 /// Exponents that take no power function.

@@ -1,12 +1,11 @@
 //! Sums, products, extremes and quantifiers over dimensions.
 
 use super::ReduceOp;
-use crate::cpu::convert::Compute;
 use crate::cpu::reader::Reader;
-use crate::cpu::reduce::{Dims, Fold, Reduction};
+use crate::cpu::reduce::{Dims, Extreme, FloatFold, Fold, IntegerFold, Quantify, Reduction};
 use crate::shape::{Layout, Order};
-use crate::storage::{Allocation, Stored, with_dtype};
-use crate::{DType, Element, OpContext, Shape, Tensor, TensorError};
+use crate::storage::{Allocation, Stored};
+use crate::{OpContext, Shape, Tensor, TensorError};
 
 /// What is folded into what, for one call.
 struct Job<'a> {
@@ -14,7 +13,6 @@ struct Job<'a> {
     /// The result, in the order of memory; dropped dimensions have length 1.
     shape: Shape,
     order: Order,
-    cx: &'a OpContext,
 }
 
 impl Tensor {
@@ -43,6 +41,12 @@ impl Tensor {
         } else {
             self.reduce_integers(op, &job)?
         };
+        // Folded as float32, int64 or boolean; sums and products of integers stay int64.
+        let result = match op {
+            ReduceOp::Any | ReduceOp::All => result,
+            ReduceOp::Sum | ReduceOp::Prod if !self.dtype().is_float() => result,
+            _ => result.cast(self.dtype(), cx)?,
+        };
         if keep_dims {
             return Ok(result);
         }
@@ -68,104 +72,41 @@ impl Tensor {
             }
         }
         let kept = Reader::of_dims(layout.offset, kept.into_iter());
-        let reduction = Reduction { op, buffer: self.buffer(), kept, reduced, innermost_kept };
-        Ok(Job { reduction, shape, order, cx })
+        let reduction = Reduction { op, buffer: self.buffer(), kept, reduced, innermost_kept, cx };
+        Ok(Job { reduction, shape, order })
     }
 
     fn reduce_floats(&self, op: ReduceOp, job: &Job<'_>, count: usize) -> Result<Tensor, TensorError> {
-        let dtype = self.dtype();
-        let count = count as f64;
         match op {
-            ReduceOp::Sum => job.float(dtype, 0.0, |a, v| a + v, |v| v),
-            ReduceOp::Mean => job.float(dtype, 0.0, |a, v| a + v, move |v| v / count),
-            ReduceOp::Prod => job.float(dtype, 1.0, |a, v| a * v, |v| v),
-            ReduceOp::Amin => job.extreme(dtype, f32::INFINITY, |a, v| if v < a || v.is_nan() { v } else { a }),
-            ReduceOp::Amax => job.extreme(dtype, f32::NEG_INFINITY, |a, v| if v > a || v.is_nan() { v } else { a }),
-            ReduceOp::Any => job.quantify::<f32>(false, |a, v| a | (v != 0.0), |a, b| a | b),
-            ReduceOp::All => job.quantify::<f32>(true, |a, v| a & (v != 0.0), |a, b| a & b),
+            ReduceOp::Sum => job.run(FloatFold { product: false, divisor: 1.0 }),
+            ReduceOp::Mean => job.run(FloatFold { product: false, divisor: count as f64 }),
+            ReduceOp::Prod => job.run(FloatFold { product: true, divisor: 1.0 }),
+            ReduceOp::Amin => job.run(Extreme { largest: false, start: f32::INFINITY }),
+            ReduceOp::Amax => job.run(Extreme { largest: true, start: f32::NEG_INFINITY }),
+            ReduceOp::Any => job.run(Quantify { all: false, zero: 0.0f32 }),
+            ReduceOp::All => job.run(Quantify { all: true, zero: 0.0f32 }),
         }
     }
 
     fn reduce_integers(&self, op: ReduceOp, job: &Job<'_>) -> Result<Tensor, TensorError> {
         match op {
-            ReduceOp::Sum | ReduceOp::Mean => job.integer(DType::Int64, 0, i64::wrapping_add),
-            ReduceOp::Prod => job.integer(DType::Int64, 1, i64::wrapping_mul),
-            ReduceOp::Amin => job.integer(self.dtype(), i64::MAX, |a: i64, v: i64| a.min(v)),
-            ReduceOp::Amax => job.integer(self.dtype(), i64::MIN, |a: i64, v: i64| a.max(v)),
-            ReduceOp::Any => job.quantify::<i64>(false, |a, v| a | (v != 0), |a, b| a | b),
-            ReduceOp::All => job.quantify::<i64>(true, |a, v| a & (v != 0), |a, b| a & b),
+            ReduceOp::Sum | ReduceOp::Mean => job.run(IntegerFold { product: false }),
+            ReduceOp::Prod => job.run(IntegerFold { product: true }),
+            ReduceOp::Amin => job.run(Extreme { largest: false, start: i64::MAX }),
+            ReduceOp::Amax => job.run(Extreme { largest: true, start: i64::MIN }),
+            ReduceOp::Any => job.run(Quantify { all: false, zero: 0i64 }),
+            ReduceOp::All => job.run(Quantify { all: true, zero: 0i64 }),
         }
     }
 }
 
 impl Job<'_> {
-    fn float(
-        &self,
-        dtype: DType,
-        start: f64,
-        step: impl Fn(f64, f64) -> f64 + Sync + Copy,
-        finish: impl Fn(f64) -> f64 + Sync,
-    ) -> Result<Tensor, TensorError> {
-        with_dtype!(dtype, T => {
-            let fold = Fold {
-                start,
-                step: move |a: f64, v: f32| step(a, f64::from(v)),
-                merge: step,
-                finish: |a| <T as Element>::from_f64(finish(a)),
-            };
-            self.write::<T>(|out| self.reduction.run(&fold, out, self.cx))
-        })
-    }
-
-    fn extreme(
-        &self,
-        dtype: DType,
-        start: f32,
-        step: impl Fn(f32, f32) -> f32 + Sync + Copy,
-    ) -> Result<Tensor, TensorError> {
-        with_dtype!(dtype, T => {
-            let fold = Fold { start, step, merge: step, finish: |a: f32| <T as Element>::from_f64(f64::from(a)) };
-            self.write::<T>(|out| self.reduction.run(&fold, out, self.cx))
-        })
-    }
-
-    fn integer(
-        &self,
-        dtype: DType,
-        start: i64,
-        step: impl Fn(i64, i64) -> i64 + Sync + Copy,
-    ) -> Result<Tensor, TensorError> {
-        match dtype {
-            DType::Uint8 => self.integer_as::<u8>(start, step, |a| a as u8),
-            DType::Int32 => self.integer_as::<i32>(start, step, |a| a as i32),
-            DType::Boolean => self.integer_as::<bool>(start, step, |a| a != 0),
-            _ => self.integer_as::<i64>(start, step, |a| a),
-        }
-    }
-
-    fn integer_as<T: Stored>(
-        &self,
-        start: i64,
-        step: impl Fn(i64, i64) -> i64 + Sync + Copy,
-        finish: impl Fn(i64) -> T + Sync,
-    ) -> Result<Tensor, TensorError> {
-        let fold = Fold { start, step, merge: step, finish };
-        self.write::<T>(|out| self.reduction.run(&fold, out, self.cx))
-    }
-
-    fn quantify<C: Compute>(
-        &self,
-        start: bool,
-        step: impl Fn(bool, C) -> bool + Sync + Copy,
-        merge: impl Fn(bool, bool) -> bool + Sync,
-    ) -> Result<Tensor, TensorError> {
-        let fold = Fold { start, step, merge, finish: |a| a };
-        self.write::<bool>(|out| self.reduction.run(&fold, out, self.cx))
-    }
-
-    fn write<T: Stored>(&self, fill: impl FnOnce(&mut [T]) -> Result<(), TensorError>) -> Result<Tensor, TensorError> {
-        let mut result = Allocation::<T>::zeroed(self.reduction.op, self.shape.elements(), self.cx)?;
-        fill(&mut result.values)?;
+    fn run<F: Fold>(&self, fold: F) -> Result<Tensor, TensorError>
+    where
+        F::Output: Stored,
+    {
+        let mut result = Allocation::<F::Output>::zeroed(self.reduction.op, self.shape.elements(), self.reduction.cx)?;
+        self.reduction.run(fold, &mut result.values)?;
         let dense = Tensor::of(Layout::contiguous(self.shape), result);
         Ok(dense.with_layout(dense.layout.permuted(self.order.inverse().dims())))
     }
