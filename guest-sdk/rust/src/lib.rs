@@ -155,7 +155,6 @@ pub mod prelude {
 /// #[node(category = "example", fingerprint)]
 /// struct Now {}
 /// # impl Run for Now { type Output = (); fn run(self) -> Result<()> { Ok(()) } }
-/// pack! { name: "x", version: "1.0.0", publisher: "", description: "", nodes: [Now] }
 /// # fn main() {}
 /// ```
 #[cfg(doctest)]

@@ -1,12 +1,11 @@
 //! Nodes that attack the host, for its tests. Each does one thing that must fail, and fail with clear words.
 //!
-//! Not for users: the pack is never shipped. Files and sockets are in the pack `hostile-wasi` beside this one, because a
-//! component that imports them may already be refused.
+//! Not for users: the pack is never shipped.
 //!
 //! # Layout
 //! - [`time_and_memory`]: loops, recursion, allocation, panics
 //! - [`floods`]: too much of what is allowed: handles, logs, messages, tensors
-//! - [`reach`]: for what was not given: files of others, objects that call themselves
+//! - [`reach`]: for what was not given: files, the network, objects that call themselves
 
 mod floods;
 mod reach;
@@ -33,6 +32,7 @@ vivarium_node::pack! {
         floods::HostileUi,
         floods::HostileError,
         reach::HostileReadFile,
+        reach::HostileNetwork,
         reach::HostileObject,
     ],
     objects: [reach::Recursive],

@@ -1,49 +1,85 @@
-//! Reaching for what was not given.
+//! Reaching for what was not given. Nodes that try show one line per attempt: `refused` or `GOT THROUGH`.
+
+use std::fmt::Display;
+use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 
 use vivarium_node::files;
 use vivarium_node::prelude::*;
 
-/// Tries to read image files that nobody gave it. Shows one line per attempt: `refused` or `GOT THROUGH`.
+/// Tries to read files that nobody gave it: image files of the tenant, and whatever WASI reaches.
 #[derive(Node)]
 #[node(category = "testing/hostile", output_node)]
 pub(crate) struct HostileReadFile {
-    /// A file that exists, but whose name this call gets only reversed, so that it is not among the inputs.
+    /// The name of a file that exists, backwards: the name itself is then not among the inputs.
     #[input(optional, default = "")]
     reversed_name: String,
 }
+
+const NAMES: [&str; 10] = [
+    "../../etc/passwd",
+    "../../etc/passwd [output]",
+    "/etc/passwd",
+    "..\\..\\etc\\passwd",
+    "%2e%2e/%2e%2e/etc/passwd",
+    "a\0b.png",
+    "",
+    ".",
+    "C:\\Windows\\win.ini",
+    "\\\\server\\share\\x.png",
+];
 
 impl Run for HostileReadFile {
     type Output = Ui;
 
     fn run(self) -> Result<Ui> {
         let other: String = self.reversed_name.chars().rev().collect();
-        let names = [
-            "../../etc/passwd",
-            "../../etc/passwd [output]",
-            "/etc/passwd",
-            "..\\..\\etc\\passwd",
-            "%2e%2e/%2e%2e/etc/passwd",
-            "a\0b.png",
-            "",
-            ".",
-            "C:\\Windows\\win.ini",
-            "\\\\server\\share\\x.png",
-            &other,
-        ];
-        let attempts = names.iter().map(|name| {
-            let exists = if files::exists(name) { "GOT THROUGH: it exists" } else { "refused" };
-            let print = outcome(files::fingerprint(name));
-            let load = outcome(files::load(name));
-            format!("{name:?} exists: {exists}; fingerprint: {print}; load: {load}")
-        });
+        let mut attempts = Vec::new();
+        for name in NAMES.into_iter().chain([other.as_str()]) {
+            attempts
+                .push(attempt(format_args!("image.exists {name:?}"), files::exists(name).then_some(()).ok_or("no")));
+            attempts.push(attempt(format_args!("image.fingerprint {name:?}"), files::fingerprint(name)));
+            attempts.push(attempt(format_args!("image.load {name:?}"), files::load(name)));
+        }
+        attempts.push(attempt("read /etc/passwd", std::fs::read("/etc/passwd")));
+        attempts.push(attempt("read ../../etc/passwd", std::fs::read("../../etc/passwd")));
+        attempts.push(attempt("list /", std::fs::read_dir("/")));
+        attempts.push(attempt("list .", std::fs::read_dir(".")));
+        attempts.push(attempt("write /hostile", std::fs::write("/hostile", "x")));
+        attempts.push(attempt("make a folder", std::fs::create_dir("hostile")));
+        attempts.push(attempt("environment", std::env::vars_os().next().ok_or("empty")));
+        attempts.push(attempt("arguments", std::env::args_os().next().ok_or("empty")));
         Ok(Ui::new().entry("text", attempts))
     }
 }
 
-fn outcome<T>(result: Result<T>) -> String {
+fn attempt<T>(what: impl Display, result: Result<T, impl Display>) -> String {
     match result {
-        Ok(_) => "GOT THROUGH".to_owned(),
-        Err(error) => format!("refused ({:?}: {error})", error.kind),
+        Ok(_) => format!("{what}: GOT THROUGH"),
+        Err(error) => format!("{what}: refused ({error})"),
+    }
+}
+
+/// Tries to use the network.
+#[derive(Node)]
+#[node(category = "testing/hostile", output_node)]
+pub(crate) struct HostileNetwork {
+    /// Tried besides the usual addresses; a test listens there.
+    #[input(optional, default = "127.0.0.1:8188")]
+    address: String,
+}
+
+impl Run for HostileNetwork {
+    type Output = Ui;
+
+    fn run(self) -> Result<Ui> {
+        let addresses = ["127.0.0.1:80", "[::1]:80", "169.254.169.254:80", "10.0.0.1:443", &self.address];
+        let tcp = |address: &&str| attempt(format_args!("tcp {address}"), TcpStream::connect(address));
+        let mut attempts: Vec<_> = addresses.iter().map(tcp).collect();
+        attempts.push(attempt("resolve localhost", ("localhost", 80).to_socket_addrs()));
+        attempts.push(attempt("resolve example.com", ("example.com", 80).to_socket_addrs()));
+        attempts.push(attempt("udp 127.0.0.1", UdpSocket::bind("127.0.0.1:0")));
+        attempts.push(attempt("listen", TcpListener::bind("0.0.0.0:0")));
+        Ok(Ui::new().entry("text", attempts))
     }
 }
 

@@ -34,7 +34,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// - `output_node`, `input_is_list`, `not_idempotent`, `deprecated`, `experimental`: as in ComfyUI
 /// - `validate(image, …)`, `validate_all`, `validate_types`: it has `impl Validate`, which checks these inputs, all
 ///   inputs, or the types of links in place of the server
-/// - `fingerprint`: it has `impl Fingerprint`; `needed_inputs`: it has `impl NeededInputs`
+/// - `fingerprint`: it has `impl Fingerprint`; `needed_inputs`: it has `impl NeededInputs`. A hook that is not announced
+///   here gets an empty implementation, so one that is written anyway is a conflict.
 ///
 /// `#[input(…)]` on a field:
 /// - `default`, `min`, `max`, `step`, `round`, `display`, `multiline`, `dynamic_prompts`, `placeholder`, `force_input`,

@@ -25,9 +25,10 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let inputs = fields(input)?.map(read_field).collect::<Result<Vec<_>>>()?;
     let attributes = NodeAttributes::parse(&input.attrs)?;
     let node = node_impl(input, &attributes, &inputs)?;
-    let hooks = unused_hooks(&input.ident, &attributes);
+    let unused = unused_hooks(&input.ident, &attributes);
+    let announced = announced_hooks(&input.ident, &attributes);
     let checks = checks(&attributes, &inputs)?;
-    Ok(quote!(#node #hooks #checks))
+    Ok(quote!(#node #unused #announced #checks))
 }
 
 fn fields(input: &DeriveInput) -> Result<Box<dyn Iterator<Item = &Field> + '_>> {
@@ -239,6 +240,22 @@ fn unused_hooks(ident: &Ident, attributes: &NodeAttributes) -> TokenStream {
         });
     }
     hooks
+}
+
+/// Hooks that the attribute announces must be there, also when the node is in no pack yet.
+fn announced_hooks(ident: &Ident, attributes: &NodeAttributes) -> TokenStream {
+    let hooks = [
+        (attributes.validates(), quote!(::vivarium_node::Validate)),
+        (attributes.fingerprint, quote!(::vivarium_node::Fingerprint)),
+        (attributes.needed_inputs, quote!(::vivarium_node::NeededInputs)),
+    ];
+    let announced = hooks.into_iter().filter(|(announced, _)| *announced).map(|(_, hook)| hook);
+    quote_spanned! {ident.span()=>
+        #(const _: () = {
+            const fn announced<T: #announced>() {}
+            announced::<#ident>();
+        };)*
+    }
 }
 
 /// What can be checked only when types are known: constant assertions at the fields.
