@@ -41,6 +41,9 @@ export function errorWords(error: ApiError): string {
       return `A value of type ${show(extra["received_type"])} is connected here, which does not fit.`;
     case "bad_linked_input":
       return "This connection is broken: it should name a node and one of its outputs.";
+    case "custom_validation_failed":
+      // "<input> - <the node's own words>"
+      return error.details.includes(" - ") ? error.details.slice(error.details.indexOf(" - ") + 3) : "The node does not accept this value.";
     default:
       return error.details ? `${error.message}: ${error.details}` : error.message;
   }

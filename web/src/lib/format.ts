@@ -15,13 +15,15 @@ export function formatBytes(bytes: number): string {
 
 /** How much of a limit is used. */
 export function formatShare(used: number, total: number, unit: string): string {
-  const first = isBytes(unit) ? formatBytes(used) : formatAmount(used, "");
+  const first = isBytes(unit) || unit === "ms" ? formatAmount(used, unit) : formatAmount(used, "");
   return `${first} of ${formatAmount(total, unit)}`;
 }
 
 /** A limit's value with its unit; byte counts become readable. */
 export function formatAmount(value: number, unit: string): string {
   if (isBytes(unit)) return formatBytes(value);
+  if (unit === "ms") return formatDuration(value);
+  if (unit === "s" || unit === "seconds") return formatDuration(value * 1000);
   const plain = new Intl.NumberFormat("en", { maximumFractionDigits: 3 }).format(value);
   return unit === "" || unit === "count" ? plain : `${plain} ${unit}`;
 }
@@ -33,10 +35,14 @@ function isBytes(unit: string): boolean {
 export function formatDuration(milliseconds: number): string {
   const seconds = milliseconds / 1000;
   if (seconds < 1) return `${Math.max(0, Math.round(milliseconds))} ms`;
-  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  if (seconds < 60) return `${Number(seconds.toFixed(1))} s`;
   const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return `${minutes} min ${Math.round(seconds % 60)} s`;
-  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  if (minutes < 60) return withRest(minutes, "min", Math.round(seconds % 60), "s");
+  return withRest(Math.floor(minutes / 60), "h", minutes % 60, "min");
+}
+
+function withRest(large: number, largeUnit: string, small: number, smallUnit: string): string {
+  return small === 0 ? `${large} ${largeUnit}` : `${large} ${largeUnit} ${small} ${smallUnit}`;
 }
 
 /** "just now", "5 minutes ago", or the date. */

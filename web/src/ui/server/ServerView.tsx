@@ -43,7 +43,7 @@ export function ServerView() {
           <Failure error={limits.error} reload={limits.reload} />
           {limits.loading && <Skeleton />}
           {limits.data?.length === 0 && <p className="muted">This server does not tell about its limits.</p>}
-          <ul className="limits">{limits.data?.map((limit) => <LimitRow key={limit.name} limit={limit} />)}</ul>
+          <ul className="limits">{inUseFirst(limits.data ?? []).map((limit) => <LimitRow key={limit.name} limit={limit} />)}</ul>
         </section>
       </div>
     </>
@@ -107,6 +107,11 @@ function About({ stats }: { stats: SystemStats }) {
   );
 }
 
+function inUseFirst(limits: Limit[]): Limit[] {
+  const isUsed = ({ used }: Limit) => used !== undefined && used !== null;
+  return [...limits.filter(isUsed), ...limits.filter((limit) => !isUsed(limit))];
+}
+
 function LimitRow({ limit }: { limit: Limit }) {
   const amount = formatAmount(limit.value, limit.unit);
   const used = limit.used ?? null;
@@ -120,7 +125,7 @@ function LimitRow({ limit }: { limit: Limit }) {
       ) : (
         <UsageMeter label={humanName(limit.name)} used={used} total={limit.value} text={formatShare(used, limit.value, limit.unit)} />
       )}
-      <p className="muted small">{limit.description}</p>
+      <p className="muted small sentence">{limit.description}</p>
     </li>
   );
 }

@@ -131,7 +131,7 @@ function Preview({ value }: { value: Json | undefined }) {
     return (
       <div className="upload-preview upload-nothing">
         <ImageOff size={24} aria-hidden="true" />
-        <span className="small">{name === null ? "No image chosen" : "Not on this server yet"}</span>
+        <span className="small">{name === null ? "No image chosen" : "Not on this server: upload it, or choose another"}</span>
       </div>
     );
   }

@@ -223,7 +223,7 @@ export function JumpLink({ id, children }: { id: string; children: React.ReactNo
 export function jumpTo(id: string): void {
   const target = document.getElementById(`node-${id}`);
   const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
-  target?.scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "center" });
+  target?.scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "start" });
   target?.focus({ preventScroll: true });
 }
 

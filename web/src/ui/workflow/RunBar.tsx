@@ -4,10 +4,10 @@ import { countErrors, errorWords } from "../../lib/error-words";
 import { humanName, plural } from "../../lib/format";
 import { isOver, overallProgress } from "../../lib/run";
 import type { ApiError, NodeErrors } from "../../lib/types";
-import { useStore } from "../../state/store";
+import { getState, useStore } from "../../state/store";
 import { cancel, run } from "../../state/workflow-actions";
 import { Button, Notice, ProgressBar } from "../bits";
-import { JumpLink } from "./NodeCard";
+import { JumpLink, jumpTo } from "./NodeCard";
 
 const MOST_RUNS = 100;
 
@@ -79,6 +79,10 @@ function StopButton() {
 
 function Refusal() {
   const refusal = useStore((app) => app.refusal);
+  const error = refusal?.error;
+  useEffect(() => {
+    if (error) showProblem(getState().refusal?.nodeErrors ?? {});
+  }, [error]);
   const partial = useStore((app) => app.partialErrors);
   if (refusal) {
     return (
@@ -94,6 +98,14 @@ function Refusal() {
       <ErrorPlaces errors={partial} />
     </Notice>
   );
+}
+
+/** Goes to the first node with a problem in the order of the page, else to the notice itself. */
+function showProblem(errors: NodeErrors): void {
+  const cards = Array.from(document.querySelectorAll(".node"), (card) => card.id.replace(/^node-/, ""));
+  const first = cards.find((id) => (errors[id]?.errors.length ?? 0) > 0);
+  if (first !== undefined) jumpTo(first);
+  else document.querySelector(".workflow-stage .notice")?.scrollIntoView({ block: "center" });
 }
 
 function headline(error: ApiError, nodeErrors: NodeErrors): string {
