@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vivarium_blobs::{BlobStore, Digest, Durability, Folder, OutputName, TenantDirs, TenantFiles};
 use vivarium_protocol::tenant::TenantId;
@@ -51,17 +51,32 @@ fn child_that_writes_until_it_is_killed() {
     }
 }
 
+/// How many outputs there are: how far the children came.
+fn saved(base: &Path) -> usize {
+    fs::read_dir(base.join("output")).map_or(0, Iterator::count)
+}
+
+/// A busy machine may take long to start a process; a broken one is not waited for.
+fn wait_until(condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() && start.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 #[test]
 fn killed_at_any_moment_nothing_is_half_done() {
     let base = tempfile::tempdir().unwrap();
     for round in 0..ROUNDS {
+        let before = saved(base.path());
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child_that_writes_until_it_is_killed", "--nocapture"])
             .env(BASE, base.path())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_millis(15 + round * 3));
+        wait_until(|| saved(base.path()) > before);
+        std::thread::sleep(Duration::from_millis(round * 3));
         child.kill().unwrap();
         child.wait().unwrap();
     }

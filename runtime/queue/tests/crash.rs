@@ -6,7 +6,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, json};
 use vivarium_protocol::history::{HistoryEntry, Status};
@@ -81,10 +81,24 @@ fn child_that_queues_and_runs_until_it_is_killed() {
     });
 }
 
+/// How much was accepted: how far the children came.
+fn accepted(directory: &Path) -> u64 {
+    fs::metadata(directory.join("accepted")).map_or(0, |metadata| metadata.len())
+}
+
+/// A busy machine may take long to start a process; a broken one is not waited for.
+fn wait_until(condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() && start.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 #[test]
 fn killed_at_any_moment_every_accepted_prompt_ends_exactly_once() {
     let directory = tempfile::tempdir().unwrap();
     for round in 0..ROUNDS {
+        let before = accepted(directory.path());
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child_that_queues_and_runs_until_it_is_killed", "--nocapture"])
             .env(DIRECTORY, directory.path())
@@ -92,7 +106,8 @@ fn killed_at_any_moment_every_accepted_prompt_ends_exactly_once() {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_millis(20 + round * 5));
+        wait_until(|| accepted(directory.path()) > before);
+        std::thread::sleep(Duration::from_millis(round * 5));
         child.kill().unwrap();
         child.wait().unwrap();
     }
