@@ -17,7 +17,7 @@ async function goTo(page, view) {
     location.hash = `#/${name}`;
   }, view);
   if (HEADINGS[view]) await page.getByRole("heading", { name: HEADINGS[view], level: 1 }).waitFor();
-  await page.locator(".skeleton").waitFor({ state: "detached" });
+  await page.waitForFunction(() => !document.querySelector(".skeleton"));
 }
 
 for (const colorScheme of ["light", "dark"]) {

@@ -137,6 +137,46 @@ test("a graph editor's file is converted", () =>
     await page.locator(".stage-results img").first().waitFor();
   }));
 
+test("a node that fails while it runs is named, with its message", () =>
+  withPage(browser, {}, async (page) => {
+    await openPage(page);
+    await page.getByText(/kinds? of nodes ready/).waitFor();
+    // A text where an image belongs is refused by the node, not by the check before the run.
+    const workflow = { 1: { class_type: "PreviewImage", inputs: { images: "not an image" } } };
+    await page.getByLabel("Workflow file").setInputFiles({ name: "fails.json", mimeType: "application/json", buffer: Buffer.from(JSON.stringify(workflow)) });
+    await page.getByText("a fixed value where IMAGE is expected").waitFor();
+    await page.getByRole("button", { name: "Run", exact: true }).click();
+    await stage(page, "failed").waitFor({ timeout: RUN_MS });
+    await page.locator(".stage .notice-title", { hasText: "PreviewImage failed" }).waitFor();
+    assert.ok((await page.locator(".stage .notice .pre").innerText()).length > 5, "the message says something");
+    assert.equal(await page.locator(".node-error .badge-bad").innerText(), "Failed");
+    await screenshot(page, "failed-run");
+  }));
+
+test("a cut connection comes back under the same client id and the run is followed to its end", () =>
+  withPage(browser, {}, async (page) => {
+    const clients = [];
+    let cut = null;
+    await page.routeWebSocket(/\/ws/, (socket) => {
+      clients.push(new URL(socket.url()).searchParams.get("clientId"));
+      const server = socket.connectToServer();
+      cut ??= async () => {
+        await server.close();
+        await socket.close();
+      };
+    });
+    await openExample(page, photo(670, 480, Math.random()));
+    await setRadius(page, 8);
+    await page.getByRole("button", { name: "Run", exact: true }).click();
+    await page.locator(".stage[data-status]").waitFor();
+    await cut();
+    await stage(page, "done").waitFor({ timeout: RUN_MS });
+    await page.locator(".stage-results img").first().waitFor();
+    await page.getByRole("status", { name: "Server: Connected" }).waitFor();
+    assert.equal(clients.length, 2);
+    assert.equal(clients[0], clients[1]);
+  }));
+
 test("a workflow can be pasted, and dropped anywhere", () =>
   withPage(browser, {}, async (page) => {
     await openPage(page);

@@ -22,6 +22,6 @@ describe("amounts", () => {
   });
 
   it("turns names from code into words", () => {
-    expect([humanName("filename_prefix"), humanName("controlNet"), humanName("x")]).toEqual(["Filename prefix", "control Net", "X"].map((word) => word.charAt(0).toUpperCase() + word.slice(1)));
+    expect([humanName("filename_prefix"), humanName("controlNet"), humanName("x")]).toEqual(["Filename prefix", "Control Net", "X"]);
   });
 });
