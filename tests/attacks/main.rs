@@ -1,0 +1,131 @@
+//! Hostile packs. Each case is a folder under `cases/` with a prompt and what must come of it; while it runs, a second
+//! tenant's prompt must end well, and afterwards the attacker's tensor memory is back.
+//!
+//! `expected.json`: `error` (exception type), `contains` (parts of the message), `within_ms` where an attack must be cut
+//! off, `longest_message` (bytes), or `refused: true` for nodes that list their attempts as text.
+
+#![forbid(unsafe_code)]
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use vivarium_protocol::{history::HistoryEntry, tenant::TenantId};
+use vivarium_sandbox::Limits;
+use vivarium_tests::{Laboratory, Settings, cases, failure, read_json, tests_folder};
+use vivarium_worker::{Engine, WorkerConfig};
+
+fn limits() -> Limits {
+    Limits {
+        guest_memory: 64 << 20,
+        execute_time: Duration::from_millis(1500),
+        query_time: Duration::from_secs(5),
+        call_tensor_bytes: 256 << 20,
+        tenant_tensor_bytes: 512 << 20,
+        handles: 1000,
+        transfer_bytes: 16 << 20,
+        object_call_depth: 8,
+        ..Limits::default()
+    }
+}
+
+fn bystander() -> Value {
+    json!({
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
+        "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
+        "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}}
+    })
+}
+
+#[test]
+fn every_attack_fails_and_nobody_else_notices() -> Result<()> {
+    let worker = WorkerConfig { workers: 2, ..WorkerConfig::default() };
+    let laboratory = Laboratory::start(Settings { limits: limits(), worker, ..Settings::default() })?;
+    let mallory: TenantId = "mallory".parse()?;
+    laboratory.add_input(&mallory, "secret.png", b"not for everybody")?;
+    let cases = cases(&tests_folder().join("attacks/cases"))?;
+    let mut failures = Vec::new();
+    for case in &cases {
+        if let Err(error) = attack(&laboratory, &mallory, case) {
+            failures.push(format!("{}: {error:#}", case.file_name().unwrap_or_default().to_string_lossy()));
+        }
+    }
+    println!("{} stopped, {} failed", cases.len() - failures.len(), failures.len());
+    if !failures.is_empty() {
+        bail!("{}", failures.join("\n"));
+    }
+    Ok(())
+}
+
+fn attack(laboratory: &Laboratory, mallory: &TenantId, case: &Path) -> Result<()> {
+    let expected = read_json(&case.join("expected.json"))?;
+    let alice: TenantId = "alice".parse()?;
+    let started = Instant::now();
+    let hostile = laboratory.submit(mallory, &read_json(&case.join("prompt.json"))?, None)?;
+    let honest = laboratory.submit(&alice, &bystander(), None)?;
+    let honest = laboratory.wait(&alice, &honest).context("the bystander")?;
+    if let Some((kind, message)) = failure(&honest) {
+        bail!("the bystander failed with {kind}: {message}");
+    }
+    let entry = laboratory.wait(mallory, &hostile)?;
+    check(&entry, &expected, started.elapsed())?;
+    // What the attack made must be gone; a small result may be kept.
+    let used = laboratory.worker.limits(mallory).into_iter().find(|limit| limit.name == "tenant_tensor_bytes");
+    match used.and_then(|limit| limit.used) {
+        Some(bytes) if bytes <= 1 << 20 => Ok(()),
+        used => bail!("{used:?} bytes of tensors are still charged"),
+    }
+}
+
+fn check(entry: &HistoryEntry, expected: &Value, took: Duration) -> Result<()> {
+    if expected["refused"] == true {
+        return check_refusals(entry);
+    }
+    let found = failure(entry);
+    let Some(kind) = expected["error"].as_str() else {
+        return match found {
+            None => Ok(()),
+            Some((kind, message)) => bail!("it failed with {kind}: {message}"),
+        };
+    };
+    let Some((found_kind, message)) = found else { bail!("it was not stopped: {:?}", entry.outputs) };
+    if found_kind != kind {
+        bail!("it was stopped by {found_kind}, not by {kind}: {message}");
+    }
+    for part in expected["contains"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        if !message.contains(part) {
+            bail!("the message does not say {part:?}: {message}");
+        }
+    }
+    if let Some(limit) = expected["longest_message"].as_u64()
+        && message.len() as u64 > limit
+    {
+        bail!("the message has {} bytes", message.len());
+    }
+    if message.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
+        bail!("the message holds control characters: {message:?}");
+    }
+    match expected["within_ms"].as_u64() {
+        Some(limit) if took > Duration::from_millis(limit) => bail!("it took {} ms to stop", took.as_millis()),
+        _ => Ok(()),
+    }
+}
+
+fn check_refusals(entry: &HistoryEntry) -> Result<()> {
+    if let Some((kind, message)) = failure(entry) {
+        bail!("it failed with {kind}: {message}");
+    }
+    let texts = entry.outputs.values().filter_map(|output| output["text"].as_array()).flatten();
+    let lines: Vec<&str> = texts.filter_map(Value::as_str).collect();
+    if lines.is_empty() {
+        bail!("it listed no attempts: {:?}", entry.outputs);
+    }
+    let through: Vec<_> = lines.iter().filter(|line| !line.contains("refused")).collect();
+    if !through.is_empty() {
+        bail!("{through:?}");
+    }
+    Ok(())
+}
