@@ -47,6 +47,8 @@ test("a phone shows every view without sideways scrolling", () =>
     await goTo(page, "workflow");
     assert.deepEqual(await seriousViolations(page), []);
     await page.getByRole("button", { name: "Run", exact: true }).tap();
+    await page.locator(".stage[data-status]").waitFor();
+    assert.equal(await overflowWidth(page), 0, "while it runs");
     await page.locator('.stage[data-status="done"]').waitFor({ timeout: 120_000 });
     await page.evaluate(() => scrollTo(0, 0));
     await screenshot(page, "result-phone");
