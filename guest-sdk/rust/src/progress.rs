@@ -12,10 +12,10 @@ pub fn update(value: f64, max: f64) -> Result<()> {
     Ok(host::update(value, max, None)?)
 }
 
-/// The same with a preview image. Previews that come too fast are dropped.
+/// The same with a preview: the first image of a batch. Previews that come too fast are dropped.
 ///
 /// # Errors
 /// When the prompt was interrupted, or the image is none.
 pub fn preview(value: f64, max: f64, image: &Image) -> Result<()> {
-    Ok(host::update(value, max, Some(image.tensor().raw()?))?)
+    Ok(host::update(value, max, Some(image.at(0).tensor().raw()?))?)
 }

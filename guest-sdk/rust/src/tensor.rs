@@ -162,8 +162,8 @@ impl Tensor {
         elements: usize,
         pieces: impl Iterator<Item = (usize, Vec<u8>)>,
     ) -> Self {
-        let mut pieces: Vec<_> = pieces.collect();
-        if let [(_, bytes)] = &mut *pieces {
+        let pieces: Vec<_> = pieces.collect();
+        if let [(_, bytes)] = &*pieces {
             return Self::from_host(Raw::from_bytes(shape, dtype, bytes));
         }
         let expected = shape.iter().try_fold(1u64, |product, length| product.checked_mul(*length));

@@ -55,12 +55,16 @@ pub(crate) fn upscale(
     Ok(Image::from(cropped).resize(width, height, method))
 }
 
-/// The margins, left = right and top = bottom, that are cut off so that the rest has the aspect ratio `width:height`.
+/// The margins, left = right and top = bottom, that are cut off so that the rest has the aspect ratio `width:height`. At
+/// least one pixel is left.
 fn center_margins(old_width: u64, old_height: u64, width: u64, height: u64) -> (u64, u64) {
     let (old_width, old_height) = (old_width as f64, old_height as f64);
     let old_aspect = old_width / old_height;
     let aspect = width as f64 / height as f64;
-    let margin = |length: f64, kept: f64| ((length - length * kept) / 2.0).round_ties_even() as u64;
+    let margin = |length: f64, kept: f64| {
+        let largest = ((length - 1.0) / 2.0).floor().max(0.0);
+        ((length - length * kept) / 2.0).round_ties_even().min(largest) as u64
+    };
     if old_aspect > aspect {
         (margin(old_width, aspect / old_aspect), 0)
     } else if old_aspect < aspect {
@@ -109,6 +113,7 @@ mod tests {
         assert_eq!(center_margins(100, 50, 50, 50), (25, 0));
         assert_eq!(center_margins(50, 100, 50, 50), (0, 25));
         assert_eq!(center_margins(64, 64, 512, 512), (0, 0));
+        assert_eq!(center_margins(2, 64, 1, 16384), (0, 0));
     }
 
     #[test]
