@@ -94,6 +94,12 @@ impl ModelFolders {
         self.folders.get(folder).map(|folder| folder.paths.as_slice())
     }
 
+    /// Which files of a type count, without the dot; none means every file. Nothing for an unknown type.
+    #[must_use]
+    pub fn extensions(&self, folder: &str) -> Option<&[String]> {
+        self.folders.get(folder).map(|folder| folder.extensions.as_slice())
+    }
+
     /// Sorted names over all folders of a type, or nothing for an unknown type.
     #[must_use]
     pub fn names(&self, folder: &str) -> Option<Vec<String>> {

@@ -28,14 +28,8 @@ pub(crate) struct Failure {
 pub(crate) type Outcome<T> = Result<T, Failure>;
 
 impl Failure {
-    pub(crate) fn new(
-        exit: Exit,
-        message: impl fmt::Display + fmt::Debug + Send + Sync + 'static,
-    ) -> Self {
-        Self {
-            exit,
-            error: anyhow::Error::msg(message),
-        }
+    pub(crate) fn new(exit: Exit, message: impl fmt::Display + fmt::Debug + Send + Sync + 'static) -> Self {
+        Self { exit, error: anyhow::Error::msg(message) }
     }
 }
 
@@ -49,23 +43,12 @@ impl fmt::Display for Failure {
 /// Says with which code an error ends the command, and what was being done.
 pub(crate) trait OrFail<T> {
     /// Turns an error into a [`Failure`]; `doing` becomes the start of the sentence, the error its end.
-    fn or_fail<D: fmt::Display + Send + Sync + 'static>(
-        self,
-        exit: Exit,
-        doing: impl FnOnce() -> D,
-    ) -> Outcome<T>;
+    fn or_fail<D: fmt::Display + Send + Sync + 'static>(self, exit: Exit, doing: impl FnOnce() -> D) -> Outcome<T>;
 }
 
 impl<T, E: Into<anyhow::Error>> OrFail<T> for Result<T, E> {
-    fn or_fail<D: fmt::Display + Send + Sync + 'static>(
-        self,
-        exit: Exit,
-        doing: impl FnOnce() -> D,
-    ) -> Outcome<T> {
-        self.map_err(|error| Failure {
-            exit,
-            error: error.into().context(doing()),
-        })
+    fn or_fail<D: fmt::Display + Send + Sync + 'static>(self, exit: Exit, doing: impl FnOnce() -> D) -> Outcome<T> {
+        self.map_err(|error| Failure { exit, error: error.into().context(doing()) })
     }
 }
 

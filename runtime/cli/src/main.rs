@@ -1,20 +1,57 @@
-//! The `vivarium` binary.
+//! The `vivarium` binary: a server for node workflows whose nodes are sandboxed WebAssembly.
+//!
+//! It reads flags, puts the parts of the other crates together, and tells people what happens. What a prompt means, how
+//! it runs and what it may touch is decided in those crates.
+//!
+//! # Layout
+//! - [`serve`], [`run`], [`submit`], [`nodes`], [`packs`], [`doctor`]: one module per command
+//! - [`options`]: flags that commands share
+//! - [`host`]: the parts, put together
+//! - [`workflow`], [`progress`], [`results`], [`report`]: what `run` and `submit` have in common
+//! - [`failure`], [`signals`], [`logging`], [`text`]: ending badly, stopping, the log, other people's words
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod doctor;
 mod failure;
+mod host;
+mod logging;
+mod nodes;
+mod options;
+mod packs;
 mod progress;
 mod report;
+mod results;
+mod run;
+mod serve;
 mod signals;
 mod submit;
 mod text;
 mod workflow;
 
+/// Runs ComfyUI workflows with sandboxed nodes.
 #[derive(Parser, Debug)]
-#[command(version, about)]
+#[command(
+    name = "vivarium",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "\
+Start here:
+  vivarium serve                                        open http://127.0.0.1:8188
+  vivarium run postcard.json -o results                 without a server
+  vivarium submit postcard.json --upload photo.jpg      on any server that speaks ComfyUI's protocol
+  vivarium COMMAND --help                               flags and examples
+
+Exit codes: 0 done; 1 the workflow was refused or failed, or a check failed; 2 the command line makes no sense;
+3 something on this machine is in the way (a file, a folder, a port); 4 a server can't be reached or answers nonsense;
+130 stopped by a signal before the work was done.
+
+Everything is kept in the base folder: --base-directory, else $VIVARIUM_BASE, else ~/.local/share/vivarium."
+)]
 struct Vivarium {
     #[command(subcommand)]
     command: Command,
@@ -22,12 +59,22 @@ struct Vivarium {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    Submit(submit::Submit),
+    Serve(Box<serve::Serve>),
+    Run(Box<run::Run>),
+    Submit(Box<submit::Submit>),
+    Nodes(nodes::Nodes),
+    Packs(packs::Packs),
+    Doctor(doctor::Doctor),
 }
 
 fn main() -> ExitCode {
     let outcome = match Vivarium::parse().command {
+        Command::Serve(serve) => serve.run(),
+        Command::Run(run) => run.run(),
         Command::Submit(submit) => submit.run(),
+        Command::Nodes(nodes) => nodes.run(),
+        Command::Packs(packs) => packs.run(),
+        Command::Doctor(doctor) => doctor.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -34,13 +34,7 @@ impl Progress {
             (false, true) => View::Bar(bar(workflow.nodes.len())),
             (false, false) => View::Lines,
         };
-        Self {
-            view,
-            workflow: workflow.clone(),
-            finished: HashSet::new(),
-            current: None,
-            quarter: 0,
-        }
+        Self { view, workflow: workflow.clone(), finished: HashSet::new(), current: None, quarter: 0 }
     }
 
     /// Prints a line for people, above the bar if there is one.
@@ -64,22 +58,12 @@ impl Progress {
             }
             Event::ExecutionCached { nodes, .. } if !nodes.is_empty() => {
                 nodes.iter().for_each(|node| self.finish(node));
-                self.note(&format!(
-                    "{} of {} nodes are cached",
-                    nodes.len(),
-                    self.workflow.nodes.len()
-                ));
+                self.note(&format!("{} of {} nodes are cached", nodes.len(), self.workflow.nodes.len()));
             }
-            Event::Executing(executing) => {
-                self.begin(executing.display_node.as_ref().or(executing.node.as_ref()))
-            }
-            Event::Progress {
-                value, max, node, ..
-            } => self.node_progress(node, *value, *max),
+            Event::Executing(executing) => self.begin(executing.display_node.as_ref().or(executing.node.as_ref())),
+            Event::Progress { value, max, node, .. } => self.node_progress(node, *value, *max),
             Event::ProgressState { nodes, .. } => {
-                let finished = nodes
-                    .values()
-                    .filter(|node| node.state == NodeState::Finished);
+                let finished = nodes.values().filter(|node| node.state == NodeState::Finished);
                 finished.for_each(|node| self.finish(&node.node_id));
             }
             _ => {}
@@ -103,30 +87,18 @@ impl Progress {
         let label = self.workflow.label(node);
         match &self.view {
             View::Bar(bar) => bar.set_message(label),
-            View::Lines => eprintln!(
-                "[{}/{}] {label}",
-                self.finished.len() + 1,
-                self.workflow.nodes.len()
-            ),
+            View::Lines => eprintln!("[{}/{}] {label}", self.finished.len() + 1, self.workflow.nodes.len()),
             View::Silent => {}
         }
     }
 
     fn node_progress(&mut self, node: &str, value: f64, max: f64) {
-        let share = if max > 0.0 {
-            (value / max).clamp(0.0, 1.0)
-        } else {
-            0.0
-        };
+        let share = if max > 0.0 { (value / max).clamp(0.0, 1.0) } else { 0.0 };
         let label = self.workflow.label(node);
         match &self.view {
             View::Bar(bar) => bar.set_message(format!("{label}: {value} of {max}")),
             View::Lines => {
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "0 to 4"
-                )]
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 4")]
                 let quarter = (share * 4.0) as u32;
                 if quarter > self.quarter {
                     self.quarter = quarter;
@@ -139,8 +111,7 @@ impl Progress {
 
     fn finish(&mut self, node: &str) {
         // Nodes that an expansion made are not part of the total.
-        let is_new =
-            self.workflow.nodes.contains_key(node) && self.finished.insert(node.to_owned());
+        let is_new = self.workflow.nodes.contains_key(node) && self.finished.insert(node.to_owned());
         if let View::Bar(bar) = &self.view
             && is_new
         {
@@ -159,9 +130,7 @@ impl Progress {
 
 fn bar(nodes: usize) -> ProgressBar {
     let bar = ProgressBar::new(nodes as u64);
-    if let Ok(style) =
-        ProgressStyle::with_template("{bar:30} {pos}/{len} nodes  {elapsed}  {wide_msg}")
-    {
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} nodes  {elapsed}  {wide_msg}") {
         bar.set_style(style);
     }
     bar.enable_steady_tick(std::time::Duration::from_millis(200));

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use vivarium_protocol::error::{Invalid, NodeErrors};
 
 use crate::{
@@ -22,6 +22,34 @@ pub(crate) enum Ended {
     Failed(String),
     /// Somebody stopped it.
     Interrupted,
+}
+
+/// What matters of the status in a history entry.
+#[derive(Debug, Deserialize)]
+pub(crate) struct HistoryStatus {
+    pub(crate) status_str: String,
+    #[serde(default)]
+    pub(crate) messages: Vec<(String, Value)>,
+}
+
+impl Ended {
+    /// Reads the end of a prompt out of its history entry.
+    pub(crate) fn from_history(status: &HistoryStatus) -> Self {
+        if status.status_str == "success" {
+            return Self::Success;
+        }
+        let message = |name: &str| status.messages.iter().find(|(event, _)| event == name).map(|(_, data)| data);
+        if message("execution_interrupted").is_some() {
+            return Self::Interrupted;
+        }
+        Self::Failed(message("execution_error").map_or_else(|| "the prompt failed".to_owned(), describe))
+    }
+}
+
+fn describe(error: &Value) -> String {
+    let text = |key: &str| error[key].as_str().unwrap_or_default().trim();
+    let (id, class) = (text("node_id"), text("node_type"));
+    format!("node {id} ({class}) failed: {}: {}", text("exception_type"), text("exception_message"))
 }
 
 /// A result that is now a file here.
@@ -59,13 +87,9 @@ impl Report {
         if as_json {
             println!("{}", self.to_json(result.as_ref().err()));
         } else {
-            self.files
-                .iter()
-                .for_each(|file| println!("{}", file.path.display()));
+            self.files.iter().for_each(|file| println!("{}", file.path.display()));
             if result.is_ok() && self.files.is_empty() {
-                eprintln!(
-                    "the workflow ran, but saved nothing; PreviewImage makes previews only (see --previews)"
-                );
+                eprintln!("the workflow ran, but saved nothing; PreviewImage makes previews only (see --previews)");
             }
         }
         result
@@ -77,10 +101,7 @@ impl Report {
             Ended::Failed(reason) => fail!(Exit::Work, "{}", printable(reason)),
             Ended::Interrupted => fail!(Exit::Interrupted, "the prompt was interrupted"),
             Ended::Refused(invalid) => {
-                let mut message = format!(
-                    "the workflow was refused: {}",
-                    printable(&invalid.error.to_string())
-                );
+                let mut message = format!("the workflow was refused: {}", printable(&invalid.error.to_string()));
                 for line in node_error_lines(&invalid.node_errors) {
                     message.push_str("\n  ");
                     message.push_str(&printable(&line));
@@ -90,7 +111,7 @@ impl Report {
         }
     }
 
-    fn to_json(&self, failure: Option<&Failure>) -> serde_json::Value {
+    fn to_json(&self, failure: Option<&Failure>) -> Value {
         let (status, invalid) = match &self.ended {
             Ended::Success => ("success", None),
             Ended::Failed(_) => ("error", None),
@@ -111,10 +132,7 @@ impl Report {
 /// One line for every finding about a node.
 pub(crate) fn node_error_lines(node_errors: &NodeErrors) -> impl Iterator<Item = String> {
     node_errors.iter().flat_map(|(id, report)| {
-        report
-            .errors
-            .iter()
-            .map(move |error| format!("node {id} ({}): {error}", report.class_type))
+        report.errors.iter().map(move |error| format!("node {id} ({}): {error}", report.class_type))
     })
 }
 
@@ -131,12 +149,7 @@ mod tests {
             ]}},
         });
         let ended = Ended::Refused(serde_json::from_value(invalid).unwrap());
-        Report {
-            prompt_id: None,
-            ended,
-            files: Vec::new(),
-            seconds: 0.5,
-        }
+        Report { prompt_id: None, ended, files: Vec::new(), seconds: 0.5 }
     }
 
     #[test]
@@ -155,5 +168,24 @@ mod tests {
         assert_eq!(json["status"], "refused");
         assert_eq!(json["node_errors"]["4"]["errors"][0]["details"], "width");
         assert_eq!(json["files"], json!([]));
+    }
+
+    fn ended_with(status_str: &str, messages: Value) -> Ended {
+        Ended::from_history(&serde_json::from_value(json!({"status_str": status_str, "messages": messages})).unwrap())
+    }
+
+    #[test]
+    fn an_error_in_the_history_names_node_class_and_cause() {
+        let data = json!({
+            "node_id": "4", "node_type": "ImageScale", "exception_type": "ValueError", "exception_message": "too big\n",
+        });
+        let Ended::Failed(reason) = ended_with("error", json!([["execution_error", data]])) else { unreachable!() };
+        assert_eq!(reason, "node 4 (ImageScale) failed: ValueError: too big");
+    }
+
+    #[test]
+    fn an_interrupt_is_not_an_error() {
+        assert!(matches!(ended_with("error", json!([["execution_interrupted", {}]])), Ended::Interrupted));
+        assert!(matches!(ended_with("success", json!([])), Ended::Success));
     }
 }

@@ -26,10 +26,7 @@ impl Stop {
         let (mut interrupts, mut terminations) = {
             let _inside = runtime.enter();
             let watch = |kind| signal(kind).or_fail(Exit::Machine, || "could not watch for Ctrl-C");
-            (
-                watch(SignalKind::interrupt())?,
-                watch(SignalKind::terminate())?,
-            )
+            (watch(SignalKind::interrupt())?, watch(SignalKind::terminate())?)
         };
         std::thread::Builder::new()
             .name("signals".to_owned())

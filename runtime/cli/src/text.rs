@@ -3,9 +3,7 @@
 /// The text without control characters, so that nobody else's words can move the cursor, colour the terminal or reorder
 /// a line. Line breaks and tabs stay.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if is_unsafe(c) { '\u{fffd}' } else { c })
-        .collect()
+    text.chars().map(|c| if is_unsafe(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// As [`printable`], on one line and cut at `limit` characters.
@@ -19,8 +17,7 @@ pub(crate) fn one_line(text: &str, limit: usize) -> String {
 }
 
 fn is_unsafe(c: char) -> bool {
-    let is_bidi_control =
-        matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_bidi_control = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     (c.is_control() && !matches!(c, '\n' | '\t')) || is_bidi_control
 }
 
@@ -30,10 +27,7 @@ mod tests {
 
     #[test]
     fn escape_sequences_and_bidi_controls_do_not_reach_the_terminal() {
-        assert_eq!(
-            printable("a\x1b[2Jb\u{202e}c\r\n\td"),
-            "a\u{fffd}[2Jb\u{fffd}c\u{fffd}\n\td"
-        );
+        assert_eq!(printable("a\x1b[2Jb\u{202e}c\r\n\td"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}\n\td");
     }
 
     #[test]

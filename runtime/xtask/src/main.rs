@@ -9,6 +9,7 @@
 //! - [`web`]: the embedded page, rebuilt or checked to be up to date
 //! - [`demo`]: the main job, end to end, as a user meets it
 //! - [`test`]: every check of the repository, in named stages
+//! - [`serving`]: a running `vivarium serve`
 //! - [`stages`]: naming, timing and summing up steps
 //! - [`shell`]: running programs and finding paths
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@ use anyhow::{Result, bail};
 
 mod demo;
 mod nodes;
+mod serving;
 mod setup;
 mod shell;
 mod stages;
@@ -29,7 +31,7 @@ const HELP: &str = "\
 cargo xtask <command>
 
   setup                     add what the build needs: the wasm32-wasip2 target, rustfmt, clippy
-  nodes [--release]         build the node packs and put them beside the host binary
+  nodes                     build the node packs and put them beside the host binary
   web [--check]             rebuild web/dist with npm, or only check that it matches its sources
   demo [--once] [--port N]  build everything, serve, run the example workflow, print the image's path
   test [STAGE…]             every check and test, or only the named stages (`cargo xtask test --list`)

@@ -1,10 +1,6 @@
 //! The guest workspace, built once for the demo, the tests and the tests' attack packs.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 
@@ -20,46 +16,38 @@ const STOCK_PACKS: [&str; 2] = ["image", "mask"];
 const TEST_PACKS: [&str; 2] = ["hostile", "testing"];
 
 pub(crate) fn command(arguments: &[String]) -> Result<()> {
-    let mut profile = Profile::Debug;
-    for argument in arguments {
-        match argument.as_str() {
-            "--release" => profile = Profile::Release,
-            other => bail!("`nodes` takes only --release, but got `{other}`"),
-        }
+    if let Some(unknown) = arguments.first() {
+        bail!("`nodes` takes no arguments, but got `{unknown}`");
     }
     setup::for_build()?;
-    build(profile)
+    build()
 }
 
-/// Builds every guest and copies the components to where the host and the tests look.
+/// Builds every guest and copies the components to where the host and the tests look. Guests are always optimised: they
+/// are small, the tests load them by the thousand, and so one build serves every profile of the host.
 ///
 /// # Errors
 /// When a guest doesn't compile, or a pack that should be there isn't.
-pub(crate) fn build(profile: Profile) -> Result<()> {
-    run(&mut guest_cargo(
-        profile,
-        &["build", "--target", WASM_TARGET],
-    ))?;
-    let built = target_dir().join(WASM_TARGET).join(profile.folder());
-    install(
-        &built,
-        &STOCK_PACKS,
-        &target_dir().join(profile.folder()).join("packs"),
-    )?;
-    install(&built, &TEST_PACKS, &test_packs())
-}
-
-/// Where the tests find their own packs.
-fn test_packs() -> PathBuf {
-    target_dir().join("test-packs")
+pub(crate) fn build() -> Result<()> {
+    run(&mut guest_cargo(&["build", "--workspace", "--release", "--target", WASM_TARGET]))?;
+    let built = target_dir().join(WASM_TARGET).join(Profile::Release.folder());
+    for profile in [Profile::Debug, Profile::Release] {
+        install(&built, &STOCK_PACKS, &target_dir().join(profile.folder()).join("packs"))?;
+    }
+    install(&built, &TEST_PACKS, &target_dir().join("test-packs"))
 }
 
 /// `cargo` in the guest workspace: run from there, so that its `.cargo/config.toml` (SIMD) counts.
-pub(crate) fn guest_cargo(profile: Profile, arguments: &[&str]) -> Command {
+pub(crate) fn guest_cargo(arguments: &[&str]) -> Command {
     let mut command = cargo(arguments);
+    command.current_dir(root().join("nodes-wasm"));
     command
-        .args(profile.flag())
-        .current_dir(root().join("nodes-wasm"));
+}
+
+/// `cargo` in the workspace of the guest SDK.
+pub(crate) fn sdk_cargo(arguments: &[&str]) -> Command {
+    let mut command = cargo(arguments);
+    command.current_dir(root().join("guest-sdk/rust"));
     command
 }
 
@@ -75,8 +63,7 @@ fn install(built: &Path, packs: &[&str], folder: &Path) -> Result<()> {
 
 /// Copies beside the destination and renames, so that a server that watches the folder never reads half a component.
 fn replace(from: &Path, to: &Path) -> Result<()> {
-    let bytes =
-        fs::read(from).with_context(|| format!("the guest build left no {}", from.display()))?;
+    let bytes = fs::read(from).with_context(|| format!("the guest build left no {}", from.display()))?;
     if fs::read(to).is_ok_and(|present| present == bytes) {
         return Ok(());
     }

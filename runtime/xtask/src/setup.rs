@@ -27,9 +27,7 @@ pub(crate) fn command(arguments: &[String]) -> Result<()> {
 /// When a part is missing and can't be added; says how a person adds it.
 pub(crate) fn for_build() -> Result<()> {
     if find("cc").is_none() && find("gcc").is_none() {
-        bail!(
-            "no C compiler found: SQLite and libwebp are compiled from C. On Debian: apt-get install gcc libc6-dev"
-        );
+        bail!("no C compiler found: SQLite and libwebp are compiled from C. On Debian: apt-get install gcc libc6-dev");
     }
     if wasm_target_is_installed()? {
         return Ok(());
@@ -52,17 +50,9 @@ pub(crate) fn for_tests() -> Result<()> {
 }
 
 fn wasm_target_is_installed() -> Result<bool> {
-    let sysroot = output(
-        Command::new("rustc")
-            .args(["--print", "sysroot"])
-            .current_dir(root()),
-    )
-    .context("is Rust installed? https://rustup.rs tells how")?;
-    Ok(Path::new(sysroot.trim())
-        .join("lib/rustlib")
-        .join(WASM_TARGET)
-        .join("lib")
-        .is_dir())
+    let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]).current_dir(root()))
+        .context("is Rust installed? https://rustup.rs tells how")?;
+    Ok(Path::new(sysroot.trim()).join("lib/rustlib").join(WASM_TARGET).join("lib").is_dir())
 }
 
 fn rustup(arguments: &[&str]) -> Result<()> {

@@ -11,11 +11,7 @@ use anyhow::{Context, Result, bail};
 /// The repository.
 pub(crate) fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest
-        .ancestors()
-        .nth(2)
-        .unwrap_or(manifest)
-        .to_path_buf()
+    manifest.ancestors().nth(2).unwrap_or(manifest).to_path_buf()
 }
 
 /// The one target folder of host and guests.
@@ -43,23 +39,12 @@ impl Profile {
             Self::Release => "release",
         }
     }
-
-    /// The profile's flag for cargo.
-    pub(crate) fn flag(self) -> Option<&'static str> {
-        match self {
-            Self::Debug => None,
-            Self::Release => Some("--release"),
-        }
-    }
 }
 
 /// `cargo` with the given arguments, in the repository.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command
-        .args(arguments)
-        .current_dir(root())
-        .env("CARGO_TARGET_DIR", target_dir());
+    command.args(arguments).current_dir(root()).env("CARGO_TARGET_DIR", target_dir());
     command
 }
 
@@ -69,9 +54,7 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
 /// When it can't be started, or exits non-zero.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     println!("  $ {}", describe(command));
-    let status = command
-        .status()
-        .with_context(|| format!("could not start `{}`", describe(command)))?;
+    let status = command.status().with_context(|| format!("could not start `{}`", describe(command)))?;
     if !status.success() {
         bail!("`{}` failed ({status})", describe(command));
     }
@@ -83,18 +66,11 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 /// # Errors
 /// When it can't be started, or exits non-zero; its stderr is in the error.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("could not start `{}`", describe(command)))?;
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("could not start `{}`", describe(command)))?;
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
-        bail!(
-            "`{}` failed ({}): {}",
-            describe(command),
-            output.status,
-            stderr.trim()
-        );
+        bail!("`{}` failed ({}): {}", describe(command), output.status, stderr.trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -102,9 +78,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 /// Where a program is, if it is in `PATH`.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|file| file.is_file())
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 /// Whether this is CI, where a check that can't run is a failure rather than a skip.
@@ -114,15 +88,7 @@ pub(crate) fn in_ci() -> bool {
 
 fn describe(command: &Command) -> String {
     let program = Path::new(command.get_program());
-    let name = program
-        .file_name()
-        .unwrap_or(command.get_program())
-        .to_string_lossy();
-    let arguments = command
-        .get_args()
-        .map(|argument| argument.to_string_lossy());
-    std::iter::once(name)
-        .chain(arguments)
-        .collect::<Vec<_>>()
-        .join(" ")
+    let name = program.file_name().unwrap_or(command.get_program()).to_string_lossy();
+    let arguments = command.get_args().map(|argument| argument.to_string_lossy());
+    std::iter::once(name).chain(arguments).collect::<Vec<_>>().join(" ")
 }

@@ -1,12 +1,14 @@
 //! Every check of the repository, in stages that a person can run by the same names as CI.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf, process::Command};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::{
-    nodes, setup,
-    shell::{Profile, cargo, find, in_ci, root, run, target_dir},
+    nodes,
+    serving::{self, Server},
+    setup,
+    shell::{Profile, cargo, find, in_ci, output, root, run, target_dir},
     stages::Stages,
     web,
 };
@@ -22,60 +24,15 @@ struct Check {
 
 /// In this order: what fails fastest comes first, and the host tests come after the packs that they load.
 const CHECKS: [Check; 10] = [
-    Check {
-        name: "setup",
-        what: "the wasm target, rustfmt, clippy",
-        run: setup::for_tests,
-        missing: nothing,
-    },
-    Check {
-        name: "fmt",
-        what: "formatting of host and guests",
-        run: fmt,
-        missing: nothing,
-    },
-    Check {
-        name: "nodes",
-        what: "build the stock and the test packs",
-        run: build_nodes,
-        missing: nothing,
-    },
-    Check {
-        name: "clippy",
-        what: "lints of the host, warnings are errors",
-        run: clippy,
-        missing: nothing,
-    },
-    Check {
-        name: "clippy-nodes",
-        what: "lints of the guests",
-        run: clippy_nodes,
-        missing: nothing,
-    },
-    Check {
-        name: "test",
-        what: "tests of the host, on the real sandbox",
-        run: test_host,
-        missing: nothing,
-    },
-    Check {
-        name: "test-nodes",
-        what: "tests of the guest SDK, run natively",
-        run: test_nodes,
-        missing: nothing,
-    },
-    Check {
-        name: "docs",
-        what: "rustdoc, warnings are errors",
-        run: docs,
-        missing: nothing,
-    },
-    Check {
-        name: "web",
-        what: "the page: types, unit tests, its committed build",
-        run: page,
-        missing: nothing,
-    },
+    Check { name: "setup", what: "the wasm target, rustfmt, clippy", run: setup::for_tests, missing: nothing },
+    Check { name: "fmt", what: "formatting of host and guests", run: fmt, missing: nothing },
+    Check { name: "nodes", what: "build the stock and the test packs", run: nodes::build, missing: nothing },
+    Check { name: "clippy", what: "lints of the host, warnings are errors", run: clippy, missing: nothing },
+    Check { name: "clippy-nodes", what: "lints of the guests", run: clippy_nodes, missing: nothing },
+    Check { name: "test", what: "tests of the host, on the real sandbox", run: test_host, missing: nothing },
+    Check { name: "test-nodes", what: "tests of the guest SDK, run natively", run: test_nodes, missing: nothing },
+    Check { name: "docs", what: "rustdoc, warnings are errors", run: docs, missing: nothing },
+    Check { name: "web", what: "the page: types, unit tests, its committed build", run: page, missing: nothing },
     Check {
         name: "browser",
         what: "the page and the standard front end in Chromium",
@@ -86,16 +43,12 @@ const CHECKS: [Check; 10] = [
 
 pub(crate) fn command(arguments: &[String]) -> Result<()> {
     if arguments.iter().any(|argument| argument == "--list") {
-        CHECKS
-            .iter()
-            .for_each(|check| println!("{:<14} {}", check.name, check.what));
+        CHECKS.iter().for_each(|check| println!("{:<14} {}", check.name, check.what));
         return Ok(());
     }
     let wanted = select(arguments)?;
     let mut stages = Stages::new();
-    let result = wanted
-        .iter()
-        .try_for_each(|check| run_check(&mut stages, check));
+    let result = wanted.iter().try_for_each(|check| run_check(&mut stages, check));
     stages.summary();
     result
 }
@@ -130,67 +83,44 @@ fn nothing() -> Option<String> {
 
 fn fmt() -> Result<()> {
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
-    run(&mut nodes::guest_cargo(
-        Profile::Debug,
-        &["fmt", "--all", "--check"],
-    ))
-}
-
-fn build_nodes() -> Result<()> {
-    nodes::build(Profile::Debug)
+    run(&mut nodes::guest_cargo(&["fmt", "--all", "--check"]))
 }
 
 fn clippy() -> Result<()> {
-    run(&mut cargo(&[
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ]))
+    run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
 }
 
 fn clippy_nodes() -> Result<()> {
-    let target = [
-        "clippy",
-        "--workspace",
-        "--target",
-        setup::WASM_TARGET,
-        "--",
-        "-D",
-        "warnings",
-    ];
-    run(&mut nodes::guest_cargo(Profile::Debug, &target))
+    // In release, as they are built: nothing is compiled twice.
+    run(&mut nodes::guest_cargo(&["clippy", "--workspace", "--release", "--", "-D", "warnings"]))?;
+    run(&mut nodes::sdk_cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
 }
 
 fn test_host() -> Result<()> {
     // The end-to-end tests start the binary, so it must be there even where no test of its crate asks for it.
-    run(&mut cargo(&[
-        "build",
-        "--package",
-        "vivarium-cli",
-        "--bin",
-        "vivarium",
-    ]))?;
+    run(&mut build_host())?;
     run(&mut cargo(&["test", "--workspace"]))
 }
 
+fn build_host() -> Command {
+    cargo(&["build", "--package", "vivarium-cli", "--bin", "vivarium"])
+}
+
 fn test_nodes() -> Result<()> {
-    run(&mut nodes::guest_cargo(
-        Profile::Debug,
-        &["test", "--workspace"],
-    ))
+    run(&mut nodes::sdk_cargo(&["test", "--workspace"]))?;
+    let native = host_triple()?;
+    run(&mut nodes::guest_cargo(&["test", "--workspace", "--target", &native]))
+}
+
+/// What this machine's programs are compiled to; the guest workspace compiles to WebAssembly unless told so.
+fn host_triple() -> Result<String> {
+    let version = output(Command::new("rustc").arg("-vV").current_dir(root()))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("`rustc -vV` names no host")?.to_owned())
 }
 
 fn docs() -> Result<()> {
-    run(cargo(&[
-        "doc",
-        "--workspace",
-        "--no-deps",
-        "--document-private-items",
-    ])
-    .env("RUSTDOCFLAGS", "-D warnings"))
+    run(cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 fn page() -> Result<()> {
@@ -204,24 +134,32 @@ fn page() -> Result<()> {
     run(&mut web::npm(&["test"]))
 }
 
-/// Drives a real `vivarium serve` from a headless Chromium.
+/// Drives a real `vivarium serve` from a headless Chromium: first with the built-in page, then with the official front end.
 fn browser() -> Result<()> {
-    run(&mut cargo(&[
-        "build",
-        "--package",
-        "vivarium-cli",
-        "--bin",
-        "vivarium",
-    ]))?;
+    run(&mut build_host())?;
     web::install_packages()?;
-    let binary = target_dir().join(Profile::Debug.folder()).join("vivarium");
-    let mut command = web::npm(&["run", "test:browser"]);
-    command
-        .env("VIVARIUM_BIN", binary)
-        .env("VIVARIUM_ROOT", root());
+    with_server("page", &[], |command| command.args(["run", "test:browser"]))?;
+    let front_end = front_end();
+    let flags = ["--front-end-root", front_end.to_str().context("the path of the front end is not UTF-8")?];
+    with_server("front-end", &flags, |command| command.args(["run", "test:front-end"]))
+}
+
+/// Runs npm against a fresh server; screenshots are kept in `target/browser-tests`.
+fn with_server(name: &str, flags: &[&str], what: impl FnOnce(&mut Command) -> &mut Command) -> Result<()> {
+    let artifacts = target_dir().join("browser-tests").join(name);
+    let base = artifacts.join("base");
+    if base.exists() {
+        fs::remove_dir_all(&base).with_context(|| format!("could not empty {}", base.display()))?;
+    }
+    let server = Server::start(Profile::Debug, &base, serving::free_port()?, flags)?;
+    let mut command = web::npm(&[]);
+    what(&mut command).env("VIVARIUM_URL", server.url()).env("VIVARIUM_ARTIFACTS", &artifacts);
     command.env("CHROMIUM", chromium().unwrap_or_default());
-    command.env("FRONT_END_ROOT", front_end());
-    run(&mut command)
+    if let Err(error) = run(&mut command) {
+        server.show_log();
+        return Err(error);
+    }
+    server.stop()
 }
 
 /// Where `.ci/run` installs the official front end. It is GPL: installed for the test, never part of the repository.
@@ -230,9 +168,7 @@ fn front_end() -> PathBuf {
 }
 
 fn chromium() -> Option<PathBuf> {
-    ["chromium", "chromium-browser", "google-chrome"]
-        .into_iter()
-        .find_map(find)
+    ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(find)
 }
 
 fn no_browser() -> Option<String> {

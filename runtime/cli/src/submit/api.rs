@@ -11,9 +11,10 @@ use ureq::{
 };
 use vivarium_protocol::error::{Invalid, NodeErrors};
 
-use super::results::RemoteFile;
 use crate::{
     failure::{Exit, OrFail, Outcome, fail},
+    report::HistoryStatus,
+    results::ResultFile,
     text::one_line,
     workflow::InputFile,
 };
@@ -49,14 +50,6 @@ pub(crate) struct HistoryEntry {
     pub(crate) status: Option<HistoryStatus>,
 }
 
-/// How a prompt ended.
-#[derive(Debug, Deserialize)]
-pub(crate) struct HistoryStatus {
-    pub(crate) status_str: String,
-    #[serde(default)]
-    pub(crate) messages: Vec<(String, Value)>,
-}
-
 #[derive(Deserialize)]
 struct Uploaded {
     name: String,
@@ -70,14 +63,8 @@ impl Api {
     /// # Errors
     /// When the URL makes no sense, or needs TLS.
     pub(crate) fn new(server: &str, headers: &[String]) -> Outcome<Self> {
-        let url = if server.contains("://") {
-            server.to_owned()
-        } else {
-            format!("http://{server}")
-        };
-        let uri: Uri = url
-            .parse()
-            .or_fail(Exit::Usage, || format!("--server {url} is not a URL"))?;
+        let url = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
+        let uri: Uri = url.parse().or_fail(Exit::Usage, || format!("--server {url} is not a URL"))?;
         match uri.scheme_str() {
             Some("http") => {}
             Some("https") => fail!(
@@ -87,18 +74,13 @@ impl Api {
             ),
             _ => fail!(Exit::Usage, "--server {url} should begin with http://"),
         }
-        let Some(host) = uri.host() else {
-            fail!(Exit::Usage, "--server {url} names no host")
-        };
+        let Some(host) = uri.host() else { fail!(Exit::Usage, "--server {url} names no host") };
         let config = Agent::config_builder()
             .timeout_connect(Some(CONNECT_LIMIT))
             .timeout_recv_response(Some(ANSWER_LIMIT))
             .http_status_as_error(false)
             .build();
-        let headers = headers
-            .iter()
-            .map(|header| parse_header(header))
-            .collect::<Result<_, _>>()?;
+        let headers = headers.iter().map(|header| parse_header(header)).collect::<Result<_, _>>()?;
         Ok(Self {
             base: url.trim_end_matches('/').to_owned(),
             host: format!("{host}:{}", uri.port_u16().unwrap_or(80)),
@@ -132,20 +114,13 @@ impl Api {
     /// Puts a file into the server's input folder. Returns what a workflow calls it there.
     pub(crate) fn upload(&self, file: &InputFile) -> Outcome<String> {
         let shown = file.path.display();
-        let content =
-            File::open(&file.path).or_fail(Exit::Machine, || format!("could not read {shown}"))?;
-        let form = Form::new()
-            .part("image", Part::owned_reader(content).file_name(&file.name))
-            .text("type", "input");
+        let content = File::open(&file.path).or_fail(Exit::Machine, || format!("could not read {shown}"))?;
+        let form = Form::new().part("image", Part::owned_reader(content).file_name(&file.name)).text("type", "input");
         let request = self.with_headers(self.agent.post(format!("{}/upload/image", self.base)));
         let doing = format!("could not upload {shown} to {}", self.base);
         let response = request.send(form).or_fail(Exit::Server, || doing.clone())?;
         let Uploaded { name, subfolder } = Self::json(response, &doing)?;
-        Ok(if subfolder.is_empty() {
-            name
-        } else {
-            format!("{subfolder}/{name}")
-        })
+        Ok(if subfolder.is_empty() { name } else { format!("{subfolder}/{name}") })
     }
 
     /// Queues a prompt, or hears why it was refused.
@@ -158,11 +133,7 @@ impl Api {
         let text = body_text(&mut response);
         match serde_json::from_str(&text) {
             Ok(invalid) => Ok(Err(invalid)),
-            Err(_) => fail!(
-                Exit::Server,
-                "{doing}: it answered 400: {}",
-                one_line(&text, 300)
-            ),
+            Err(_) => fail!(Exit::Server, "{doing}: it answered 400: {}", one_line(&text, 300)),
         }
     }
 
@@ -183,21 +154,13 @@ impl Api {
     /// Takes a prompt back, whether it waits or runs.
     pub(crate) fn cancel(&self, prompt_id: &str) -> Outcome<()> {
         let doing = format!("could not take the prompt back from {}", self.base);
-        self.send_json(
-            "/queue",
-            &serde_json::json!({"delete": [prompt_id]}),
-            &doing,
-        )?;
-        self.send_json(
-            "/interrupt",
-            &serde_json::json!({"prompt_id": prompt_id}),
-            &doing,
-        )?;
+        self.send_json("/queue", &serde_json::json!({"delete": [prompt_id]}), &doing)?;
+        self.send_json("/interrupt", &serde_json::json!({"prompt_id": prompt_id}), &doing)?;
         Ok(())
     }
 
     /// The bytes of a result.
-    pub(crate) fn view(&self, file: &RemoteFile) -> Outcome<impl Read + use<>> {
+    pub(crate) fn view(&self, file: &ResultFile) -> Outcome<impl Read + use<>> {
         let doing = format!("could not fetch {} from {}", file.filename, self.base);
         let request = self
             .agent
@@ -205,18 +168,10 @@ impl Api {
             .query("filename", &file.filename)
             .query("subfolder", &file.subfolder)
             .query("type", &file.r#type);
-        let mut response = self
-            .with_headers(request)
-            .call()
-            .or_fail(Exit::Server, || doing.clone())?;
+        let mut response = self.with_headers(request).call().or_fail(Exit::Server, || doing.clone())?;
         if response.status() != 200 {
             let text = body_text(&mut response);
-            fail!(
-                Exit::Server,
-                "{doing}: it answered {} {}",
-                response.status(),
-                one_line(&text, 200)
-            );
+            fail!(Exit::Server, "{doing}: it answered {} {}", response.status(), one_line(&text, 200));
         }
         Ok(response.into_body().into_reader())
     }
@@ -230,9 +185,7 @@ impl Api {
 
     fn send_json(&self, path: &str, body: &Value, doing: &str) -> Outcome<Response<Body>> {
         let request = self.with_headers(self.agent.post(format!("{}{path}", self.base)));
-        request
-            .send_json(body)
-            .or_fail(Exit::Server, || doing.to_owned())
+        request.send_json(body).or_fail(Exit::Server, || doing.to_owned())
     }
 
     fn with_headers<B>(&self, mut request: RequestBuilder<B>) -> RequestBuilder<B> {
@@ -246,37 +199,20 @@ impl Api {
         let status = response.status();
         if !status.is_success() {
             let text = body_text(&mut response);
-            fail!(
-                Exit::Server,
-                "{doing}: it answered {status} {}",
-                one_line(&text, 300)
-            );
+            fail!(Exit::Server, "{doing}: it answered {status} {}", one_line(&text, 300));
         }
-        let body = response
-            .body_mut()
-            .with_config()
-            .limit(JSON_LIMIT)
-            .read_json();
-        body.or_fail(Exit::Server, || {
-            format!("{doing}: its answer is not what ComfyUI's protocol says")
-        })
+        let body = response.body_mut().with_config().limit(JSON_LIMIT).read_json();
+        body.or_fail(Exit::Server, || format!("{doing}: its answer is not what ComfyUI's protocol says"))
     }
 }
 
 fn body_text(response: &mut Response<Body>) -> String {
-    response
-        .body_mut()
-        .with_config()
-        .limit(JSON_LIMIT)
-        .read_to_string()
-        .unwrap_or_default()
+    response.body_mut().with_config().limit(JSON_LIMIT).read_to_string().unwrap_or_default()
 }
 
 fn parse_header(header: &str) -> Outcome<(String, String)> {
     match header.split_once(':') {
-        Some((name, value)) if !name.trim().is_empty() => {
-            Ok((name.trim().to_owned(), value.trim().to_owned()))
-        }
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.trim().to_owned())),
         // The value may be a secret, so it is not repeated.
         _ => fail!(Exit::Usage, "--header expects 'NAME: VALUE'"),
     }
@@ -287,9 +223,7 @@ fn path_segment(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                encoded.push(byte.into())
-            }
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => encoded.push(byte.into()),
             _ => encoded.push_str(&format!("%{byte:02X}")),
         }
     }

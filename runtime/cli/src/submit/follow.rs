@@ -8,11 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
 use vivarium_protocol::event::Event;
 
 use super::{
-    api::{Api, HistoryStatus},
+    api::Api,
     socket::{Heard, Socket, TICK},
 };
 use crate::{
@@ -55,11 +54,7 @@ impl Follower<'_> {
             self.stop_if_told()?;
             let ends_now = self.hear();
             has_ended |= ends_now;
-            let wait = if self.socket.is_some() && !has_ended {
-                QUIET
-            } else {
-                TICK
-            };
+            let wait = if self.socket.is_some() && !has_ended { QUIET } else { TICK };
             if !ends_now && asked.elapsed() < wait {
                 continue;
             }
@@ -77,11 +72,7 @@ impl Follower<'_> {
             last_answer = Instant::now();
             if lost > LOST_LIMIT {
                 let url = self.api.base();
-                fail!(
-                    Exit::Server,
-                    "{url} no longer knows prompt {}: it was deleted there",
-                    self.prompt_id
-                );
+                fail!(Exit::Server, "{url} no longer knows prompt {}: it was deleted there", self.prompt_id);
             }
             self.reconnect();
         }
@@ -107,23 +98,17 @@ impl Follower<'_> {
         self.progress.event(&event);
         match *event {
             Event::ExecutionError(error) if error.exception_type == "ExecutionBlocked" => {
-                self.progress.note(&format!(
-                    "node {}: {}",
-                    error.node_id,
-                    error.exception_message.trim()
-                ));
+                self.progress.note(&format!("node {}: {}", error.node_id, error.exception_message.trim()));
                 false
             }
-            Event::Executing(executing) => {
-                executing.node.is_none() && executing.prompt_id.is_some()
-            }
+            Event::Executing(executing) => executing.node.is_none() && executing.prompt_id.is_some(),
             _ => false,
         }
     }
 
     fn look_up(&self) -> Outcome<Option<Ended>> {
         let entry = self.api.history_entry(&self.prompt_id)?;
-        Ok(entry.map(|entry| entry.status.as_ref().map_or(Ended::Success, ended)))
+        Ok(entry.map(|entry| entry.status.as_ref().map_or(Ended::Success, Ended::from_history)))
     }
 
     fn reconnect(&mut self) {
@@ -133,9 +118,7 @@ impl Follower<'_> {
     }
 
     fn stop_if_told(&self) -> Outcome<()> {
-        let is_late = self
-            .deadline
-            .is_some_and(|deadline| Instant::now() > deadline);
+        let is_late = self.deadline.is_some_and(|deadline| Instant::now() > deadline);
         if !self.stop.is_asked() && !is_late {
             return Ok(());
         }
@@ -146,15 +129,9 @@ impl Follower<'_> {
             Err(failure) => failure.to_string(),
         };
         if is_late {
-            fail!(
-                Exit::Work,
-                "the prompt did not end within the --timeout; {fate}"
-            );
+            fail!(Exit::Work, "the prompt did not end within the --timeout; {fate}");
         }
-        fail!(
-            Exit::Interrupted,
-            "interrupted before the prompt had ended; {fate}"
-        )
+        fail!(Exit::Interrupted, "interrupted before the prompt had ended; {fate}")
     }
 }
 
@@ -170,70 +147,5 @@ fn prompt_of(event: &Event) -> Option<&str> {
         Event::ExecutionError(error) => Some(&error.prompt_id),
         Event::Executing(executing) => executing.prompt_id.as_deref(),
         Event::Status(_) | Event::Logs { .. } | Event::FeatureFlags(_) => None,
-    }
-}
-
-/// Reads the end of a prompt out of its history entry.
-fn ended(status: &HistoryStatus) -> Ended {
-    if status.status_str == "success" {
-        return Ended::Success;
-    }
-    let message = |name: &str| {
-        status
-            .messages
-            .iter()
-            .find(|(event, _)| event == name)
-            .map(|(_, data)| data)
-    };
-    if message("execution_interrupted").is_some() {
-        return Ended::Interrupted;
-    }
-    Ended::Failed(
-        message("execution_error").map_or_else(|| "the prompt failed".to_owned(), describe),
-    )
-}
-
-fn describe(error: &Value) -> String {
-    let text = |key: &str| error[key].as_str().unwrap_or_default().trim();
-    let (id, class) = (text("node_id"), text("node_type"));
-    format!(
-        "node {id} ({class}) failed: {}: {}",
-        text("exception_type"),
-        text("exception_message")
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use serde_json::json;
-
-    use super::*;
-
-    fn ended_with(status_str: &str, messages: Value) -> Ended {
-        ended(
-            &serde_json::from_value(json!({"status_str": status_str, "messages": messages}))
-                .unwrap(),
-        )
-    }
-
-    #[test]
-    fn an_error_in_the_history_names_node_class_and_cause() {
-        let data = json!({
-            "node_id": "4", "node_type": "ImageScale", "exception_type": "ValueError", "exception_message": "too big\n",
-        });
-        let Ended::Failed(reason) = ended_with("error", json!([["execution_error", data]])) else {
-            unreachable!()
-        };
-        assert_eq!(reason, "node 4 (ImageScale) failed: ValueError: too big");
-    }
-
-    #[test]
-    fn an_interrupt_is_not_an_error() {
-        assert!(matches!(
-            ended_with("error", json!([["execution_interrupted", {}]])),
-            Ended::Interrupted
-        ));
-        assert!(matches!(ended_with("success", json!([])), Ended::Success));
     }
 }

@@ -4,11 +4,11 @@
 //! - [`api`]: the HTTP calls
 //! - [`socket`]: the event stream
 //! - [`follow`]: waiting for the end of a prompt, whatever happens to the connection
-//! - [`results`]: fetching the files it made
+//! - [`fetch`]: the files it made
 
 mod api;
+mod fetch;
 mod follow;
-mod results;
 mod socket;
 
 use std::{
@@ -25,6 +25,7 @@ use crate::{
     failure::{Exit, Failure, Outcome, fail},
     progress::Progress,
     report::{Ended, Report, SavedFile},
+    results::listed,
     signals::Stop,
     workflow::{InputFile, Setting, Workflow, check_declared},
 };
@@ -44,12 +45,7 @@ pub(crate) struct Submit {
     workflow: PathBuf,
 
     /// Where the server is
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "VIVARIUM_SERVER",
-        default_value = "http://127.0.0.1:8188"
-    )]
+    #[arg(long, value_name = "URL", env = "VIVARIUM_SERVER", default_value = "http://127.0.0.1:8188")]
     server: String,
 
     /// Upload a file into the server's input folder first; NAME is what the workflow calls it
@@ -102,12 +98,7 @@ impl Submit {
             Some(prompt_id) => self.fetch(&api, prompt_id)?,
             None => Vec::new(),
         };
-        let report = Report {
-            prompt_id,
-            ended,
-            files,
-            seconds: started.elapsed().as_secs_f64(),
-        };
+        let report = Report { prompt_id, ended, files, seconds: started.elapsed().as_secs_f64() };
         report.print(self.json)
     }
 
@@ -127,10 +118,7 @@ impl Submit {
         for file in &self.upload {
             let stored = api.upload(file)?;
             if stored != file.name {
-                workflow
-                    .texts_mut()
-                    .filter(|text| **text == file.name)
-                    .for_each(|text| text.clone_from(&stored));
+                workflow.texts_mut().filter(|text| **text == file.name).for_each(|text| text.clone_from(&stored));
             }
         }
         Ok(())
@@ -165,9 +153,7 @@ impl Submit {
             prompt_id: accepted.prompt_id.clone(),
             progress,
             stop,
-            deadline: self
-                .timeout
-                .map(|seconds| Instant::now() + Duration::from_secs(seconds)),
+            deadline: self.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds)),
         };
         let ended = follower.follow()?;
         Ok((Some(accepted.prompt_id), ended))
@@ -175,16 +161,10 @@ impl Submit {
 
     fn fetch(&self, api: &Api, prompt_id: &str) -> Outcome<Vec<SavedFile>> {
         let Some(entry) = api.history_entry(prompt_id)? else {
-            fail!(
-                Exit::Server,
-                "the server has forgotten prompt {prompt_id}, so its results can't be fetched"
-            )
+            fail!(Exit::Server, "the server has forgotten prompt {prompt_id}, so its results can't be fetched")
         };
-        let wanted = results::listed(&entry.outputs, self.previews);
+        let wanted = listed(&entry.outputs, self.previews);
         let folder = &self.output_directory;
-        wanted
-            .into_iter()
-            .map(|file| results::fetch(api, file, folder))
-            .collect::<Result<_, Failure>>()
+        wanted.into_iter().map(|file| fetch::fetch(api, file, folder)).collect::<Result<_, Failure>>()
     }
 }

@@ -38,16 +38,9 @@ impl Socket {
     pub(super) fn connect(api: &Api, client_id: &str) -> Outcome<Self> {
         let stream = connect(api.host())?;
         let doing = || format!("could not open the event stream of {}", api.base());
-        stream
-            .set_read_timeout(Some(CONNECT_LIMIT))
-            .or_fail(Exit::Server, doing)?;
-        let url = format!(
-            "{}/ws?clientId={client_id}",
-            api.base().replacen("http", "ws", 1)
-        );
-        let uri = url
-            .parse()
-            .or_fail(Exit::Usage, || format!("{url} is not a URL"))?;
+        stream.set_read_timeout(Some(CONNECT_LIMIT)).or_fail(Exit::Server, doing)?;
+        let url = format!("{}/ws?clientId={client_id}", api.base().replacen("http", "ws", 1));
+        let uri = url.parse().or_fail(Exit::Usage, || format!("{url} is not a URL"))?;
         let mut request = ClientRequestBuilder::new(uri);
         for (name, value) in api.headers() {
             request = request.with_header(name, value);
@@ -56,10 +49,7 @@ impl Socket {
             Ok(open) => open,
             Err(error) => fail!(Exit::Server, "{}: {error}", doing()),
         };
-        socket
-            .get_ref()
-            .set_read_timeout(Some(TICK))
-            .or_fail(Exit::Server, doing)?;
+        socket.get_ref().set_read_timeout(Some(TICK)).or_fail(Exit::Server, doing)?;
         Ok(Self(socket))
     }
 
@@ -80,10 +70,7 @@ impl Socket {
 }
 
 fn is_timeout(error: &std::io::Error) -> bool {
-    matches!(
-        error.kind(),
-        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
-    )
+    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
 }
 
 fn connect(host: &str) -> Outcome<TcpStream> {

@@ -30,15 +30,10 @@ impl Workflow {
         } else {
             fs::read_to_string(path)
         };
-        let text = text.or_fail(Exit::Machine, || {
-            format!("could not read the workflow {}", path.display())
-        })?;
-        let value: Value = serde_json::from_str(&text).or_fail(Exit::Machine, || {
-            format!("the workflow {} is not valid JSON", path.display())
-        })?;
-        Self::from_value(value).or_fail(Exit::Machine, || {
-            format!("{} is not a workflow", path.display())
-        })
+        let text = text.or_fail(Exit::Machine, || format!("could not read the workflow {}", path.display()))?;
+        let value: Value = serde_json::from_str(&text)
+            .or_fail(Exit::Machine, || format!("the workflow {} is not valid JSON", path.display()))?;
+        Self::from_value(value).or_fail(Exit::Machine, || format!("{} is not a workflow", path.display()))
     }
 
     fn from_value(value: Value) -> anyhow::Result<Self> {
@@ -63,41 +58,27 @@ impl Workflow {
         if !object.values().any(|node| is_node(Some(node))) {
             anyhow::bail!("no value in it is a node, that is an object with a \"class_type\"");
         }
-        Ok(Self {
-            nodes: object,
-            extra_data,
-        })
+        Ok(Self { nodes: object, extra_data })
     }
 
     /// How a node is called in messages: its title if it has one, else its class, with its id.
     pub(crate) fn label(&self, id: &str) -> String {
         let node = self.nodes.get(id);
-        let title = node
-            .and_then(|node| node["_meta"]["title"].as_str())
-            .filter(|title| !title.is_empty());
+        let title = node.and_then(|node| node["_meta"]["title"].as_str()).filter(|title| !title.is_empty());
         let class = node.and_then(|node| node["class_type"].as_str());
         match title.or(class) {
-            Some(name) => format!(
-                "{} ({})",
-                crate::text::one_line(name, 60),
-                crate::text::one_line(id, 40)
-            ),
+            Some(name) => format!("{} ({})", crate::text::one_line(name, 60), crate::text::one_line(id, 40)),
             None => format!("node {}", crate::text::one_line(id, 40)),
         }
     }
 
     /// Every constant input that is a text, with write access.
     pub(crate) fn texts_mut(&mut self) -> impl Iterator<Item = &mut String> {
-        let inputs = self
-            .nodes
-            .values_mut()
-            .filter_map(|node| node.get_mut("inputs")?.as_object_mut());
-        inputs
-            .flat_map(|inputs| inputs.values_mut())
-            .filter_map(|value| match value {
-                Value::String(text) => Some(text),
-                _ => None,
-            })
+        let inputs = self.nodes.values_mut().filter_map(|node| node.get_mut("inputs")?.as_object_mut());
+        inputs.flat_map(|inputs| inputs.values_mut()).filter_map(|value| match value {
+            Value::String(text) => Some(text),
+            _ => None,
+        })
     }
 }
 
@@ -112,20 +93,12 @@ fn is_node(value: Option<&Value>) -> bool {
 /// # Errors
 /// Names the inputs that there are.
 pub(crate) fn check_declared(class: &str, input: &str, info: &Value) -> Outcome<()> {
-    let sections = ["required", "optional"]
-        .into_iter()
-        .filter_map(|section| info["input"][section].as_object());
-    let declared: Vec<&str> = sections
-        .flat_map(|section| section.keys().map(String::as_str))
-        .collect();
+    let sections = ["required", "optional"].into_iter().filter_map(|section| info["input"][section].as_object());
+    let declared: Vec<&str> = sections.flat_map(|section| section.keys().map(String::as_str)).collect();
     if declared.is_empty() || declared.contains(&input) {
         return Ok(());
     }
-    fail!(
-        Exit::Usage,
-        "{class} has no input `{input}`; it has: {}",
-        crate::text::printable(&declared.join(", "))
-    )
+    fail!(Exit::Usage, "{class} has no input `{input}`; it has: {}", crate::text::printable(&declared.join(", ")))
 }
 
 #[cfg(test)]
@@ -149,8 +122,7 @@ mod tests {
 
     #[test]
     fn a_node_called_prompt_is_a_node() {
-        let workflow =
-            Workflow::from_value(json!({"prompt": {"class_type": "A", "inputs": {}}})).unwrap();
+        let workflow = Workflow::from_value(json!({"prompt": {"class_type": "A", "inputs": {}}})).unwrap();
         assert!(workflow.nodes.contains_key("prompt"));
     }
 
@@ -169,8 +141,7 @@ mod tests {
 
     #[test]
     fn an_undeclared_input_is_refused_with_those_that_exist() {
-        let info =
-            json!({"input": {"required": {"width": ["INT"]}, "optional": {"mask": ["MASK"]}}});
+        let info = json!({"input": {"required": {"width": ["INT"]}, "optional": {"mask": ["MASK"]}}});
         assert!(check_declared("C", "mask", &info).is_ok());
         let failure = check_declared("C", "widht", &info).unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);

@@ -32,14 +32,9 @@ impl FromStr for Setting {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text
-            .split_once('=')
-            .filter(|(target, _)| target.contains('.'));
+        let parts = text.split_once('=').filter(|(target, _)| target.contains('.'));
         let (target, value) = parts.ok_or("expected node.input=value, for example 3.width=512")?;
-        Ok(Self {
-            target: target.to_owned(),
-            value: value.to_owned(),
-        })
+        Ok(Self { target: target.to_owned(), value: value.to_owned() })
     }
 }
 
@@ -51,30 +46,18 @@ impl Setting {
     pub(crate) fn apply(&self, workflow: &mut Workflow) -> Outcome<Applied> {
         let (id, input) = self.resolve(workflow)?;
         let Some(node) = workflow.nodes.get_mut(&id) else {
-            fail!(
-                Exit::Usage,
-                "--set {}: the workflow has no node {id}",
-                self.target
-            )
+            fail!(Exit::Usage, "--set {}: the workflow has no node {id}", self.target)
         };
         let class = node["class_type"].as_str().unwrap_or_default().to_owned();
         if node.get("inputs").is_none() {
             node["inputs"] = Value::Object(Map::new());
         }
         let Some(inputs) = node.get_mut("inputs").and_then(Value::as_object_mut) else {
-            fail!(
-                Exit::Usage,
-                "--set {}: the inputs of node {id} are not an object",
-                self.target
-            )
+            fail!(Exit::Usage, "--set {}: the inputs of node {id} are not an object", self.target)
         };
         let value = self.value_in_place_of(inputs.get(&input));
         let existed = inputs.insert(input.clone(), value).is_some();
-        Ok(Applied {
-            class,
-            input,
-            existed,
-        })
+        Ok(Applied { class, input, existed })
     }
 
     /// Splits at the first dot that leaves the name of a node: ids of subgraph nodes and names of nested inputs hold dots.
@@ -86,21 +69,12 @@ impl Setting {
                 [only] => return Ok((only.clone(), input.to_owned())),
                 several => {
                     let ids = several.join(", ");
-                    fail!(
-                        Exit::Usage,
-                        "--set {}: `{name}` fits the nodes {ids}; use an id",
-                        self.target
-                    )
+                    fail!(Exit::Usage, "--set {}: `{name}` fits the nodes {ids}; use an id", self.target)
                 }
             }
         }
         let all: Vec<String> = workflow.nodes.keys().map(|id| workflow.label(id)).collect();
-        fail!(
-            Exit::Usage,
-            "--set {}: the workflow has no such node; it has: {}",
-            self.target,
-            all.join(", ")
-        )
+        fail!(Exit::Usage, "--set {}: the workflow has no such node; it has: {}", self.target, all.join(", "))
     }
 
     /// JSON where it reads as JSON, else text. What was a text stays one, so that `--set 2.text=42` needs no quotes; only
@@ -120,12 +94,7 @@ fn nodes_called(workflow: &Workflow, name: &str) -> Vec<String> {
         return vec![name.to_owned()];
     }
     let fits = |node: &Value| node["_meta"]["title"] == name || node["class_type"] == name;
-    workflow
-        .nodes
-        .iter()
-        .filter(|(_, node)| fits(node))
-        .map(|(id, _)| id.clone())
-        .collect()
+    workflow.nodes.iter().filter(|(_, node)| fits(node)).map(|(id, _)| id.clone()).collect()
 }
 
 /// A file for the workflow's input folder: `path`, or `name=path`.
@@ -148,18 +117,9 @@ impl FromStr for InputFile {
         if !path.is_file() {
             return Err(format!("{} is not a file", path.display()));
         }
-        let own_name = || {
-            path.file_name()
-                .map(|name| name.to_string_lossy().into_owned())
-        };
-        let name = name
-            .map(str::to_owned)
-            .or_else(own_name)
-            .filter(|name| !name.is_empty());
-        Ok(Self {
-            name: name.ok_or("expected name=path or path")?,
-            path: path.to_owned(),
-        })
+        let own_name = || path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = name.map(str::to_owned).or_else(own_name).filter(|name| !name.is_empty());
+        Ok(Self { name: name.ok_or("expected name=path or path")?, path: path.to_owned() })
     }
 }
 
@@ -205,27 +165,13 @@ mod tests {
 
     #[test]
     fn a_name_that_fits_two_nodes_or_none_is_refused() {
-        assert!(
-            set("ImageScale.width=1")
-                .unwrap_err()
-                .to_string()
-                .contains("2, 3")
-        );
-        assert!(
-            set("9.width=1")
-                .unwrap_err()
-                .to_string()
-                .contains("shrink (2)")
-        );
+        assert!(set("ImageScale.width=1").unwrap_err().to_string().contains("2, 3"));
+        assert!(set("9.width=1").unwrap_err().to_string().contains("shrink (2)"));
     }
 
     #[test]
     fn a_text_input_takes_anything_as_text() {
-        for (setting, expected) in [
-            ("1.image=42", "42"),
-            ("1.image=\"x\"", "x"),
-            ("1.image=a=b", "a=b"),
-        ] {
+        for (setting, expected) in [("1.image=42", "42"), ("1.image=\"x\"", "x"), ("1.image=a=b", "a=b")] {
             let (workflow, _) = set(setting).unwrap();
             assert_eq!(workflow.nodes["1"]["inputs"]["image"], expected);
         }

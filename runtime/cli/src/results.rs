@@ -1,22 +1,18 @@
-//! Fetching what a prompt made.
+//! The files that a prompt made: finding them in its outputs, giving them names here.
 
 use std::{
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
 };
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::api::Api;
-use crate::{
-    failure::{Exit, OrFail, Outcome, fail},
-    report::SavedFile,
-};
+use crate::failure::{Exit, OrFail, Outcome, fail};
 
 /// A file as `ui` outputs name it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub(crate) struct RemoteFile {
+pub(crate) struct ResultFile {
     /// Its name.
     pub(crate) filename: String,
     /// Inside the folder of its type.
@@ -32,66 +28,19 @@ fn output() -> String {
 }
 
 /// Every file in the outputs of a history entry (images, audio, whatever a node calls them), with its node.
-pub(super) fn listed(
-    outputs: &Map<String, Value>,
-    with_previews: bool,
-) -> Vec<(String, RemoteFile)> {
+pub(crate) fn listed(outputs: &Map<String, Value>, with_previews: bool) -> Vec<(String, ResultFile)> {
     let mut files = Vec::new();
     for (node, ui) in outputs {
-        let items = ui
-            .as_object()
-            .into_iter()
-            .flat_map(Map::values)
-            .filter_map(Value::as_array)
-            .flatten();
-        let named = items.filter_map(|item| RemoteFile::deserialize(item).ok());
-        let wanted = named
-            .filter(|file| file.r#type == "output" || (with_previews && file.r#type == "temp"));
+        let items = ui.as_object().into_iter().flat_map(Map::values).filter_map(Value::as_array).flatten();
+        let named = items.filter_map(|item| ResultFile::deserialize(item).ok());
+        let wanted = named.filter(|file| file.r#type == "output" || (with_previews && file.r#type == "temp"));
         files.extend(wanted.map(|file| (node.clone(), file)));
     }
     files.dedup();
     files
 }
 
-/// Fetches one file into a folder, under its own name if that is free.
-pub(super) fn fetch(
-    api: &Api,
-    (node, file): (String, RemoteFile),
-    folder: &Path,
-) -> Outcome<SavedFile> {
-    let name = safe_name(&file.filename)?;
-    fs::create_dir_all(folder).or_fail(Exit::Machine, || {
-        format!("could not create {}", folder.display())
-    })?;
-    let partial = folder.join(format!(".vivarium-{}.partial", std::process::id()));
-    let result = download(api, &file, &partial).and_then(|()| settle(&partial, folder, name));
-    if result.is_err() {
-        fs::remove_file(&partial).ok();
-    }
-    let RemoteFile {
-        filename,
-        subfolder,
-        r#type,
-    } = file.clone();
-    Ok(SavedFile {
-        node,
-        path: result?,
-        filename,
-        subfolder,
-        r#type,
-    })
-}
-
-fn download(api: &Api, file: &RemoteFile, partial: &Path) -> Outcome<()> {
-    let mut bytes = api.view(file)?;
-    let doing = || format!("could not write {}", partial.display());
-    let mut target = File::create(partial).or_fail(Exit::Machine, doing)?;
-    std::io::copy(&mut bytes, &mut target)
-        .map(drop)
-        .or_fail(Exit::Server, doing)
-}
-
-/// Gives a finished download its name. A file that is there already is never overwritten: the same content is reused,
+/// Gives a finished file its name. A file that is there already is never overwritten: the same content is reused,
 /// other content makes the new file `name (1).png`.
 pub(crate) fn settle(partial: &Path, folder: &Path, name: &str) -> Outcome<PathBuf> {
     let (stem, extension) = match name.rsplit_once('.') {
@@ -113,20 +62,15 @@ pub(crate) fn settle(partial: &Path, folder: &Path, name: &str) -> Outcome<PathB
             // A file system without hard links: not race-free there, but good enough for one person's folder.
             Err(_) if candidate.exists() => continue,
             Err(_) => {
-                fs::rename(partial, &candidate).or_fail(Exit::Machine, || {
-                    format!("could not write {}", candidate.display())
-                })?;
+                fs::rename(partial, &candidate)
+                    .or_fail(Exit::Machine, || format!("could not write {}", candidate.display()))?;
                 return Ok(candidate);
             }
         }
         fs::remove_file(partial).ok();
         return Ok(candidate);
     }
-    fail!(
-        Exit::Machine,
-        "there is no free name for {name} in {}",
-        folder.display()
-    )
+    fail!(Exit::Machine, "there is no free name for {name} in {}", folder.display())
 }
 
 fn same_content(one: &Path, other: &Path) -> bool {
@@ -134,18 +78,10 @@ fn same_content(one: &Path, other: &Path) -> bool {
 }
 
 /// The name, if it is one: a server must not choose where on this machine its files go.
-fn safe_name(filename: &str) -> Outcome<&str> {
-    let is_one_component = Path::new(filename)
-        .file_name()
-        .is_some_and(|name| name == filename);
-    if !is_one_component
-        || filename.contains(['/', '\\', '\0'])
-        || filename.chars().any(char::is_control)
-    {
-        fail!(
-            Exit::Server,
-            "the server names a result {filename:?}, which is not a file name"
-        );
+pub(crate) fn safe_name(filename: &str) -> Outcome<&str> {
+    let is_one_component = Path::new(filename).file_name().is_some_and(|name| name == filename);
+    if !is_one_component || filename.contains(['/', '\\', '\0']) || filename.chars().any(char::is_control) {
+        fail!(Exit::Server, "the server names a result {filename:?}, which is not a file name");
     }
     Ok(filename)
 }
@@ -165,21 +101,14 @@ mod tests {
             "11": {"audio": [{"filename": "a.flac"}], "text": ["words"]},
         });
         let outputs = outputs.as_object().unwrap();
-        let names = |previews| {
-            listed(outputs, previews)
-                .into_iter()
-                .map(|(_, file)| file.filename)
-                .collect::<Vec<_>>()
-        };
+        let names = |previews| listed(outputs, previews).into_iter().map(|(_, file)| file.filename).collect::<Vec<_>>();
         assert_eq!(names(false), ["a.png", "a.flac"]);
         assert_eq!(names(true), ["a.png", "p.png", "a.flac"]);
     }
 
     #[test]
     fn a_server_can_not_choose_the_folder() {
-        for name in [
-            "", ".", "..", "../x", "/etc/x", "a/b", "a\\b", "a\0b", "a\nb",
-        ] {
+        for name in ["", ".", "..", "../x", "/etc/x", "a/b", "a\\b", "a\0b", "a\nb"] {
             assert!(safe_name(name).is_err(), "{name:?}");
         }
         assert_eq!(safe_name("a (1).png").unwrap(), "a (1).png");

@@ -1,0 +1,137 @@
+//! The parts of a host, put together over the folders of this machine. `serve` adds a server to them, `run` a display.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File, TryLockError},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use vivarium_blobs::{BlobStore, ModelFolders, TenantDirs, TenantFiles};
+use vivarium_packs::{Catalog, Grants};
+use vivarium_protocol::tenant::TenantId;
+use vivarium_queue::{Queue, SqliteQueue};
+use vivarium_sandbox::{EngineConfig, Limits, SandboxEngine};
+use vivarium_worker::{EventSink, FilesOf, Parts};
+
+use crate::{
+    failure::{Exit, OrFail, Outcome, fail},
+    options::Folders,
+};
+
+/// What a host is put together from.
+pub(crate) struct HostPlan {
+    /// Where things are.
+    pub(crate) folders: Folders,
+    /// Where the queue and the contents of files are kept.
+    pub(crate) queue: std::path::PathBuf,
+    pub(crate) blobs: std::path::PathBuf,
+    /// What nodes keep to.
+    pub(crate) limits: Limits,
+    /// What packs may do.
+    pub(crate) grants: Grants,
+}
+
+impl HostPlan {
+    /// Opens everything and loads the packs. A pack that can't be used stays in the catalog with its error.
+    ///
+    /// # Errors
+    /// Names the part of this machine that is in the way.
+    pub(crate) fn build(self, events: Arc<dyn EventSink>) -> Outcome<Parts> {
+        let (engine, catalog) = load_packs(&self.folders, self.limits)?;
+        let queue = SqliteQueue::open(&self.queue)
+            .or_fail(Exit::Machine, || format!("could not open the queue {}", self.queue.display()))?;
+        let store = BlobStore::open(&self.blobs).or_fail(Exit::Machine, || "could not open the file store")?;
+        let files = files_of(self.folders.base.clone(), self.folders.tenant.clone(), store);
+        // Opened now, so that a folder that can't be used is heard of at start and not with the first prompt.
+        files(&TenantId::default_tenant()).or_fail(Exit::Machine, || "could not open the folders")?;
+        Ok(Parts {
+            catalog: Arc::new(catalog),
+            grants: Arc::new(self.grants),
+            queue: Arc::new(queue) as Arc<dyn Queue>,
+            files,
+            models: Arc::new(ModelFolders::below(&self.folders.base)),
+            events,
+            limits: engine.limits().clone(),
+        })
+    }
+}
+
+/// The sandbox, with its cache of compiled packs in the base folder, and the packs.
+///
+/// # Errors
+/// When WebAssembly can't run here, or a folder can't be read.
+pub(crate) fn load_packs(folders: &Folders, limits: Limits) -> Outcome<(Arc<SandboxEngine>, Catalog)> {
+    let config = EngineConfig { limits, aot_folder: Some(folders.compiled()) };
+    let engine = SandboxEngine::new(config).or_fail(Exit::Machine, || "could not start the sandbox")?;
+    let packs = Catalog::load(engine.clone(), folders.packs.clone());
+    Ok((engine, packs.or_fail(Exit::Machine, || "could not load the packs")?))
+}
+
+/// Opens the folders of a tenant once. Only the default tenant's can be moved by flags.
+fn files_of(base: std::path::PathBuf, default: TenantDirs, store: Arc<BlobStore>) -> FilesOf {
+    let opened: Mutex<HashMap<TenantId, Arc<TenantFiles>>> = Mutex::default();
+    Arc::new(move |tenant| {
+        // A panic while it was held leaves at most an entry less.
+        let mut opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(files) = opened.get(tenant) {
+            return Ok(files.clone());
+        }
+        let dirs = match *tenant == TenantId::default_tenant() {
+            true => default.clone(),
+            false => TenantDirs::below(&base, tenant),
+        };
+        let files = Arc::new(TenantFiles::open(tenant.clone(), store.clone(), dirs)?);
+        opened.insert(tenant.clone(), files.clone());
+        Ok(files)
+    })
+}
+
+/// Held while a server uses a base folder: a second one would take the prompts of the first for those of a dead process.
+pub(crate) struct BaseLock {
+    _file: File,
+}
+
+impl BaseLock {
+    /// Takes the lock. The system gives it back whichever way this process ends.
+    ///
+    /// # Errors
+    /// When another process has it, or the file can't be written.
+    pub(crate) fn take(folders: &Folders) -> Outcome<Self> {
+        let path = folders.lock();
+        let file = open_lock(&path).or_fail(Exit::Machine, || format!("could not write {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => fail!(
+                Exit::Machine,
+                "another vivarium serves from {}; stop it, or give this one another --base-directory",
+                folders.base.display()
+            ),
+            Err(TryLockError::Error(error)) => fail!(Exit::Machine, "could not lock {}: {error}", path.display()),
+        }
+    }
+}
+
+fn open_lock(path: &Path) -> std::io::Result<File> {
+    fs::OpenOptions::new().create(true).truncate(false).write(true).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::options::FolderOptions;
+
+    #[test]
+    fn two_servers_can_not_share_a_base_folder() {
+        let base = tempfile::tempdir().unwrap();
+        let folders = FolderOptions::based_at(base.path()).resolve().unwrap();
+        folders.create().unwrap();
+        let first = BaseLock::take(&folders).unwrap();
+        let failure = BaseLock::take(&folders).err().unwrap();
+        assert_eq!(failure.exit, Exit::Machine);
+        assert!(failure.to_string().contains("--base-directory"), "{failure}");
+        drop(first);
+        BaseLock::take(&folders).unwrap();
+    }
+}

@@ -1,0 +1,180 @@
+//! Where everything is on this machine.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use vivarium_blobs::TenantDirs;
+use vivarium_protocol::tenant::TenantId;
+
+use crate::failure::{Exit, OrFail, Outcome, fail};
+
+/// The folders, as given.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Folders")]
+pub(crate) struct FolderOptions {
+    /// Holds everything below unless said otherwise [default: ~/.local/share/vivarium]
+    #[arg(long, value_name = "DIR", env = "VIVARIUM_BASE")]
+    base_directory: Option<PathBuf>,
+
+    /// What workflows load [default: <base>/input]
+    #[arg(long, value_name = "DIR")]
+    input_directory: Option<PathBuf>,
+
+    /// What workflows save [default: <base>/output]
+    #[arg(long, value_name = "DIR")]
+    output_directory: Option<PathBuf>,
+
+    /// Previews go to `temp` inside it, which is emptied at start and exit [default: <base>]
+    #[arg(long, value_name = "DIR")]
+    temp_directory: Option<PathBuf>,
+
+    /// Settings and saved workflows of user interfaces [default: <base>/user]
+    #[arg(long, value_name = "DIR")]
+    user_directory: Option<PathBuf>,
+
+    /// Load node packs from here only; may be repeated [default: the stock packs and <base>/packs]
+    #[arg(long, value_name = "DIR")]
+    packs_directory: Vec<PathBuf>,
+}
+
+/// The folders, decided. None of them is created yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Folders {
+    /// Holds the others, unless the operator moved them.
+    pub(crate) base: PathBuf,
+    /// The default tenant's.
+    pub(crate) tenant: TenantDirs,
+    /// In this order.
+    pub(crate) packs: Vec<PathBuf>,
+}
+
+impl FolderOptions {
+    /// Fills in the defaults.
+    ///
+    /// # Errors
+    /// When there is no home folder to put the base folder in, or a folder of packs that was named isn't there.
+    pub(crate) fn resolve(&self) -> Outcome<Folders> {
+        let base = match &self.base_directory {
+            Some(base) => base.clone(),
+            None => default_base()?,
+        };
+        let own = TenantDirs::below(&base, &TenantId::default_tenant());
+        let tenant = TenantDirs {
+            input: self.input_directory.clone().unwrap_or(own.input),
+            output: self.output_directory.clone().unwrap_or(own.output),
+            temp: self.temp_directory.as_ref().map_or(own.temp, |folder| folder.join("temp")),
+            user: self.user_directory.as_ref().map_or(own.user, |folder| folder.join("default")),
+        };
+        if let Some(missing) = self.packs_directory.iter().find(|folder| !folder.is_dir()) {
+            fail!(Exit::Machine, "--packs-directory {} is not a folder", missing.display());
+        }
+        let packs = match self.packs_directory.as_slice() {
+            [] => stock_packs().into_iter().chain([base.join("packs")]).collect(),
+            given => given.to_vec(),
+        };
+        Ok(Folders { base, tenant, packs })
+    }
+
+    /// Only a base folder, everything else below it.
+    #[cfg(test)]
+    pub(crate) fn based_at(base: &Path) -> Self {
+        Self { base_directory: Some(base.to_path_buf()), ..Self::default() }
+    }
+}
+
+impl Folders {
+    /// The queue and the history.
+    pub(crate) fn queue(&self) -> PathBuf {
+        self.private().join("queue.sqlite")
+    }
+
+    /// Contents of files, under their digests.
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.private().join("blobs")
+    }
+
+    /// Held by the server that uses the base folder.
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.private().join("lock")
+    }
+
+    /// Packs, compiled to native code.
+    pub(crate) fn compiled(&self) -> PathBuf {
+        self.private().join("compiled")
+    }
+
+    /// Model files, one folder per type.
+    pub(crate) fn models(&self) -> PathBuf {
+        self.base.join("models")
+    }
+
+    /// Creates the base folder and those that people put files into.
+    ///
+    /// # Errors
+    /// Names the folder that can't be created.
+    pub(crate) fn create(&self) -> Outcome<()> {
+        let people_use = [self.base.join("packs"), self.models()];
+        for folder in people_use.iter().chain([&self.private()]) {
+            fs::create_dir_all(folder)
+                .or_fail(Exit::Machine, || format!("could not create the folder {}", folder.display()))?;
+        }
+        Ok(())
+    }
+
+    /// What only Vivarium touches.
+    fn private(&self) -> PathBuf {
+        self.base.join("vivarium-data")
+    }
+}
+
+fn default_base() -> Outcome<PathBuf> {
+    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let data = set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")));
+    match data {
+        Some(data) => Ok(data.join("vivarium")),
+        None => fail!(Exit::Usage, "there is no home folder to keep things in: name one with --base-directory"),
+    }
+}
+
+/// `packs/` beside the executable.
+fn stock_packs() -> Option<PathBuf> {
+    let executable = env::current_exe().ok()?;
+    executable.parent().map(Path::to_path_buf).map(|folder| folder.join("packs"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_temp_and_user_flags_mean_what_they_mean_in_comfyui() {
+        let options = FolderOptions {
+            base_directory: Some("/b".into()),
+            temp_directory: Some("/t".into()),
+            user_directory: Some("/u".into()),
+            ..FolderOptions::default()
+        };
+        let folders = options.resolve().unwrap();
+        assert_eq!(folders.tenant.temp, Path::new("/t/temp"));
+        assert_eq!(folders.tenant.user, Path::new("/u/default"));
+        assert_eq!(folders.tenant.input, Path::new("/b/input"));
+        assert_eq!(folders.tenant.output, Path::new("/b/output"));
+    }
+
+    #[test]
+    fn named_packs_folders_replace_the_default_ones_and_must_exist() {
+        let folder = tempfile::tempdir().unwrap();
+        let with = |packs: &Path| FolderOptions {
+            base_directory: Some("/b".into()),
+            packs_directory: vec![packs.to_path_buf()],
+            ..FolderOptions::default()
+        };
+        assert_eq!(with(folder.path()).resolve().unwrap().packs, [folder.path()]);
+        let failure = with(Path::new("/no/such")).resolve().unwrap_err();
+        assert!(failure.to_string().contains("/no/such"), "{failure}");
+    }
+}

@@ -1,0 +1,128 @@
+//! What nodes may use and do.
+
+use std::time::Duration;
+
+use clap::Args;
+use vivarium_packs::{Grant, Grants};
+use vivarium_sandbox::Limits;
+
+use super::size;
+use crate::failure::{Exit, Outcome, fail};
+
+/// Limits on nodes that operators change; `vivarium doctor` lists all of them.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct LimitOptions {
+    /// Tensors of everybody together, for example 8G
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    tensor_memory: Option<u64>,
+
+    /// Tensors of one tenant, cached results included [default: 3/4 of --tensor-memory]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    tenant_tensor_memory: Option<u64>,
+
+    /// Tensors that one node may hold at once [default: 1/2 of --tensor-memory]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    node_tensor_memory: Option<u64>,
+
+    /// Own memory of one node while it runs, for example 256M
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    guest_memory: Option<u64>,
+
+    /// How long one node may run
+    #[arg(long, value_name = "SECONDS")]
+    node_timeout: Option<f64>,
+}
+
+impl LimitOptions {
+    /// The default limits with what was given.
+    ///
+    /// # Errors
+    /// When a part is larger than the whole it belongs to.
+    pub(crate) fn resolve(&self) -> Outcome<Limits> {
+        let mut limits = Limits::default();
+        if let Some(total) = self.tensor_memory {
+            limits.total_tensor_bytes = total;
+            limits.tenant_tensor_bytes = total / 4 * 3;
+            limits.call_tensor_bytes = total / 2;
+        }
+        if let Some(tenant) = self.tenant_tensor_memory {
+            limits.tenant_tensor_bytes = tenant;
+            limits.call_tensor_bytes = limits.call_tensor_bytes.min(tenant);
+        }
+        limits.call_tensor_bytes = self.node_tensor_memory.unwrap_or(limits.call_tensor_bytes);
+        limits.guest_memory = self.guest_memory.unwrap_or(limits.guest_memory);
+        if let Some(seconds) = self.node_timeout {
+            limits.execute_time = match Duration::try_from_secs_f64(seconds) {
+                Ok(time) if !time.is_zero() => time,
+                _ => fail!(Exit::Usage, "--node-timeout {seconds} is not a time in seconds"),
+            };
+        }
+        if limits.tenant_tensor_bytes > limits.total_tensor_bytes {
+            fail!(
+                Exit::Usage,
+                "--tenant-tensor-memory is more than --tensor-memory: one tenant can't have more than all"
+            );
+        }
+        if limits.call_tensor_bytes > limits.tenant_tensor_bytes {
+            fail!(Exit::Usage, "--node-tensor-memory is more than what its tenant may hold (--tenant-tensor-memory)");
+        }
+        Ok(limits)
+    }
+}
+
+/// Permissions that packs have.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Permissions")]
+pub(crate) struct GrantOptions {
+    /// Let a pack do what it asks for, for example my-pack:models/vae; `vivarium packs` shows what packs ask for
+    #[arg(long, value_name = "PACK:PERMISSION")]
+    grant: Vec<Grant>,
+}
+
+impl GrantOptions {
+    /// For every tenant.
+    pub(crate) fn resolve(&self) -> Grants {
+        Grants::for_every_tenant(self.grant.iter().cloned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn none() -> LimitOptions {
+        LimitOptions {
+            tensor_memory: None,
+            tenant_tensor_memory: None,
+            node_tensor_memory: None,
+            guest_memory: None,
+            node_timeout: None,
+        }
+    }
+
+    #[test]
+    fn without_flags_the_defaults_hold() {
+        assert_eq!(none().resolve().unwrap(), Limits::default());
+    }
+
+    #[test]
+    fn one_figure_for_all_tensors_shares_them_out() {
+        let limits = LimitOptions { tensor_memory: Some(4 << 30), ..none() }.resolve().unwrap();
+        assert_eq!(limits.tenant_tensor_bytes, 3 << 30);
+        assert_eq!(limits.call_tensor_bytes, 2 << 30);
+    }
+
+    #[test]
+    fn a_part_larger_than_the_whole_is_refused() {
+        for options in [
+            LimitOptions { tensor_memory: Some(1), tenant_tensor_memory: Some(2), ..none() },
+            LimitOptions { tenant_tensor_memory: Some(1), node_tensor_memory: Some(2), ..none() },
+            LimitOptions { node_timeout: Some(-1.0), ..none() },
+            LimitOptions { node_timeout: Some(f64::NAN), ..none() },
+        ] {
+            assert_eq!(options.resolve().unwrap_err().exit, Exit::Usage, "{options:?}");
+        }
+    }
+}

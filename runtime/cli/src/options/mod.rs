@@ -1,0 +1,10 @@
+//! Options that several commands share. Where ComfyUI has a flag for something, it has the same name here.
+
+mod folders;
+mod guests;
+mod size;
+
+pub(crate) use self::{
+    folders::{FolderOptions, Folders},
+    guests::{GrantOptions, LimitOptions},
+};

@@ -1,0 +1,141 @@
+//! `vivarium serve`: the server, with a worker inside.
+
+mod options;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, runtime::Runtime};
+use vivarium_protocol::tenant::TenantId;
+use vivarium_queue::Queue;
+use vivarium_server::{AppState, Hub, LogRing, ServerConfig, ServerError};
+use vivarium_worker::{FilesOf, Parts, Worker};
+
+pub(crate) use self::options::Serve;
+use crate::{
+    failure::{Exit, OrFail, Outcome},
+    host::{BaseLock, HostPlan},
+    logging,
+    options::Folders,
+    signals::Stop,
+};
+
+/// How long a running prompt may go on after the server was told to stop; then it goes back into the queue.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Serve {
+    pub(crate) fn run(self) -> Outcome<()> {
+        let stop = Stop::on_signals()?;
+        let folders = self.folders.resolve()?;
+        let config = self.server_config(&folders)?;
+        let logs = LogRing::new(config.limits.log_lines);
+        logging::start(self.verbose, Some(&logs));
+        folders.create()?;
+        let _lock = BaseLock::take(&folders)?;
+
+        let runtime = Runtime::new().or_fail(Exit::Machine, || "could not start the server's threads")?;
+        // Before the packs are loaded: a port that is taken should be heard of at once.
+        let listeners = runtime.block_on(vivarium_server::bind(&config)).map_err(as_failure)?;
+        let hub = Arc::new(Hub::new(&config.limits));
+        let plan = HostPlan {
+            queue: folders.queue(),
+            blobs: folders.blobs(),
+            limits: self.limits.resolve()?,
+            grants: self.grants.resolve(),
+            folders,
+        };
+        let base = plan.folders.base.clone();
+        let parts = plan.build(hub.clone())?;
+        empty_temp(&parts.files);
+        take_back_prompts(parts.queue.as_ref())?;
+        let worker = Worker::start(self.worker_config(), parts.clone())
+            .or_fail(Exit::Machine, || "could not start the worker's threads")?;
+
+        let server_parts = vivarium_server::Parts {
+            engine: worker.clone(),
+            queue: parts.queue.clone(),
+            files: parts.files.clone(),
+            hub,
+            logs,
+        };
+        let state = AppState::new(config, server_parts).map_err(as_failure)?;
+        announce(&listeners, &parts, &base);
+        let served = runtime.block_on(vivarium_server::serve(listeners, state, stop.asked()));
+        worker.stop(PATIENCE);
+        empty_temp(&parts.files);
+        served.map_err(as_failure)
+    }
+}
+
+/// Prompts that a killed server was running wait again.
+fn take_back_prompts(queue: &dyn Queue) -> Outcome<()> {
+    let recovered = queue.recover().or_fail(Exit::Machine, || "could not read the queue")?;
+    if recovered > 0 {
+        tracing::warn!(
+            prompts = recovered,
+            "the last server was stopped while it ran prompts; they are taken up again"
+        );
+    }
+    Ok(())
+}
+
+/// Previews don't outlive the server that made them.
+fn empty_temp(files: &FilesOf) {
+    let emptied = files(&TenantId::default_tenant()).and_then(|files| files.clear_temp());
+    if let Err(error) = emptied {
+        tracing::warn!(%error, "the temp folder could not be emptied");
+    }
+}
+
+fn announce(listeners: &[TcpListener], parts: &Parts, base: &std::path::Path) {
+    let snapshot = parts.catalog.snapshot();
+    let packs = snapshot.packs().iter().filter(|pack| pack.component.is_ok()).count();
+    tracing::info!(packs, nodes = snapshot.classes().count(), base = %base.display(), "ready");
+    for address in listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
+        eprintln!("Vivarium {} serves http://{address}", env!("CARGO_PKG_VERSION"));
+    }
+}
+
+fn as_failure(error: ServerError) -> crate::failure::Failure {
+    let exit = match &error {
+        ServerError::Unauthenticated { .. } | ServerError::Setting { .. } => Exit::Usage,
+        _ => Exit::Machine,
+    };
+    crate::failure::Failure::new(exit, error.to_string())
+}
+
+/// The server's view of the model folders.
+fn model_folders(folders: &Folders) -> Vec<vivarium_server::ModelFolder> {
+    let models = vivarium_blobs::ModelFolders::below(&folders.base);
+    let entry = |name: &str| vivarium_server::ModelFolder {
+        name: name.to_owned(),
+        directories: models.paths(name).unwrap_or_default().to_vec(),
+        extensions: models
+            .extensions(name)
+            .unwrap_or_default()
+            .iter()
+            .map(|extension| format!(".{extension}"))
+            .collect(),
+    };
+    models.types().map(entry).collect()
+}
+
+impl Serve {
+    fn server_config(&self, folders: &Folders) -> Outcome<ServerConfig> {
+        let defaults = ServerConfig::default();
+        Ok(ServerConfig {
+            listen: self.listen.clone(),
+            port: self.port,
+            allow_unauthenticated_remote: self.allow_unauthenticated_remote,
+            allowed_hosts: self.allowed_host.clone(),
+            cors_origin: self.enable_cors_header.clone(),
+            max_upload_size: self.max_upload_bytes()?.unwrap_or(defaults.max_upload_size),
+            max_upload_size_given: self.max_upload_size.is_some(),
+            compress_responses: self.enable_compress_response_body,
+            front_end_root: self.front_end_root.clone(),
+            example_workflow: self.example_workflow.clone(),
+            model_folders: model_folders(folders),
+            argv: std::env::args().collect(),
+            limits: defaults.limits,
+        })
+    }
+}

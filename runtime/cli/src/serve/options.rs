@@ -1,0 +1,202 @@
+//! The flags of `vivarium serve`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use vivarium_worker::{CacheMode, PreviewSettings, WorkerConfig};
+
+use crate::{
+    failure::{Exit, Outcome, fail},
+    logging::Verbosity,
+    options::{FolderOptions, GrantOptions, LimitOptions},
+};
+
+/// Serve workflows to user interfaces and programs.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  vivarium serve
+  vivarium serve --port 8288 --base-directory ~/art
+  vivarium serve --front-end-root ./comfyui_frontend_package/static
+  vivarium serve --listen --allow-unauthenticated-remote     # every machine of your network can use it
+  vivarium serve --cache-lru 100 --tensor-memory 16G
+
+Flags that ComfyUI has too have its names and meanings. Without --front-end-root the built-in page is served.
+Ctrl-C or SIGTERM stops it: a running prompt gets 5 seconds to end, then it goes back into the queue, which the next start
+takes up. A second signal stops at once.")]
+pub(crate) struct Serve {
+    /// Addresses to listen on; the bare flag means every address of this machine
+    #[arg(
+        long,
+        value_name = "ADDRESS,…",
+        value_delimiter = ',',
+        num_args = 0..=1,
+        default_value = "127.0.0.1",
+        default_missing_value = "0.0.0.0,::"
+    )]
+    pub(super) listen: Vec<String>,
+
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, default_value_t = 8188)]
+    pub(super) port: u16,
+
+    /// Listen beyond this machine although nobody has to log in: whoever can reach the port can use the server
+    #[arg(long)]
+    pub(super) allow_unauthenticated_remote: bool,
+
+    /// Another host name by which browsers may know the server, for example that of a reverse proxy; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(super) allowed_host: Vec<String>,
+
+    /// Let web pages of this origin use the server; the bare flag means every page
+    #[arg(long, value_name = "ORIGIN", num_args = 0..=1, default_missing_value = "*")]
+    pub(super) enable_cors_header: Option<String>,
+
+    /// Largest request, in MB [default: 100]
+    #[arg(long, value_name = "MB")]
+    pub(super) max_upload_size: Option<f64>,
+
+    /// Compress JSON and text answers
+    #[arg(long)]
+    pub(super) enable_compress_response_body: bool,
+
+    /// Serve this folder as the user interface, for example the official ComfyUI front end
+    #[arg(long, value_name = "DIR")]
+    pub(super) front_end_root: Option<PathBuf>,
+
+    /// The workflow that the built-in page offers as an example
+    #[arg(long, value_name = "FILE")]
+    pub(super) example_workflow: Option<PathBuf>,
+
+    /// Whether nodes may send previews while they run; every method but `none` sends what nodes offer
+    #[arg(long, value_name = "METHOD", value_enum, default_value_t = PreviewMethod::Auto)]
+    pub(super) preview_method: PreviewMethod,
+
+    /// Longest side of a preview, in pixels
+    #[arg(long, value_name = "PIXELS", default_value_t = 512)]
+    pub(super) preview_size: u32,
+
+    /// Don't put the workflow into saved images
+    #[arg(long)]
+    pub(super) disable_metadata: bool,
+
+    /// Keep the results of the last prompt (the default)
+    #[arg(long, group = "cache")]
+    pub(super) cache_classic: bool,
+
+    /// Keep up to N results, dropping those that were not used for longest
+    #[arg(long, value_name = "N", group = "cache")]
+    pub(super) cache_lru: Option<usize>,
+
+    /// Keep no results: every node runs every time
+    #[arg(long, group = "cache")]
+    pub(super) cache_none: bool,
+
+    /// Prompts that run at the same time; with more than one they may end in another order
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(super) workers: u16,
+
+    /// How much to log; the bare flag means DEBUG
+    #[arg(long, value_name = "LEVEL", value_enum, ignore_case = true, num_args = 0..=1, default_value = "INFO", default_missing_value = "DEBUG")]
+    pub(super) verbose: Verbosity,
+
+    #[command(flatten)]
+    pub(super) folders: FolderOptions,
+
+    #[command(flatten)]
+    pub(super) limits: LimitOptions,
+
+    #[command(flatten)]
+    pub(super) grants: GrantOptions,
+}
+
+/// ComfyUI's names. Its methods say how a latent becomes an image; here the node decides that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum PreviewMethod {
+    None,
+    Auto,
+    Latent2rgb,
+    Taesd,
+}
+
+impl Serve {
+    /// `--max-upload-size` in bytes.
+    pub(super) fn max_upload_bytes(&self) -> Outcome<Option<u64>> {
+        let Some(megabytes) = self.max_upload_size else { return Ok(None) };
+        let bytes = megabytes * 1024.0 * 1024.0;
+        if !(bytes >= 1.0 && bytes <= f64::from(u32::MAX) * 1024.0) {
+            fail!(Exit::Usage, "--max-upload-size {megabytes} is not a size in MB");
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
+        Ok(Some(bytes as u64))
+    }
+
+    pub(super) fn worker_config(&self) -> WorkerConfig {
+        let cache = match (self.cache_lru, self.cache_none) {
+            (Some(results), _) => CacheMode::Lru(results),
+            (None, true) => CacheMode::None,
+            (None, false) => CacheMode::Classic,
+        };
+        WorkerConfig {
+            workers: self.workers.into(),
+            cache,
+            preview: PreviewSettings {
+                enabled: self.preview_method != PreviewMethod::None,
+                max_size: self.preview_size,
+            },
+            save_metadata: !self.disable_metadata,
+            ..WorkerConfig::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser, Debug)]
+    struct Command {
+        #[command(flatten)]
+        serve: Serve,
+    }
+
+    fn parse(flags: &str) -> Serve {
+        let arguments = std::iter::once("vivarium").chain(flags.split_whitespace());
+        Command::try_parse_from(arguments).unwrap().serve
+    }
+
+    #[test]
+    fn bare_flags_mean_what_they_mean_in_comfyui() {
+        assert_eq!(parse("").listen, ["127.0.0.1"]);
+        assert_eq!(parse("--listen").listen, ["0.0.0.0", "::"]);
+        assert_eq!(parse("--listen 127.0.0.1,::1 --port 1").listen, ["127.0.0.1", "::1"]);
+        assert_eq!(parse("").enable_cors_header, None);
+        assert_eq!(parse("--enable-cors-header").enable_cors_header.as_deref(), Some("*"));
+        assert_eq!(parse("--verbose").verbose, Verbosity::Debug);
+        assert_eq!(parse("--verbose warning").verbose, Verbosity::Warning);
+    }
+
+    #[test]
+    fn cache_flags_choose_one_mode() {
+        assert_eq!(parse("").worker_config().cache, CacheMode::Classic);
+        assert_eq!(parse("--cache-lru 3").worker_config().cache, CacheMode::Lru(3));
+        assert_eq!(parse("--cache-none").worker_config().cache, CacheMode::None);
+        assert!(Command::try_parse_from(["vivarium", "--cache-none", "--cache-lru", "3"]).is_err());
+    }
+
+    #[test]
+    fn upload_sizes_are_in_megabytes() {
+        assert_eq!(parse("--max-upload-size 0.5").max_upload_bytes().unwrap(), Some(512 << 10));
+        assert!(parse("--max-upload-size 0").max_upload_bytes().is_err());
+        assert_eq!(parse("").max_upload_bytes().unwrap(), None);
+    }
+
+    #[test]
+    fn previews_can_be_switched_off() {
+        assert!(!parse("--preview-method none").worker_config().preview.enabled);
+        assert_eq!(parse("--preview-size 256").worker_config().preview.max_size, 256);
+    }
+}
