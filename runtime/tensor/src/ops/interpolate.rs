@@ -2,7 +2,7 @@
 
 use super::InterpolateMode;
 use crate::cpu::elementwise::Input;
-use crate::cpu::lanczos::lanczos;
+use crate::cpu::lanczos::{lanczos, workspace as lanczos_workspace};
 use crate::cpu::resample::{Axis, nearest, resample};
 use crate::shape::{Layout, Order};
 use crate::storage::{Allocation, Stored, with_buffer};
@@ -141,12 +141,9 @@ fn lanczos_resized(tensor: &Tensor, shape: Shape, cx: &OpContext) -> Result<Tens
     let planes = Planes::interleaved(OP, tensor)?;
     let (height, width) = (shape.lengths()[2], shape.lengths()[3]);
     let channels = planes.channels;
-    // Of one image: the source, the result, and what is resized in one direction only, as bytes.
-    let source = planes.height * planes.width * channels;
-    let halfway = planes.height.max(height) * planes.width.max(width) * channels;
-    let _workspace = workspace(OP, source.saturating_add(halfway.saturating_mul(2)), cx)?;
-    let mut result = Allocation::<f32>::zeroed(OP, shape.elements(), cx)?;
     let (from, to) = ((planes.height, planes.width), (height, width));
+    let _workspace = workspace(OP, lanczos_workspace(from, to, channels), cx)?;
+    let mut result = Allocation::<f32>::zeroed(OP, shape.elements(), cx)?;
     if shape.elements() > 0 {
         lanczos(OP, &planes.input, from, to, channels, &mut result.values, cx)?;
     }

@@ -1,0 +1,484 @@
+//! Every operation against a slow one, over random shapes, types and strides.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use proptest::prelude::*;
+use support::*;
+use vivarium_tensor::{BinaryOp, DType, InterpolateMode, Operand, PadMode, ReduceOp, Tensor, UnaryOp};
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn views_and_reads_agree((tensor, slow) in tensors()) {
+        let cx = context();
+        slow.assert_close(&tensor, 0.0);
+        slow.assert_close(&tensor.contiguous(&cx).unwrap(), 0.0);
+        let total = tensor.elements() as u64;
+        let (from, to) = (total / 3, total - total / 4);
+        let bytes = tensor.read(from, to - from, &cx).unwrap();
+        let all = tensor.read(0, total, &cx).unwrap();
+        let size = tensor.dtype().size();
+        prop_assert_eq!(&bytes[..], &all[from as usize * size..to as usize * size]);
+    }
+
+    #[test]
+    fn reshape_keeps_row_major_order((tensor, slow) in tensors(), split in 1usize..4) {
+        let cx = context();
+        let flat = tensor.reshape(&[-1], &cx);
+        if tensor.elements() == 0 {
+            return Ok(());
+        }
+        Slow { shape: vec![slow.values.len()], values: slow.values.clone() }.assert_close(&flat.unwrap(), 0.0);
+        if slow.values.len() % split == 0 {
+            let shape = vec![split, 1, slow.values.len() / split];
+            let wanted: Vec<i64> = shape.iter().map(|length| *length as i64).collect();
+            Slow { shape, values: slow.values }.assert_close(&tensor.reshape(&wanted, &cx).unwrap(), 0.0);
+        }
+    }
+
+    #[test]
+    fn casts_convert_every_value((tensor, slow) in tensors(), to in 0usize..7) {
+        let cx = context();
+        let to = DType::ALL[to];
+        let from_float = tensor.dtype().is_float();
+        let convert = |value: f64| match to {
+            DType::Boolean => f64::from(u8::from(value != 0.0)),
+            DType::Uint8 if from_float => value.trunc().clamp(0.0, 255.0),
+            DType::Uint8 => (value as i64 as u8).into(),
+            DType::Int32 | DType::Int64 => value.trunc(),
+            _ => value,
+        };
+        let wanted = Slow::build(&slow.shape, |index| convert(slow.at(index)));
+        wanted.assert_close(&tensor.cast(to, &cx).unwrap(), 0.0);
+    }
+
+    #[test]
+    fn binary_operations_broadcast((a, slow_a) in float_tensors(), (b, slow_b) in float_tensors(), op in 0usize..19) {
+        let cx = context();
+        let op = ALL_BINARY[op];
+        let Some(shape) = broadcast(&slow_a.shape, &slow_b.shape) else {
+            prop_assert!(a.binary(op, Operand::Tensor(&b), &cx).is_err());
+            return Ok(());
+        };
+        let wanted = Slow::build(&shape, |index| binary(op, stretched(&slow_a, index), stretched(&slow_b, index)));
+        wanted.assert_close(&a.binary(op, Operand::Tensor(&b), &cx).unwrap(), 1e-5);
+    }
+
+    #[test]
+    fn scalars_stand_on_either_side((a, slow) in tensors(), op in 0usize..19, scalar in -3i32..4) {
+        let cx = context();
+        let op = ALL_BINARY[op];
+        let scalar = f64::from(scalar);
+        let dtype = a.dtype();
+        if !dtype.is_float() && (scalar <= 0.0 || matches!(op, BinaryOp::Pow) || dtype == DType::Uint8) {
+            return Ok(());
+        }
+        let tolerance = if dtype.size() == 2 { 1e-2 } else { 1e-5 };
+        let div = |x: f64, y: f64| binary(op, x, y);
+        let wanted = Slow::build(&slow.shape, |index| div(slow.at(index), scalar));
+        // Half precision overflows where the reference does not.
+        if wanted.values.iter().all(|value| value.abs() < 60000.0) {
+            wanted.assert_close(&a.binary(op, Operand::Scalar(scalar), &cx).unwrap(), tolerance);
+        }
+        let wanted = Slow::build(&slow.shape, |index| div(scalar, slow.at(index)));
+        let by_zero = !dtype.is_float() && slow.values.contains(&0.0);
+        if wanted.values.iter().all(|value| value.abs() < 60000.0) && !by_zero {
+            wanted.assert_close(&a.binary_from(op, scalar, &cx).unwrap(), tolerance);
+        }
+    }
+
+    #[test]
+    fn unary_operations_agree((a, slow) in float_tensors(), op in 0usize..22) {
+        let cx = context();
+        let op = ALL_UNARY[op];
+        let wanted = Slow::build(&slow.shape, |index| unary(op, slow.at(index)));
+        wanted.assert_close(&a.unary(op, &cx).unwrap(), 1e-5);
+    }
+
+    #[test]
+    fn clamp_lerp_and_where_agree((a, slow) in float_tensors(), seed in any::<u64>()) {
+        let cx = context();
+        let wanted = Slow::build(&slow.shape, |index| slow.at(index).clamp(-1.5, 3.0));
+        wanted.assert_close(&a.clamp(Some(-1.5), Some(3.0), &cx).unwrap(), 0.0);
+        let end = random(&a.shape(), DType::Float32, seed);
+        let slow_end = Slow::of(&end);
+        let wanted = Slow::build(&slow.shape, |index| slow.at(index) + 0.3 * (slow_end.at(index) - slow.at(index)));
+        wanted.assert_close(&a.lerp(&end, Operand::Scalar(0.3), &cx).unwrap(), 1e-5);
+        let condition = end.binary(BinaryOp::Gt, Operand::Scalar(0.0), &cx).unwrap();
+        let wanted = Slow::build(&slow.shape, |index| if slow_end.at(index) > 0.0 { slow.at(index) } else { slow_end.at(index) });
+        wanted.assert_close(&a.where_(&condition, Operand::Tensor(&end), &cx).unwrap(), 0.0);
+    }
+
+    #[test]
+    fn reductions_agree((a, slow) in tensors(), op in 0usize..7, picked in 0usize..16, keep in any::<bool>()) {
+        let cx = context();
+        let op = [ReduceOp::Sum, ReduceOp::Mean, ReduceOp::Prod, ReduceOp::Amin, ReduceOp::Amax, ReduceOp::Any, ReduceOp::All][op];
+        let rank = slow.shape.len();
+        let dims: Vec<usize> = (0..rank).filter(|dim| picked >> dim & 1 == 1).collect();
+        let over = if dims.is_empty() { (0..rank).collect() } else { dims.clone() };
+        let result = a.reduce(op, &dims.iter().map(|dim| *dim as i32).collect::<Vec<_>>(), keep, &cx);
+        let empty = over.iter().any(|dim| slow.shape[*dim] == 0);
+        if (op == ReduceOp::Mean && !a.dtype().is_float()) || (empty && matches!(op, ReduceOp::Amin | ReduceOp::Amax)) {
+            prop_assert!(result.is_err());
+            return Ok(());
+        }
+        let mut shape = slow.shape.clone();
+        over.iter().for_each(|dim| shape[*dim] = 1);
+        let inner: Vec<usize> = over.iter().map(|dim| slow.shape[*dim]).collect();
+        let mut wanted = Slow::build(&shape, |index| {
+            let values = Slow::build(&inner, |part| {
+                let mut source = index.to_vec();
+                over.iter().zip(part).for_each(|(dim, place)| source[*dim] = *place);
+                slow.at(&source)
+            });
+            reduce(op, &values.values)
+        });
+        if !keep {
+            wanted.shape = (0..rank).filter(|dim| !over.contains(dim)).map(|dim| shape[dim]).collect();
+        }
+        let exact = matches!(op, ReduceOp::Any | ReduceOp::All | ReduceOp::Amin | ReduceOp::Amax);
+        let tolerance = if exact { 0.0 } else if a.dtype().size() == 2 { 1e-2 } else { 1e-5 };
+        let bounded = wanted.values.iter().all(|value| value.abs() < 60000.0);
+        if bounded || exact {
+            wanted.assert_close(&result.unwrap(), tolerance);
+        }
+    }
+
+    #[test]
+    fn cat_joins((a, slow) in tensors(), dim in 0usize..4, more in 1u64..4, seed in any::<u64>()) {
+        let cx = context();
+        if slow.shape.is_empty() {
+            prop_assert!(Tensor::cat(&[&a], 0, &cx).is_err());
+            return Ok(());
+        }
+        let dim = dim % slow.shape.len();
+        let mut shape = a.shape();
+        shape[dim] = more;
+        let b = random(&shape, a.dtype(), seed);
+        let slow_b = Slow::of(&b);
+        let mut shape = slow.shape.clone();
+        shape[dim] = 2 * shape[dim] + more as usize;
+        let wanted = Slow::build(&shape, |index| {
+            let mut index = index.to_vec();
+            if index[dim] < slow.shape[dim] {
+                return slow.at(&index);
+            }
+            index[dim] -= slow.shape[dim];
+            if index[dim] < more as usize {
+                return slow_b.at(&index);
+            }
+            index[dim] -= more as usize;
+            slow.at(&index)
+        });
+        wanted.assert_close(&Tensor::cat(&[&a, &b, &a], dim as i32 - slow.shape.len() as i32, &cx).unwrap(), 0.0);
+    }
+
+    #[test]
+    fn repeat_repeats((a, slow) in tensors(), counts in prop::collection::vec(0u64..3, 4..6)) {
+        let cx = context();
+        let added = counts.len() - slow.shape.len();
+        let shape: Vec<usize> = (0..counts.len())
+            .map(|dim| counts[dim] as usize * dim.checked_sub(added).map_or(1, |dim| slow.shape[dim]))
+            .collect();
+        let wanted = Slow::build(&shape, |index| {
+            let source: Vec<usize> = slow.shape.iter().enumerate().map(|(dim, length)| index[dim + added] % length).collect();
+            slow.at(&source)
+        });
+        wanted.assert_close(&a.repeat(&counts, &cx).unwrap(), 0.0);
+    }
+
+    #[test]
+    fn paste_overwrites((a, slow) in tensors(), places in prop::collection::vec((0u64..5, 0u64..5), 4), seed in any::<u64>()) {
+        let cx = context();
+        let rank = slow.shape.len();
+        let offsets: Vec<u64> = (0..rank).map(|dim| places[dim].0.min(slow.shape[dim] as u64)).collect();
+        let lengths: Vec<u64> = (0..rank).map(|dim| places[dim].1.min(slow.shape[dim] as u64 - offsets[dim])).collect();
+        let source = random(&lengths, a.dtype(), seed);
+        let slow_source = Slow::of(&source);
+        let wanted = Slow::build(&slow.shape, |index| {
+            let inside: Option<Vec<usize>> = (0..rank)
+                .map(|dim| index[dim].checked_sub(offsets[dim] as usize).filter(|place| *place < lengths[dim] as usize))
+                .collect();
+            inside.map_or(slow.at(index), |inside| slow_source.at(&inside))
+        });
+        wanted.assert_close(&a.paste(&source, &offsets, &cx).unwrap(), 0.0);
+    }
+
+    #[test]
+    fn pad_grows((a, slow) in tensors(), amounts in prop::collection::vec((0u64..4, 0u64..4), 4), mode in 0usize..4) {
+        let cx = context();
+        let mode = ALL_BORDERS[mode];
+        let rank = slow.shape.len();
+        let before: Vec<u64> = amounts[..rank].iter().map(|(before, _)| *before).collect();
+        let after: Vec<u64> = amounts[..rank].iter().map(|(_, after)| *after).collect();
+        let most = |length: usize| match mode {
+            PadMode::Constant => usize::MAX,
+            PadMode::Reflect => length.saturating_sub(1),
+            PadMode::Replicate => if length == 0 { 0 } else { usize::MAX },
+            PadMode::Circular => length,
+        };
+        let result = a.pad(&before, &after, mode, 7.0, &cx);
+        if (0..rank).any(|dim| before[dim].max(after[dim]) as usize > most(slow.shape[dim])) {
+            prop_assert!(result.is_err());
+            return Ok(());
+        }
+        let seven = if a.dtype() == DType::Boolean { 1.0 } else { 7.0 };
+        let shape: Vec<usize> = (0..rank).map(|dim| slow.shape[dim] + (before[dim] + after[dim]) as usize).collect();
+        let wanted = Slow::build(&shape, |index| {
+            let source: Option<Vec<usize>> = (0..rank)
+                .map(|dim| bordered(mode, index[dim] as i64 - before[dim] as i64, slow.shape[dim] as i64))
+                .collect();
+            source.map_or(seven, |source| slow.at(&source))
+        });
+        wanted.assert_close(&result.unwrap(), 0.0);
+    }
+
+    #[test]
+    fn filters_correlate(
+        (shape, seed, last) in ([1u64..3, 1u64..5, 3u64..9, 3u64..30], any::<u64>(), any::<bool>()),
+        (rows, columns, mode) in (0usize..2, 0usize..2, 0usize..4),
+    ) {
+        let cx = context();
+        let mode = ALL_BORDERS[mode];
+        let a = image(&shape, seed, last);
+        let slow = Slow::of(&a);
+        let kernel_y: Vec<f32> = (0..2 * rows + 1).map(|tap| tap as f32 * 0.5 - 0.3).collect();
+        let kernel_x: Vec<f32> = (0..2 * columns + 1).map(|tap| 0.7 - tap as f32 * 0.2).collect();
+        let wanted = Slow::build(&slow.shape, |index| {
+            let mut sum = 0.0;
+            for (dy, weight_y) in kernel_y.iter().enumerate() {
+                for (dx, weight_x) in kernel_x.iter().enumerate() {
+                    let y = bordered(mode, (index[2] + dy) as i64 - rows as i64, slow.shape[2] as i64);
+                    let x = bordered(mode, (index[3] + dx) as i64 - columns as i64, slow.shape[3] as i64);
+                    if let (Some(y), Some(x)) = (y, x) {
+                        sum += f64::from(*weight_y) * f64::from(*weight_x) * slow.at(&[index[0], index[1], y, x]);
+                    }
+                }
+            }
+            sum
+        });
+        let result = a.separable_filter(&kernel_y, &kernel_x, mode, &cx).unwrap();
+        wanted.assert_close(&result, 1e-5);
+        prop_assert!(!last || shape[1] == 1 || result.strides()[1] == 1, "channels-last memory is kept");
+    }
+
+    #[test]
+    fn interpolation_agrees(
+        (shape, seed, last) in ([1u64..3, 1u64..6, 1u64..9, 1u64..9], any::<u64>(), any::<bool>()),
+        (height, width, mode) in (1u64..20, 1u64..20, 0usize..5),
+    ) {
+        let cx = context();
+        let mode = [
+            InterpolateMode::Nearest, InterpolateMode::NearestExact, InterpolateMode::Bilinear,
+            InterpolateMode::Bicubic, InterpolateMode::Area,
+        ][mode];
+        let a = image(&shape, seed, last);
+        let slow = Slow::of(&a);
+        let (rows, columns) = (taps(mode, slow.shape[2], height as usize), taps(mode, slow.shape[3], width as usize));
+        let wanted = Slow::build(&[slow.shape[0], slow.shape[1], height as usize, width as usize], |index| {
+            let mut sum = 0.0;
+            for (y, weight_y) in &rows[index[2]] {
+                for (x, weight_x) in &columns[index[3]] {
+                    sum += weight_y * weight_x * slow.at(&[index[0], index[1], *y, *x]);
+                }
+            }
+            sum
+        });
+        let result = a.interpolate(height, width, mode, &cx).unwrap();
+        // Positions are computed in single precision, as PyTorch does.
+        wanted.assert_close(&result, 1e-4);
+        prop_assert!(!last || shape[1] == 1 || result.strides()[1] == 1, "channels-last memory is kept");
+    }
+}
+
+/// [B,C,H,W], perhaps as a view of [B,H,W,C].
+fn image(shape: &[u64; 4], seed: u64, channels_last: bool) -> Tensor {
+    let cx = context();
+    if !channels_last {
+        return random(shape, DType::Float32, seed);
+    }
+    let [b, c, h, w] = *shape;
+    random(&[b, h, w, c], DType::Float32, seed).permute(&[0, 3, 1, 2], &cx).unwrap()
+}
+
+/// Straight from the definitions, in double precision.
+fn taps(mode: InterpolateMode, from: usize, to: usize) -> Vec<Vec<(usize, f64)>> {
+    let (n, m) = (from as f64, to as f64);
+    let cut = |index: f64| index.clamp(0.0, n - 1.0) as usize;
+    let cubic = |x: f64| {
+        let (x, a) = (x.abs(), -0.75);
+        if x <= 1.0 {
+            (a + 2.0) * x * x * x - (a + 3.0) * x * x + 1.0
+        } else if x < 2.0 {
+            a * x * x * x - 5.0 * a * x * x + 8.0 * a * x - 4.0 * a
+        } else {
+            0.0
+        }
+    };
+    (0..to)
+        .map(|place| {
+            let centre = (place as f64 + 0.5) * n / m - 0.5;
+            match mode {
+                // Where rounding decides, PyTorch's is meant.
+                InterpolateMode::Nearest => {
+                    vec![(((place as f32 * (from as f32 / to as f32)) as usize).min(from - 1), 1.0)]
+                }
+                InterpolateMode::NearestExact => {
+                    vec![((((place as f32 + 0.5) * (from as f32 / to as f32)) as usize).min(from - 1), 1.0)]
+                }
+                InterpolateMode::Bilinear => {
+                    let centre = centre.max(0.0);
+                    let part = centre - centre.floor();
+                    vec![(cut(centre.floor()), 1.0 - part), (cut(centre.floor() + 1.0), part)]
+                }
+                InterpolateMode::Bicubic => (-1..3)
+                    .map(|tap| (cut(centre.floor() + f64::from(tap)), cubic(centre - centre.floor() - f64::from(tap))))
+                    .collect(),
+                _ => {
+                    let (low, high) = (place * from / to, ((place + 1) * from).div_ceil(to));
+                    (low..high).map(|index| (index, 1.0 / (high - low) as f64)).collect()
+                }
+            }
+        })
+        .collect()
+}
+
+fn bordered(mode: PadMode, place: i64, length: i64) -> Option<usize> {
+    if (0..length).contains(&place) {
+        return Some(place as usize);
+    }
+    match mode {
+        PadMode::Constant => None,
+        PadMode::Replicate => Some(place.clamp(0, length - 1) as usize),
+        PadMode::Circular => Some(place.rem_euclid(length) as usize),
+        PadMode::Reflect => Some(if place < 0 { -place } else { 2 * (length - 1) - place } as usize),
+    }
+}
+
+fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+    let rank = a.len().max(b.len());
+    let at = |shape: &[usize], dim: usize| (dim + shape.len()).checked_sub(rank).map_or(1, |dim| shape[dim]);
+    (0..rank)
+        .map(|dim| match (at(a, dim), at(b, dim)) {
+            (x, y) if x == y => Some(x),
+            (1, y) => Some(y),
+            (x, 1) => Some(x),
+            _ => None,
+        })
+        .collect()
+}
+
+fn stretched(slow: &Slow, index: &[usize]) -> f64 {
+    let skipped = index.len() - slow.shape.len();
+    let own: Vec<usize> = slow
+        .shape
+        .iter()
+        .enumerate()
+        .map(|(dim, length)| if *length == 1 { 0 } else { index[dim + skipped] })
+        .collect();
+    slow.at(&own)
+}
+
+const ALL_BORDERS: [PadMode; 4] = [PadMode::Constant, PadMode::Reflect, PadMode::Replicate, PadMode::Circular];
+
+const ALL_BINARY: [BinaryOp; 19] = {
+    use BinaryOp::*;
+    [
+        Add, Sub, Mul, Div, Pow, Fmod, Remainder, Minimum, Maximum, Atan2, Eq, Ne, Lt, Le, Gt, Ge, LogicalAnd,
+        LogicalOr, LogicalXor,
+    ]
+};
+
+const ALL_UNARY: [UnaryOp; 22] = {
+    use UnaryOp::*;
+    [
+        Abs, Neg, Sign, Exp, Log, Sqrt, Rsqrt, Reciprocal, Square, Sin, Cos, Tan, Tanh, Sigmoid, Silu, Relu, Gelu,
+        Floor, Ceil, Round, Trunc, LogicalNot,
+    ]
+};
+
+fn binary(op: BinaryOp, a: f64, b: f64) -> f64 {
+    let truth = |value: bool| f64::from(u8::from(value));
+    match op {
+        BinaryOp::Add => a + b,
+        BinaryOp::Sub => a - b,
+        BinaryOp::Mul => a * b,
+        BinaryOp::Div => a / b,
+        BinaryOp::Pow => a.powf(b),
+        BinaryOp::Fmod => a % b,
+        BinaryOp::Remainder => a - b * (a / b).floor(),
+        BinaryOp::Minimum => a.min(b),
+        BinaryOp::Maximum => a.max(b),
+        BinaryOp::Atan2 => a.atan2(b),
+        BinaryOp::Eq => truth(a == b),
+        BinaryOp::Ne => truth(a != b),
+        BinaryOp::Lt => truth(a < b),
+        BinaryOp::Le => truth(a <= b),
+        BinaryOp::Gt => truth(a > b),
+        BinaryOp::Ge => truth(a >= b),
+        BinaryOp::LogicalAnd => truth(a != 0.0 && b != 0.0),
+        BinaryOp::LogicalOr => truth(a != 0.0 || b != 0.0),
+        BinaryOp::LogicalXor => truth((a != 0.0) != (b != 0.0)),
+    }
+}
+
+fn unary(op: UnaryOp, x: f64) -> f64 {
+    match op {
+        UnaryOp::Abs => x.abs(),
+        UnaryOp::Neg => -x,
+        UnaryOp::Sign => {
+            if x == 0.0 {
+                0.0
+            } else {
+                x.signum()
+            }
+        }
+        UnaryOp::Exp => x.exp(),
+        UnaryOp::Log => x.ln(),
+        UnaryOp::Sqrt => x.sqrt(),
+        UnaryOp::Rsqrt => 1.0 / x.sqrt(),
+        UnaryOp::Reciprocal => 1.0 / x,
+        UnaryOp::Square => x * x,
+        UnaryOp::Sin => x.sin(),
+        UnaryOp::Cos => x.cos(),
+        UnaryOp::Tan => x.tan(),
+        UnaryOp::Tanh => x.tanh(),
+        UnaryOp::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        UnaryOp::Silu => x / (1.0 + (-x).exp()),
+        UnaryOp::Relu => x.max(0.0),
+        UnaryOp::Gelu => x * normal(x),
+        UnaryOp::Floor => x.floor(),
+        UnaryOp::Ceil => x.ceil(),
+        UnaryOp::Round => x.round_ties_even(),
+        UnaryOp::Trunc => x.trunc(),
+        UnaryOp::LogicalNot => f64::from(u8::from(x == 0.0)),
+    }
+}
+
+/// The normal distribution function by numeric integration (Simpson's rule).
+fn normal(x: f64) -> f64 {
+    let steps = 2000;
+    let width = x / f64::from(steps);
+    let density = |x: f64| (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    let sum: f64 = (0..steps)
+        .map(|step| {
+            let from = width * f64::from(step);
+            density(from) + 4.0 * density(from + 0.5 * width) + density(from + width)
+        })
+        .sum();
+    0.5 + sum * width / 6.0
+}
+
+fn reduce(op: ReduceOp, values: &[f64]) -> f64 {
+    match op {
+        ReduceOp::Sum => values.iter().sum(),
+        ReduceOp::Mean => values.iter().sum::<f64>() / values.len() as f64,
+        ReduceOp::Prod => values.iter().product(),
+        ReduceOp::Amin => values.iter().copied().fold(f64::INFINITY, f64::min),
+        ReduceOp::Amax => values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        ReduceOp::Any => f64::from(u8::from(values.iter().any(|value| *value != 0.0))),
+        ReduceOp::All => f64::from(u8::from(values.iter().all(|value| *value != 0.0))),
+    }
+}
