@@ -1,0 +1,51 @@
+//! `/settings`: what the front end remembers for a user.
+
+use axum::{
+    extract::{Path, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde_json::{Map, Value};
+
+use crate::{
+    error::ApiError,
+    json::{self, JsonObject, JsonValue},
+    state::AppState,
+    tenant::Tenant,
+};
+
+/// `GET /settings`
+pub(crate) async fn all(State(state): State<AppState>, Tenant(tenant): Tenant) -> Result<Response, ApiError> {
+    let settings = state.with_files(&tenant, "reading the settings", |files| files.user_data().settings()).await?;
+    Ok(json::ok(&settings))
+}
+
+/// `GET /settings/{id}`: the value, or null.
+pub(crate) async fn one(
+    State(state): State<AppState>,
+    Tenant(tenant): Tenant,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    let settings = state.with_files(&tenant, "reading the settings", |files| files.user_data().settings()).await?;
+    Ok(json::ok(settings.get(&id).unwrap_or(&Value::Null)))
+}
+
+/// `POST /settings`: adds and replaces.
+pub(crate) async fn merge(
+    State(state): State<AppState>,
+    Tenant(tenant): Tenant,
+    JsonObject(changes): JsonObject,
+) -> Result<Response, ApiError> {
+    state.with_files(&tenant, "writing the settings", |files| files.user_data().merge_settings(changes)).await?;
+    Ok(StatusCode::OK.into_response())
+}
+
+/// `POST /settings/{id}`
+pub(crate) async fn set(
+    state: State<AppState>,
+    tenant: Tenant,
+    Path(id): Path<String>,
+    JsonValue(value): JsonValue,
+) -> Result<Response, ApiError> {
+    merge(state, tenant, JsonObject(Map::from_iter([(id, value)]))).await
+}

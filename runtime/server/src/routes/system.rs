@@ -1,0 +1,93 @@
+//! `/system_stats` and `/features`: what this server is and can.
+
+use axum::{extract::State, response::Response};
+use serde_json::{Map, Value, json};
+
+use crate::{config::ServerConfig, json, state::AppState};
+
+/// The ComfyUI whose protocol this server speaks; front ends compare it with what they need.
+const COMFYUI_VERSION: &str = "0.3.64";
+/// The front end that this ComfyUI came with, and its templates.
+const FRONT_END_VERSION: &str = "1.27.10";
+const TEMPLATES_VERSION: &str = "0.1.95";
+
+/// `GET /features`
+pub(crate) async fn show_features(State(state): State<AppState>) -> Response {
+    json::ok(&features(state.config()))
+}
+
+/// Also the answer to a client's `feature_flags` on its socket.
+pub(crate) fn features(config: &ServerConfig) -> Map<String, Value> {
+    #[expect(clippy::cast_precision_loss, reason = "ComfyUI computes it as a float; no real limit reaches 2^53 bytes")]
+    let size =
+        if config.max_upload_size_given { json!(config.max_upload_size as f64) } else { json!(config.max_upload_size) };
+    Map::from_iter([("supports_preview_metadata".to_owned(), json!(true)), ("max_upload_size".to_owned(), size)])
+}
+
+/// `GET /system_stats`. The one device stands for tensor memory; there is neither Python nor PyTorch.
+pub(crate) async fn stats(State(state): State<AppState>) -> Response {
+    let (ram_total, ram_free) = ram();
+    let memory = state.engine().memory();
+    let tensors_free = memory.tensor_bytes_limit.saturating_sub(memory.tensor_bytes_used);
+    let version = env!("CARGO_PKG_VERSION");
+    json::ok(&json!({
+        "system": {
+            "os": if cfg!(windows) { "nt" } else { "posix" },
+            "ram_total": ram_total,
+            "ram_free": ram_free,
+            "comfyui_version": COMFYUI_VERSION,
+            "required_frontend_version": FRONT_END_VERSION,
+            "installed_templates_version": TEMPLATES_VERSION,
+            "required_templates_version": TEMPLATES_VERSION,
+            "python_version": format!("none (Vivarium {version})"),
+            "pytorch_version": format!("none (Vivarium {version})"),
+            "embedded_python": false,
+            "argv": state.config().argv,
+            "vivarium_version": version,
+        },
+        "devices": [{
+            "name": "cpu",
+            "type": "cpu",
+            "index": null,
+            "vram_total": ram_total,
+            "vram_free": ram_free,
+            "torch_vram_total": memory.tensor_bytes_limit,
+            "torch_vram_free": tensors_free,
+        }],
+    }))
+}
+
+/// Total and available memory of the machine in bytes; zeros where the system does not say.
+fn ram() -> (u64, u64) {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    (meminfo(&text, "MemTotal:"), meminfo(&text, "MemAvailable:"))
+}
+
+fn meminfo(text: &str, key: &str) -> u64 {
+    let kibibytes = |line: &str| line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok());
+    text.lines().find(|line| line.starts_with(key)).and_then(kibibytes).map_or(0, |number| number * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_in_bytes() {
+        let text = "MemTotal:       2048 kB\nMemFree:         512 kB\nMemAvailable:   1024 kB\n";
+        assert_eq!(meminfo(text, "MemTotal:"), 2048 * 1024);
+        assert_eq!(meminfo(text, "MemAvailable:"), 1024 * 1024);
+        assert_eq!(meminfo("", "MemTotal:"), 0);
+    }
+
+    #[test]
+    fn the_upload_limit_is_a_float_only_when_it_was_given() {
+        let text = |given| {
+            let config =
+                ServerConfig { max_upload_size: 1_048_576, max_upload_size_given: given, ..ServerConfig::default() };
+            Value::from(features(&config)).to_string()
+        };
+        assert_eq!(text(false), r#"{"supports_preview_metadata":true,"max_upload_size":1048576}"#);
+        assert_eq!(text(true), r#"{"supports_preview_metadata":true,"max_upload_size":1048576.0}"#);
+    }
+}

@@ -1,0 +1,138 @@
+//! Listening and stopping.
+
+use std::{
+    future::{Future, IntoFuture},
+    net::SocketAddr,
+};
+
+use axum::{Router, extract::DefaultBodyLimit, middleware, serve::ListenerExt};
+use tokio::{
+    net::{TcpListener, lookup_host},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use tower_http::compression::{CompressionLayer, predicate::Predicate};
+
+use crate::{
+    access_log::access_log,
+    caching::cache_control,
+    config::ServerConfig,
+    error::ServerError,
+    guard::guard,
+    routes::{self, internal::stream_logs},
+    state::AppState,
+};
+
+/// Opens every address of the settings. All or none: a server that listens on half of them helps nobody.
+///
+/// # Errors
+/// [`ServerError::Bind`] names the address; [`ServerError::Unauthenticated`] when it is not loopback and nobody said that
+/// this is meant.
+pub async fn bind(config: &ServerConfig) -> Result<Vec<TcpListener>, ServerError> {
+    let mut listeners = Vec::new();
+    for host in &config.listen {
+        let host = host.trim().trim_start_matches('[').trim_end_matches(']');
+        let failed = |source| ServerError::Bind { address: format!("{host}:{}", config.port), source };
+        let addresses: Vec<SocketAddr> = lookup_host((host, config.port)).await.map_err(failed)?.collect();
+        for address in addresses {
+            check_reach(address, config)?;
+            let listener = TcpListener::bind(address).await;
+            listeners.push(listener.map_err(|source| ServerError::Bind { address: address.to_string(), source })?);
+        }
+    }
+    Ok(listeners)
+}
+
+/// The router with all middleware. Requests need a [`axum::extract::ConnectInfo`] of their peer's address; without one they
+/// count as coming over loopback, for which the guard is strictest.
+pub fn router(state: AppState) -> Router {
+    let limit = usize::try_from(state.config().max_upload_size).unwrap_or(usize::MAX);
+    let compress = state.config().compress_responses;
+    let router = routes::table().layer(DefaultBodyLimit::max(limit)).layer(middleware::from_fn(cache_control));
+    let router = if compress { router.layer(CompressionLayer::new().compress_when(is_text)) } else { router };
+    router
+        .layer(middleware::from_fn_with_state(state.clone(), guard))
+        .layer(middleware::from_fn(access_log))
+        .with_state(state)
+}
+
+/// Serves until `shutdown` is done. Then nothing new is let in, sockets are closed, and open requests get
+/// [`crate::ServerLimits::shutdown_grace`] to end.
+///
+/// # Errors
+/// [`ServerError::Unauthenticated`] as for [`bind`], since listeners may come from elsewhere.
+pub async fn serve(
+    listeners: Vec<TcpListener>,
+    state: AppState,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServerError> {
+    for listener in &listeners {
+        check_reach(listener.local_addr()?, state.config())?;
+    }
+    let stop = CancellationToken::new();
+    let mut servers = JoinSet::new();
+    for listener in listeners {
+        let service = router(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
+        // Events are small and must not wait for more to send.
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+        let stop = stop.clone();
+        let server = axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await });
+        servers.spawn(server.into_future());
+    }
+    let log_stream = tokio::spawn(stream_logs(state.clone()));
+    tokio::select! {
+        () = shutdown => {}
+        // Only a server that broke ends by itself.
+        Some(ended) = servers.join_next() => finish(ended)?,
+    }
+    tracing::info!("stopping");
+    stop.cancel();
+    state.hub().close();
+    log_stream.abort();
+    let grace = state.config().limits.shutdown_grace;
+    let all_ended = async {
+        while let Some(ended) = servers.join_next().await {
+            finish(ended)?;
+        }
+        Ok(())
+    };
+    match timeout(grace, all_ended).await {
+        Ok(result) => result,
+        Err(_) => {
+            tracing::warn!(?grace, "some requests did not end in time and are broken off");
+            Ok(())
+        }
+    }
+}
+
+fn check_reach(address: SocketAddr, config: &ServerConfig) -> Result<(), ServerError> {
+    if address.ip().to_canonical().is_loopback() || config.allow_unauthenticated_remote {
+        Ok(())
+    } else {
+        Err(ServerError::Unauthenticated { address })
+    }
+}
+
+fn finish(ended: Result<std::io::Result<()>, tokio::task::JoinError>) -> Result<(), ServerError> {
+    ended.map_err(std::io::Error::other)?.map_err(Into::into)
+}
+
+/// Images are compressed already, and a part of a file must stay that part.
+fn is_text(
+    status: axum::http::StatusCode,
+    _: axum::http::Version,
+    headers: &axum::http::HeaderMap,
+    _: &axum::http::Extensions,
+) -> bool {
+    let content_type =
+        headers.get(axum::http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    status != axum::http::StatusCode::PARTIAL_CONTENT
+        && (content_type.starts_with("application/json") || content_type.starts_with("text/plain"))
+}
+
+// `is_text` is a predicate by its signature.
+const _: fn() = || {
+    fn is_predicate(_: impl Predicate) {}
+    is_predicate(is_text);
+};
