@@ -181,7 +181,33 @@ fn zeroed_vec<T: Element>(elements: usize) -> Option<Vec<T>> {
     // SAFETY: the layout's size is not zero. `Element` is sealed and all-zero bytes are a valid value of each of its types.
     // The pointer comes from the global allocator with exactly the layout of `elements` values of T.
     unsafe {
-        let pointer = std::alloc::alloc_zeroed(layout).cast::<T>();
-        if pointer.is_null() { None } else { Some(Vec::from_raw_parts(pointer, elements, elements)) }
+        let pointer = std::alloc::alloc_zeroed(layout);
+        if pointer.is_null() {
+            return None;
+        }
+        prefer_large_pages(pointer, layout.size());
+        Some(Vec::from_raw_parts(pointer.cast::<T>(), elements, elements))
     }
 }
+
+/// Asks the system for large pages, which makes the first touch of fresh memory several times cheaper. Changes nothing
+/// that a program can see.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+fn prefer_large_pages(pointer: *mut u8, bytes: usize) {
+    const PAGE: usize = 4096;
+    const WORTHWHILE: usize = 4 << 20;
+    if bytes < WORTHWHILE {
+        return;
+    }
+    let skipped = pointer.align_offset(PAGE);
+    let whole_pages = bytes.saturating_sub(skipped) / PAGE * PAGE;
+    // SAFETY: the range lies inside one live allocation, and this advice alters neither content nor validity of memory.
+    // Where it is refused, nothing happens.
+    unsafe {
+        libc::madvise(pointer.wrapping_add(skipped).cast(), whole_pages, libc::MADV_HUGEPAGE);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn prefer_large_pages(_: *mut u8, _: usize) {}

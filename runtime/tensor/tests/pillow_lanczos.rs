@@ -1,4 +1,5 @@
-//! Lanczos against digests of what Pillow 13 answers for the same pseudo-random images.
+//! Lanczos against digests of what Pillow 10 to 12 answer for the same pseudo-random images. (Pillow 13 resizes columns
+//! first where that is less work, which rounds differently.)
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -15,10 +16,10 @@ const CASES: [Case; 9] = [
     (1, [16, 16], [16, 5], 929_081_512, &[175, 230, 168, 127, 151, 203]),
     (4, [12, 10], [30, 7], 914_274_267, &[207, 151, 141, 184, 0, 0]),
     (3, [64, 48], [64, 64], 2_186_370_486, &[117, 20, 133, 67, 56, 201]),
-    (4, [33, 21], [9, 50], 1_005_932_784, &[194, 39, 151, 130, 180, 41]),
+    (4, [33, 21], [9, 50], 3_979_572_914, &[193, 43, 153, 128, 180, 41]),
     (1, [5, 4], [1, 1], 2_215_350_796, &[129]),
     (3, [2, 3], [9, 8], 32_741_781, &[118, 227, 0, 126, 182, 34]),
-    (2, [9, 9], [4, 15], 1_500_565_601, &[0, 106, 60, 134, 100, 172]),
+    (2, [9, 9], [4, 15], 92_225_324, &[0, 106, 60, 134, 100, 172]),
 ];
 
 #[test]

@@ -1,4 +1,4 @@
-//! Pillow's Lanczos filter on 8 bits, to the bit: fixed-point weights, first along rows, then across them, each rounded
+//! The Lanczos filter of Pillow (10 to 12) on 8 bits, to the bit: fixed-point weights, first along rows, then across them, each rounded
 //! to a byte. (A library does it faster on one core, but took longer to compile than everything else here together.)
 
 use crate::cpu::elementwise::Input;

@@ -1,5 +1,5 @@
 //! Random tensors with odd strides, and a slow tensor that is obviously right.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use proptest::prelude::*;
 use std::sync::Arc;
