@@ -30,8 +30,6 @@ pub struct ServerConfig {
     pub front_end_root: Option<PathBuf>,
     /// The workflow that `/vivarium/example-workflow` hands out, instead of the built-in one.
     pub example_workflow: Option<PathBuf>,
-    /// Folders with model files, one entry per folder type, in the order in which UIs list them.
-    pub model_folders: Vec<ModelFolder>,
     /// The command line, as `/system_stats` shows it.
     pub argv: Vec<String>,
     /// What the server keeps to whatever clients do.
@@ -51,7 +49,6 @@ impl Default for ServerConfig {
             compress_responses: false,
             front_end_root: None,
             example_workflow: None,
-            model_folders: Vec::new(),
             argv: vec!["vivarium".to_owned(), "serve".to_owned()],
             limits: ServerLimits::default(),
         }
@@ -107,17 +104,6 @@ impl ServerConfig {
             ),
         ]
     }
-}
-
-/// One type of model folder, e.g. `checkpoints`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelFolder {
-    /// The type's name in URLs.
-    pub name: String,
-    /// Searched in this order.
-    pub directories: Vec<PathBuf>,
-    /// Lower-case extensions with their dot; empty means every file.
-    pub extensions: Vec<String>,
 }
 
 /// Limits of the server. Limits of nodes and tensors are the worker's.

@@ -88,7 +88,8 @@ impl FrontEnd {
 /// The fallback of the router: everything that is no route is a static file.
 pub(crate) async fn serve(State(state): State<AppState>, request: Request) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return method_not_allowed().await;
+        // What is no route can only be a file.
+        return ([(header::ALLOW, "GET,HEAD")], method_not_allowed().await).into_response();
     }
     let Some(path) = static_path(request.uri()) else { return not_found(request.uri()) };
     let served = path.as_str().to_owned();
@@ -109,11 +110,9 @@ pub(crate) async fn serve(State(state): State<AppState>, request: Request) -> Re
     }
 }
 
-/// The answer to a known path with another method, as aiohttp words it.
-pub(crate) async fn method_not_allowed() -> Response {
-    let mut response = ApiError::text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed").into_response();
-    response.headers_mut().entry(header::ALLOW).or_insert(HeaderValue::from_static("GET,HEAD"));
-    response
+/// The answer to a known path with another method, as aiohttp words it. The router adds the methods that are allowed.
+pub(crate) async fn method_not_allowed() -> ApiError {
+    ApiError::text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed")
 }
 
 fn static_path(uri: &Uri) -> Option<RelativePath> {
@@ -147,8 +146,12 @@ fn headers(path: &str, names_hold_digests: bool) -> HeaderMap {
 
 fn content_type(path: &str) -> HeaderValue {
     let guessed = mime_guess::from_path(path).first_or_octet_stream();
-    let text = guessed.essence_str();
-    let text = if text.starts_with("text/") { format!("{text}; charset=utf-8") } else { text.to_owned() };
+    let text = match guessed.essence_str() {
+        // The registered name since RFC 9239; scripts are UTF-8 whatever their file says.
+        "application/javascript" | "text/javascript" => "text/javascript; charset=utf-8".to_owned(),
+        text if text.starts_with("text/") => format!("{text}; charset=utf-8"),
+        other => other.to_owned(),
+    };
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("application/octet-stream"))
 }
 

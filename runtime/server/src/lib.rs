@@ -24,7 +24,7 @@
 //! - `user_bytes`, `serve_file`: what browsers may show of files, and HTTP's way with files
 //! - `front_end`: static files
 //! - `ws`, [`hub`], `outbox`, `replay`: sockets, who gets which event, what a slow one loses, what a lost one gets again
-//! - `models`: model folders
+//! - `models`: what is shown of model files
 //! - [`logs`]: the last lines of the log
 //! - [`error`], `json`: the one place where errors become answers; JSON in and out
 
@@ -52,9 +52,9 @@ mod tests;
 mod user_bytes;
 mod ws;
 
-pub use config::{ModelFolder, ServerConfig, ServerLimits};
+pub use config::{ServerConfig, ServerLimits};
 pub use error::ServerError;
 pub use hub::Hub;
 pub use logs::{LogRing, LogWriter};
 pub use serve::{bind, router, serve};
-pub use state::{AppState, FilesOf, Parts};
+pub use state::{AppState, Parts};

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
-use vivarium_blobs::{BlobError, TenantFiles};
+use vivarium_blobs::{ModelFolders, TenantFiles};
 use vivarium_protocol::tenant::TenantId;
 use vivarium_queue::Queue;
-use vivarium_worker::engine::Engine;
+use vivarium_worker::{Engine, FilesOf};
 
 use crate::{
     config::ServerConfig,
@@ -15,12 +15,8 @@ use crate::{
     guard::Guard,
     hub::Hub,
     logs::LogRing,
-    models::Models,
     routes::{object_info::ObjectInfoCache, vivarium::ExampleWorkflow},
 };
-
-/// Finds the folders of a tenant. The worker is given the same one, so that both see the same cached digests.
-pub type FilesOf = Arc<dyn Fn(&TenantId) -> Result<Arc<TenantFiles>, BlobError> + Send + Sync>;
 
 /// What the server is put together from.
 #[derive(Clone)]
@@ -29,8 +25,10 @@ pub struct Parts {
     pub engine: Arc<dyn Engine>,
     /// Where accepted prompts wait and ended ones are kept.
     pub queue: Arc<dyn Queue>,
-    /// The folders of tenants.
+    /// The folders of tenants; the worker is given the same.
     pub files: FilesOf,
+    /// Where models lie; the worker is given the same.
+    pub models: Arc<ModelFolders>,
     /// The sockets; the worker sends its events here.
     pub hub: Arc<Hub>,
     /// The server's log.
@@ -46,7 +44,6 @@ struct Inner {
     parts: Parts,
     guard: Guard,
     front_end: FrontEnd,
-    models: Models,
     object_info: ObjectInfoCache,
     example_workflow: ExampleWorkflow,
     /// Bounds how many images are decoded at once: each may need its whole budget of memory.
@@ -62,7 +59,6 @@ impl AppState {
         let inner = Inner {
             guard: Guard::new(&config)?,
             front_end: FrontEnd::open(config.front_end_root.as_deref())?,
-            models: Models::new(config.model_folders.clone()),
             object_info: ObjectInfoCache::default(),
             example_workflow: ExampleWorkflow::load(config.example_workflow.as_deref())?,
             decodes: Semaphore::new(config.limits.concurrent_decodes.max(1)),
@@ -104,8 +100,8 @@ impl AppState {
         &self.0.front_end
     }
 
-    pub(crate) fn models(&self) -> &Models {
-        &self.0.models
+    pub(crate) fn models(&self) -> &ModelFolders {
+        &self.0.parts.models
     }
 
     pub(crate) fn object_info_cache(&self) -> &ObjectInfoCache {

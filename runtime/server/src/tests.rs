@@ -13,7 +13,7 @@ use axum::{
 use http_body_util::BodyExt;
 use serde_json::{Map, Value, json};
 use tower::ServiceExt;
-use vivarium_blobs::{BlobStore, TenantDirs, TenantFiles};
+use vivarium_blobs::{BlobStore, ModelFolders, TenantDirs, TenantFiles};
 use vivarium_graph::Validated;
 use vivarium_protocol::{
     error::{Invalid, NodeErrors, PromptError},
@@ -81,7 +81,8 @@ struct Answer {
 
 impl Answer {
     fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", String::from_utf8_lossy(&self.body)))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|_| panic!("no JSON: {}", String::from_utf8_lossy(&self.body)))
     }
     fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
@@ -103,6 +104,7 @@ impl Server {
             engine: Arc::new(TestEngine),
             queue: Arc::new(SqliteQueue::open(base.path().join("queue.sqlite")).unwrap()),
             files: Arc::new(move |_| Ok(Arc::clone(&files))),
+            models: Arc::new(ModelFolders::below(base.path())),
             hub: Arc::new(Hub::new(&config.limits)),
             logs: LogRing::new(10),
         };
@@ -132,12 +134,15 @@ impl Server {
         let mut body = Vec::new();
         for (name, filename, value) in fields {
             let file = filename.map_or(String::new(), |filename| format!("; filename=\"{filename}\""));
-            body.extend_from_slice(format!("--B\r\ncontent-disposition: form-data; name=\"{name}\"{file}\r\n\r\n").as_bytes());
+            body.extend_from_slice(
+                format!("--B\r\ncontent-disposition: form-data; name=\"{name}\"{file}\r\n\r\n").as_bytes(),
+            );
             body.extend_from_slice(value);
             body.extend_from_slice(b"\r\n");
         }
         body.extend_from_slice(b"--B--\r\n");
-        let request = Request::builder().method("POST").uri(path).header("content-type", "multipart/form-data; boundary=B");
+        let request =
+            Request::builder().method("POST").uri(path).header("content-type", "multipart/form-data; boundary=B");
         self.ask(request.body(body.into()).unwrap()).await
     }
 }
@@ -209,7 +214,11 @@ async fn methods_and_paths_that_are_none() {
     let server = Server::new();
     let wrong = server.send("DELETE", "/prompt", "").await;
     assert_eq!((wrong.status, &wrong.body[..]), (StatusCode::METHOD_NOT_ALLOWED, &b"405: Method Not Allowed"[..]));
-    assert!(wrong.header("allow").contains("GET") && wrong.header("allow").contains("POST"), "{}", wrong.header("allow"));
+    assert!(
+        wrong.header("allow").contains("GET") && wrong.header("allow").contains("POST"),
+        "{}",
+        wrong.header("allow")
+    );
     let unknown = server.send("POST", "/userdata/a/b.json", "").await;
     assert_eq!((unknown.status, unknown.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, "GET,HEAD"));
     for path in ["/nothing", "/api/nothing", "/api/internal/logs", "/../etc/passwd", "/assets/%2e%2e/%2e%2e/x"] {
@@ -264,7 +273,8 @@ async fn uploads_get_comfyuis_names() {
     assert_eq!(first, json!({"name": "a.png", "subfolder": "", "type": "input"}));
     assert_eq!(upload(&[("image", Some("a.png"), b"one")]).await["name"], "a.png");
     assert_eq!(upload(&[("image", Some("a.png"), b"two")]).await["name"], "a (1).png");
-    let late = upload(&[("image", Some("a.png"), b"three"), ("overwrite", None, b"true"), ("subfolder", None, b"s/t")]).await;
+    let late =
+        upload(&[("image", Some("a.png"), b"three"), ("overwrite", None, b"true"), ("subfolder", None, b"s/t")]).await;
     assert_eq!(late, json!({"name": "a.png", "subfolder": "s/t", "type": "input"}));
     let view = server.get("/view?filename=a.png&type=input&subfolder=s/t&rand=1").await;
     assert_eq!((view.status, &view.body[..]), (StatusCode::OK, &b"three"[..]));
@@ -309,15 +319,20 @@ async fn images_are_viewed_in_other_forms_and_masked() {
     let pixels = [10, 20, 30, 255, 40, 50, 60, 0];
     let png = vivarium_image_codec::encode_png(&pixels, 2, 1, 4, 1, &[]).unwrap();
     server.upload("/upload/image", &[("image", Some("a.png"), &png)]).await;
-    for (query, content_type) in
-        [("preview=webp;90", "image/webp"), ("preview=jpeg", "image/jpeg"), ("channel=rgb", "image/png"), ("channel=a", "image/png"), ("", "image/png")]
-    {
+    for (query, content_type) in [
+        ("preview=webp;90", "image/webp"),
+        ("preview=jpeg", "image/jpeg"),
+        ("channel=rgb", "image/png"),
+        ("channel=a", "image/png"),
+        ("", "image/png"),
+    ] {
         let view = server.get(&format!("/view?filename=a.png&type=input&{query}")).await;
         assert_eq!((view.status, view.header("content-type")), (StatusCode::OK, content_type), "{query}");
     }
     let mask = vivarium_image_codec::encode_png(&[0, 0, 0, 7, 0, 0, 0, 9], 2, 1, 4, 1, &[]).unwrap();
     let original = br#"{"filename": "a.png", "type": "input"}"#;
-    let masked = server.upload("/upload/mask", &[("image", Some("m.png"), &mask), ("original_ref", None, original)]).await;
+    let masked =
+        server.upload("/upload/mask", &[("image", Some("m.png"), &mask), ("original_ref", None, original)]).await;
     assert_eq!(masked.json()["name"], "m.png");
     let alpha = server.get("/view?filename=m.png&type=input&channel=a").await.body;
     let frame = vivarium_image_codec::decode_first(&alpha, &Default::default()).unwrap();
@@ -339,7 +354,10 @@ async fn user_data_and_settings() {
     assert_eq!(server.send("POST", &format!("{path}?full_info=true"), "{}").await.json()["path"], "workflows/a.json");
     let again = server.send("POST", &format!("{path}?overwrite=false"), "{}").await;
     assert_eq!((again.status, &again.body[..]), (StatusCode::CONFLICT, &b"File already exists"[..]));
-    assert_eq!(server.get("/userdata?dir=workflows&recurse=true&split=true").await.json(), json!([["a.json", "a.json"]]));
+    assert_eq!(
+        server.get("/userdata?dir=workflows&recurse=true&split=true").await.json(),
+        json!([["a.json", "a.json"]])
+    );
     assert_eq!(server.get("/v2/userdata?path=workflows").await.json()[0]["type"], "file");
     let moved = server.send("POST", &format!("{path}/move/workflows%2Fb.json"), "").await;
     assert_eq!((moved.status, moved.json()), (StatusCode::OK, json!("workflows/b.json")));

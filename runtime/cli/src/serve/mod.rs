@@ -13,9 +13,8 @@ use vivarium_worker::{FilesOf, Parts, Worker};
 pub(crate) use self::options::Serve;
 use crate::{
     failure::{Exit, OrFail, Outcome},
-    host::{BaseLock, HostPlan},
+    host::HostPlan,
     logging,
-    options::Folders,
     signals::Stop,
 };
 
@@ -26,11 +25,10 @@ impl Serve {
     pub(crate) fn run(self) -> Outcome<()> {
         let stop = Stop::on_signals()?;
         let folders = self.folders.resolve()?;
-        let config = self.server_config(&folders)?;
+        let config = self.server_config()?;
         let logs = LogRing::new(config.limits.log_lines);
         logging::start(self.verbose, Some(&logs));
         folders.create()?;
-        let _lock = BaseLock::take(&folders)?;
 
         let runtime = Runtime::new().or_fail(Exit::Machine, || "could not start the server's threads")?;
         // Before the packs are loaded: a port that is taken should be heard of at once.
@@ -54,6 +52,7 @@ impl Serve {
             engine: worker.clone(),
             queue: parts.queue.clone(),
             files: parts.files.clone(),
+            models: parts.models.clone(),
             hub,
             logs,
         };
@@ -103,24 +102,8 @@ fn as_failure(error: ServerError) -> crate::failure::Failure {
     crate::failure::Failure::new(exit, error.to_string())
 }
 
-/// The server's view of the model folders.
-fn model_folders(folders: &Folders) -> Vec<vivarium_server::ModelFolder> {
-    let models = vivarium_blobs::ModelFolders::below(&folders.base);
-    let entry = |name: &str| vivarium_server::ModelFolder {
-        name: name.to_owned(),
-        directories: models.paths(name).unwrap_or_default().to_vec(),
-        extensions: models
-            .extensions(name)
-            .unwrap_or_default()
-            .iter()
-            .map(|extension| format!(".{extension}"))
-            .collect(),
-    };
-    models.types().map(entry).collect()
-}
-
 impl Serve {
-    fn server_config(&self, folders: &Folders) -> Outcome<ServerConfig> {
+    fn server_config(&self) -> Outcome<ServerConfig> {
         let defaults = ServerConfig::default();
         Ok(ServerConfig {
             listen: self.listen.clone(),
@@ -133,7 +116,6 @@ impl Serve {
             compress_responses: self.enable_compress_response_body,
             front_end_root: self.front_end_root.clone(),
             example_workflow: self.example_workflow.clone(),
-            model_folders: model_folders(folders),
             argv: std::env::args().collect(),
             limits: defaults.limits,
         })

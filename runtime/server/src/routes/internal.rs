@@ -81,8 +81,9 @@ pub(crate) async fn files(
 
 /// `GET /internal/folder_paths`: where models are.
 pub(crate) async fn folder_paths(State(state): State<AppState>) -> Response {
-    let folders = state.models().folders().iter();
-    json::ok(&folders.map(|folder| (folder.name.clone(), directories(folder))).collect::<Map<_, _>>())
+    let models = state.models();
+    let folders = models.types().map(|folder| (folder.to_owned(), directories(models, folder)));
+    json::ok(&folders.collect::<Map<_, _>>())
 }
 
 fn only_for_the_operator(tenant: &TenantId) -> Result<(), ApiError> {

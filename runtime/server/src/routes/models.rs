@@ -7,45 +7,52 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+use vivarium_blobs::{ModelFile, ModelFolders};
 use vivarium_image_codec::{PreviewFormat, ViewRequest};
 
-use crate::{config::ModelFolder, error::ApiError, json, routes::view::serve_transcoded, state::AppState};
+use crate::{error::ApiError, json, models, routes::view::serve_transcoded, state::AppState};
 
 /// How previews beside models are sent.
 const WEBP: ViewRequest = ViewRequest::Preview { format: PreviewFormat::WebP, quality: 90, opaque: false };
 
 /// `GET /models`: the types.
 pub(crate) async fn types(State(state): State<AppState>) -> Response {
-    json::ok(&state.models().folders().iter().map(|folder| folder.name.as_str()).collect::<Vec<_>>())
+    json::ok(&state.models().types().collect::<Vec<_>>())
 }
 
 /// `GET /models/{folder}`: names.
 pub(crate) async fn names(State(state): State<AppState>, Path(folder): Path<String>) -> Result<Response, ApiError> {
-    Ok(json::ok(&list(&state, folder, |state, folder| state.models().names(folder)).await?))
+    Ok(json::ok(&ask(&state, folder, |models, folder| models.names(folder)).await?))
 }
 
-/// `GET /embeddings`: names without their extension; none when there is no such folder.
+/// `GET /embeddings`: names without their extension.
 pub(crate) async fn embeddings(State(state): State<AppState>) -> Result<Response, ApiError> {
-    if state.models().folder("embeddings").is_none() {
-        return Ok(json::ok(&json!([])));
-    }
-    let names = list(&state, "embeddings".to_owned(), |state, folder| state.models().names(folder)).await?;
+    let names = ask(&state, "embeddings".to_owned(), |models, folder| Some(models.names(folder).unwrap_or_default()));
     let stem = |name: &String| name.rsplit_once('.').map_or(name.clone(), |(stem, _)| stem.to_owned());
-    Ok(json::ok(&names.iter().map(stem).collect::<Vec<_>>()))
+    Ok(json::ok(&names.await?.iter().map(stem).collect::<Vec<_>>()))
 }
 
 /// `GET /experiment/models`: the types with their directories.
 pub(crate) async fn types_with_directories(State(state): State<AppState>) -> Response {
-    let shown =
-        state.models().folders().iter().filter(|folder| folder.name != "configs" && folder.name != "custom_nodes");
-    json::ok(&shown.map(|folder| json!({ "name": folder.name, "folders": directories(folder) })).collect::<Vec<_>>())
+    let models = state.models();
+    let shown = models.types().filter(|folder| !matches!(*folder, "configs" | "custom_nodes"));
+    let shown: Vec<_> = shown.map(|folder| json!({ "name": folder, "folders": directories(models, folder) })).collect();
+    json::ok(&shown)
 }
 
 /// `GET /experiment/models/{folder}`: files with their size and time.
 pub(crate) async fn files(State(state): State<AppState>, Path(folder): Path<String>) -> Result<Response, ApiError> {
-    let mut files = list(&state, folder, |state, folder| state.models().files(folder)).await?;
-    files.retain(|file| !file.is_hidden());
-    Ok(json::ok(&files))
+    let files = ask(&state, folder, |models, folder| models.files(folder)).await?;
+    let shown = |file: ModelFile| {
+        json!({
+            "name": file.name,
+            "pathIndex": file.path_index,
+            "modified": file.modified,
+            "created": file.created,
+            "size": file.size,
+        })
+    };
+    Ok(json::ok(&files.into_iter().map(shown).collect::<Vec<_>>()))
 }
 
 /// `GET /experiment/models/preview/{folder}/{index}/{file…}`: the image beside a model, as WebP.
@@ -54,15 +61,15 @@ pub(crate) async fn preview(
     Path((folder, index, name)): Path<(String, String, String)>,
     request: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let index: usize =
-        index.parse().map_err(|_| ApiError::bad_request("bad_index", "The path index must be a whole number"))?;
+    let index: usize = index
+        .parse()
+        .map_err(|_| ApiError::bad_request("bad_index", "The index of the folder must be a whole number"))?;
+    let limit = state.config().limits.image_file_bytes;
     let wanted = name.clone();
-    let found = list(&state, folder, move |state, folder| state.models().preview(folder, index, &wanted)).await?;
-    let path = found.ok_or_else(|| ApiError::not_found(format!("{name} has no preview image")))?;
-    let bytes = state.blocking("reading a preview", move |_| {
-        std::fs::read(path).map_err(|error| ApiError::internal("reading a preview", error))
-    });
-    serve_transcoded(&state, bytes.await?, "preview.webp", WEBP, &request).await
+    let read = ask(&state, folder, move |models, folder| Some(models::preview(models, folder, index, &wanted, limit)));
+    let bytes = read.await?.map_err(|error| ApiError::internal("reading a preview", error))?;
+    let bytes = bytes.ok_or_else(|| ApiError::not_found(format!("{name:?} has no preview image")))?;
+    serve_transcoded(&state, bytes, "preview.webp", WEBP, &request).await
 }
 
 #[derive(Deserialize)]
@@ -78,28 +85,29 @@ pub(crate) async fn metadata(
     Query(MetadataParameters { filename }): Query<MetadataParameters>,
 ) -> Result<Response, ApiError> {
     let wanted = filename.clone();
-    let read = list(&state, folder, move |state, folder| state.models().metadata(folder, &wanted)).await?;
-    match read {
+    match ask(&state, folder, move |models, folder| Some(models::metadata(models, folder, &wanted))).await? {
         Ok(Some(metadata)) => Ok(json::ok(&metadata)),
         Ok(None) => Err(ApiError::not_found(format!("There is no metadata of {filename:?}"))),
-        Err(error) => Err(ApiError::bad_request("bad_safetensors", format!("{filename}: {error}"))),
+        Err(models::HeaderError::File(error)) => Err(error.into()),
+        Err(error) => Err(ApiError::bad_request("bad_safetensors", format!("{filename:?}: {error}"))),
     }
 }
 
 /// Asks something about a folder, on a thread that may block. 404 for an unknown type.
-async fn list<T: Send + 'static>(
+async fn ask<T: Send + 'static>(
     state: &AppState,
-    name: String,
-    ask: impl FnOnce(&AppState, &ModelFolder) -> T + Send + 'static,
+    folder: String,
+    question: impl FnOnce(&ModelFolders, &str) -> Option<T> + Send + 'static,
 ) -> Result<T, ApiError> {
     state
-        .blocking("listing models", move |state| match state.models().folder(&name) {
-            Some(folder) => Ok(ask(state, folder)),
-            None => Err(ApiError::not_found(format!("{name:?} is not a type of model"))),
+        .blocking("listing models", move |state| {
+            let answer = question(state.models(), &folder);
+            answer.ok_or_else(|| ApiError::not_found(format!("{folder:?} is not a type of model")))
         })
         .await
 }
 
-pub(crate) fn directories(folder: &ModelFolder) -> Value {
-    folder.directories.iter().map(|directory| directory.to_string_lossy()).collect()
+/// The directories of a type, as texts.
+pub(crate) fn directories(models: &ModelFolders, folder: &str) -> Value {
+    models.paths(folder).unwrap_or_default().iter().map(|directory| directory.to_string_lossy()).collect()
 }
