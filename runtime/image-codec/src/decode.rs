@@ -139,7 +139,7 @@ pub fn decode_first(bytes: &[u8], limits: &DecodeLimits) -> Result<Frame, CodecE
     picture(open_checked(bytes, format, limits)?, format)
 }
 
-fn picture(mut decoder: impl ImageDecoder, format: Format) -> Result<Frame, CodecError> {
+fn picture(mut decoder: Box<dyn ImageDecoder + '_>, format: Format) -> Result<Frame, CodecError> {
     // A broken orientation is no reason to refuse a picture.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut image = DynamicImage::from_decoder(decoder).map_err(|error| CodecError::unreadable(format, error))?;

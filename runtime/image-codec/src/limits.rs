@@ -44,10 +44,9 @@ impl DecodeLimits {
         check("number of frames", frames as u64, self.max_frames as u64)
     }
 
+    /// Memory for a decoder's own use. Sizes are checked here, with a message that names the limit.
     pub(crate) fn for_decoder(&self) -> image::Limits {
-        let mut limits = image::Limits::default();
-        limits.max_image_width = Some(self.max_width);
-        limits.max_image_height = Some(self.max_height);
+        let mut limits = image::Limits::no_limits();
         limits.max_alloc = Some(self.max_bytes);
         limits
     }

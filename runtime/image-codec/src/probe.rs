@@ -1,6 +1,7 @@
 //! What a file is, from its header.
 
 use crate::{CodecError, DecodeLimits};
+use image::codecs::png::PngDecoder;
 use image::metadata::Orientation;
 use image::{ImageDecoder, ImageFormat, ImageReader};
 use std::fmt;
@@ -104,12 +105,19 @@ pub fn probe(bytes: &[u8]) -> Result<ImageInfo, CodecError> {
     Ok(ImageInfo { format, width, height, has_alpha: color.has_alpha(), is_deep })
 }
 
+/// Memory that reading a header may take: profiles and metadata are kept compressed in files.
+const HEADER_BYTES: u64 = 64 << 20;
+
 /// A decoder whose size has been held against the limits.
 pub(crate) fn open_checked<'a>(
     bytes: &'a [u8],
     format: Format,
     limits: &DecodeLimits,
-) -> Result<impl ImageDecoder + 'a, CodecError> {
+) -> Result<Box<dyn ImageDecoder + 'a>, CodecError> {
+    if let Some((width, height)) = png_size(bytes).filter(|_| format == Format::Png) {
+        // Before the decoder makes room for a row.
+        limits.check_size(width, height)?;
+    }
     let decoder = open(bytes, format, limits.for_decoder())?;
     let (width, height) = decoder.dimensions();
     limits.check_size(width, height)?;
@@ -117,8 +125,24 @@ pub(crate) fn open_checked<'a>(
     Ok(decoder)
 }
 
-fn open<'a>(bytes: &'a [u8], format: Format, limits: image::Limits) -> Result<impl ImageDecoder + 'a, CodecError> {
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format.for_decoder());
+/// Width and height as the first chunk of a PNG file gives them.
+fn png_size(bytes: &[u8]) -> Option<(u32, u32)> {
+    const PLACE: usize = 16;
+    let (width, rest) = bytes.get(PLACE..)?.split_first_chunk()?;
+    Some((u32::from_be_bytes(*width), u32::from_be_bytes(*rest.first_chunk()?)))
+}
+
+fn open<'a>(bytes: &'a [u8], format: Format, limits: image::Limits) -> Result<Box<dyn ImageDecoder + 'a>, CodecError> {
+    let cursor = Cursor::new(bytes);
+    let unreadable = |error: image::ImageError| CodecError::unreadable(format, error);
+    if format == Format::Png {
+        // Through `ImageReader`, one limit would be for the header and for the whole picture, so an oversized picture would
+        // be refused with words about memory.
+        let mut header = image::Limits::no_limits();
+        header.max_alloc = Some(HEADER_BYTES);
+        return Ok(Box::new(PngDecoder::with_limits(cursor, header).map_err(unreadable)?));
+    }
+    let mut reader = ImageReader::with_format(cursor, format.for_decoder());
     reader.limits(limits);
-    reader.into_decoder().map_err(|error| CodecError::unreadable(format, error))
+    Ok(Box::new(reader.into_decoder().map_err(unreadable)?))
 }
