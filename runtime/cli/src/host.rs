@@ -2,8 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File, TryLockError},
-    path::Path,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -15,7 +14,7 @@ use vivarium_sandbox::{EngineConfig, Limits, SandboxEngine};
 use vivarium_worker::{EventSink, FilesOf, Parts};
 
 use crate::{
-    failure::{Exit, OrFail, Outcome, fail},
+    failure::{Exit, OrFail, Outcome},
     options::Folders,
 };
 
@@ -24,8 +23,8 @@ pub(crate) struct HostPlan {
     /// Where things are.
     pub(crate) folders: Folders,
     /// Where the queue and the contents of files are kept.
-    pub(crate) queue: std::path::PathBuf,
-    pub(crate) blobs: std::path::PathBuf,
+    pub(crate) queue: PathBuf,
+    pub(crate) blobs: PathBuf,
     /// What nodes keep to.
     pub(crate) limits: Limits,
     /// What packs may do.
@@ -39,8 +38,7 @@ impl HostPlan {
     /// Names the part of this machine that is in the way.
     pub(crate) fn build(self, events: Arc<dyn EventSink>) -> Outcome<Parts> {
         let (engine, catalog) = load_packs(&self.folders, self.limits)?;
-        let queue = SqliteQueue::open(&self.queue)
-            .or_fail(Exit::Machine, || format!("could not open the queue {}", self.queue.display()))?;
+        let queue = SqliteQueue::open(&self.queue).or_fail(Exit::Machine, || "could not open the queue")?;
         let store = BlobStore::open(&self.blobs).or_fail(Exit::Machine, || "could not open the file store")?;
         let files = files_of(self.folders.base.clone(), self.folders.tenant.clone(), store);
         // Opened now, so that a folder that can't be used is heard of at start and not with the first prompt.
@@ -69,7 +67,7 @@ pub(crate) fn load_packs(folders: &Folders, limits: Limits) -> Outcome<(Arc<Sand
 }
 
 /// Opens the folders of a tenant once. Only the default tenant's can be moved by flags.
-fn files_of(base: std::path::PathBuf, default: TenantDirs, store: Arc<BlobStore>) -> FilesOf {
+fn files_of(base: PathBuf, default: TenantDirs, store: Arc<BlobStore>) -> FilesOf {
     let opened: Mutex<HashMap<TenantId, Arc<TenantFiles>>> = Mutex::default();
     Arc::new(move |tenant| {
         // A panic while it was held leaves at most an entry less.
@@ -85,53 +83,4 @@ fn files_of(base: std::path::PathBuf, default: TenantDirs, store: Arc<BlobStore>
         opened.insert(tenant.clone(), files.clone());
         Ok(files)
     })
-}
-
-/// Held while a server uses a base folder: a second one would take the prompts of the first for those of a dead process.
-pub(crate) struct BaseLock {
-    _file: File,
-}
-
-impl BaseLock {
-    /// Takes the lock. The system gives it back whichever way this process ends.
-    ///
-    /// # Errors
-    /// When another process has it, or the file can't be written.
-    pub(crate) fn take(folders: &Folders) -> Outcome<Self> {
-        let path = folders.lock();
-        let file = open_lock(&path).or_fail(Exit::Machine, || format!("could not write {}", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => fail!(
-                Exit::Machine,
-                "another vivarium serves from {}; stop it, or give this one another --base-directory",
-                folders.base.display()
-            ),
-            Err(TryLockError::Error(error)) => fail!(Exit::Machine, "could not lock {}: {error}", path.display()),
-        }
-    }
-}
-
-fn open_lock(path: &Path) -> std::io::Result<File> {
-    fs::OpenOptions::new().create(true).truncate(false).write(true).open(path)
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::options::FolderOptions;
-
-    #[test]
-    fn two_servers_can_not_share_a_base_folder() {
-        let base = tempfile::tempdir().unwrap();
-        let folders = FolderOptions::based_at(base.path()).resolve().unwrap();
-        folders.create().unwrap();
-        let first = BaseLock::take(&folders).unwrap();
-        let failure = BaseLock::take(&folders).err().unwrap();
-        assert_eq!(failure.exit, Exit::Machine);
-        assert!(failure.to_string().contains("--base-directory"), "{failure}");
-        drop(first);
-        BaseLock::take(&folders).unwrap();
-    }
 }

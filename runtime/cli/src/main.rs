@@ -84,3 +84,15 @@ fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn no_two_flags_of_a_command_have_the_same_name() {
+        Vivarium::command().debug_assert();
+    }
+}

@@ -11,7 +11,7 @@ use vivarium_protocol::{
 use crate::{
     failure::{Exit, Failure, Outcome},
     host,
-    options::{FolderOptions, LimitOptions},
+    options::{LimitOptions, SourceOptions},
     text::one_line,
 };
 
@@ -33,7 +33,7 @@ pub(crate) struct Nodes {
     json: bool,
 
     #[command(flatten)]
-    folders: FolderOptions,
+    folders: SourceOptions,
 
     #[command(flatten)]
     limits: LimitOptions,

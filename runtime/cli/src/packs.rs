@@ -8,7 +8,7 @@ use vivarium_protocol::tenant::TenantId;
 use crate::{
     failure::{Exit, Outcome, fail},
     host,
-    options::{FolderOptions, GrantOptions, LimitOptions},
+    options::{GrantOptions, LimitOptions, SourceOptions},
     text::{one_line, printable},
 };
 
@@ -27,7 +27,7 @@ pub(crate) struct Packs {
     json: bool,
 
     #[command(flatten)]
-    folders: FolderOptions,
+    folders: SourceOptions,
 
     #[command(flatten)]
     limits: LimitOptions,

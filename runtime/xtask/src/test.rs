@@ -138,24 +138,25 @@ fn page() -> Result<()> {
 fn browser() -> Result<()> {
     run(&mut build_host())?;
     web::install_packages()?;
-    with_server("page", &[], |command| command.args(["run", "test:browser"]))?;
+    with_server("page", &[], web::npm(&["run", "test:browser"]))?;
     let front_end = front_end();
     let flags = ["--front-end-root", front_end.to_str().context("the path of the front end is not UTF-8")?];
-    with_server("front-end", &flags, |command| command.args(["run", "test:front-end"]))
+    let mut test = Command::new("node");
+    test.args(["--test", "tests/front-end/front-end.spec.mjs"]).current_dir(root());
+    with_server("front-end", &flags, test)
 }
 
-/// Runs npm against a fresh server; screenshots are kept in `target/browser-tests`.
-fn with_server(name: &str, flags: &[&str], what: impl FnOnce(&mut Command) -> &mut Command) -> Result<()> {
+/// Runs a test against a fresh server; screenshots are kept in `target/browser-tests`.
+fn with_server(name: &str, flags: &[&str], mut test: Command) -> Result<()> {
     let artifacts = target_dir().join("browser-tests").join(name);
     let base = artifacts.join("base");
     if base.exists() {
         fs::remove_dir_all(&base).with_context(|| format!("could not empty {}", base.display()))?;
     }
     let server = Server::start(Profile::Debug, &base, serving::free_port()?, flags)?;
-    let mut command = web::npm(&[]);
-    what(&mut command).env("VIVARIUM_URL", server.url()).env("VIVARIUM_ARTIFACTS", &artifacts);
-    command.env("CHROMIUM", chromium().unwrap_or_default());
-    if let Err(error) = run(&mut command) {
+    test.env("VIVARIUM_URL", server.url()).env("VIVARIUM_ARTIFACTS", &artifacts);
+    test.env("CHROMIUM", chromium().unwrap_or_default());
+    if let Err(error) = run(&mut test) {
         server.show_log();
         return Err(error);
     }

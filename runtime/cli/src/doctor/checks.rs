@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use vivarium_queue::SqliteQueue;
+use vivarium_queue::{QueueError, SqliteQueue};
 use vivarium_sandbox::Limits;
 
 use super::{Check, State, bytes};
@@ -98,8 +98,11 @@ fn compiled(folder: &Path) -> Check {
 /// The queue's database can be opened.
 pub(super) fn queue(folders: &Folders) -> Check {
     let path = folders.queue();
-    let opened = SqliteQueue::open(&path);
-    Check::of("queue", opened.map(|_| format!("{} can be opened", path.display())))
+    match SqliteQueue::open(&path) {
+        // Not wrong by itself: somebody may ask how the running server is doing.
+        Err(error @ QueueError::InUse { .. }) => Check::new("queue", State::Warning, error.to_string()),
+        opened => Check::of("queue", opened.map(|_| format!("{} can be opened", path.display()))),
+    }
 }
 
 /// The port is free.

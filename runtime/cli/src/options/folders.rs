@@ -11,10 +11,10 @@ use vivarium_protocol::tenant::TenantId;
 
 use crate::failure::{Exit, OrFail, Outcome, fail};
 
-/// The folders, as given.
+/// Where a command finds things.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Folders")]
-pub(crate) struct FolderOptions {
+pub(crate) struct SourceOptions {
     /// Holds everything below unless said otherwise [default: ~/.local/share/vivarium]
     #[arg(long, value_name = "DIR", env = "VIVARIUM_BASE")]
     base_directory: Option<PathBuf>,
@@ -22,6 +22,18 @@ pub(crate) struct FolderOptions {
     /// What workflows load [default: <base>/input]
     #[arg(long, value_name = "DIR")]
     input_directory: Option<PathBuf>,
+
+    /// Load node packs from here only; may be repeated [default: the stock packs and <base>/packs]
+    #[arg(long, value_name = "DIR")]
+    packs_directory: Vec<PathBuf>,
+}
+
+/// All folders of a server, as given.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Folders")]
+pub(crate) struct FolderOptions {
+    #[command(flatten)]
+    source: SourceOptions,
 
     /// What workflows save [default: <base>/output]
     #[arg(long, value_name = "DIR")]
@@ -34,10 +46,6 @@ pub(crate) struct FolderOptions {
     /// Settings and saved workflows of user interfaces [default: <base>/user]
     #[arg(long, value_name = "DIR")]
     user_directory: Option<PathBuf>,
-
-    /// Load node packs from here only; may be repeated [default: the stock packs and <base>/packs]
-    #[arg(long, value_name = "DIR")]
-    packs_directory: Vec<PathBuf>,
 }
 
 /// The folders, decided. None of them is created yet.
@@ -51,7 +59,7 @@ pub(crate) struct Folders {
     pub(crate) packs: Vec<PathBuf>,
 }
 
-impl FolderOptions {
+impl SourceOptions {
     /// Fills in the defaults.
     ///
     /// # Errors
@@ -62,12 +70,7 @@ impl FolderOptions {
             None => default_base()?,
         };
         let own = TenantDirs::below(&base, &TenantId::default_tenant());
-        let tenant = TenantDirs {
-            input: self.input_directory.clone().unwrap_or(own.input),
-            output: self.output_directory.clone().unwrap_or(own.output),
-            temp: self.temp_directory.as_ref().map_or(own.temp, |folder| folder.join("temp")),
-            user: self.user_directory.as_ref().map_or(own.user, |folder| folder.join("default")),
-        };
+        let tenant = TenantDirs { input: self.input_directory.clone().unwrap_or(own.input), ..own };
         if let Some(missing) = self.packs_directory.iter().find(|folder| !folder.is_dir()) {
             fail!(Exit::Machine, "--packs-directory {} is not a folder", missing.display());
         }
@@ -77,11 +80,26 @@ impl FolderOptions {
         };
         Ok(Folders { base, tenant, packs })
     }
+}
 
-    /// Only a base folder, everything else below it.
-    #[cfg(test)]
-    pub(crate) fn based_at(base: &Path) -> Self {
-        Self { base_directory: Some(base.to_path_buf()), ..Self::default() }
+impl FolderOptions {
+    /// Fills in the defaults.
+    ///
+    /// # Errors
+    /// As [`SourceOptions::resolve`].
+    pub(crate) fn resolve(&self) -> Outcome<Folders> {
+        let mut folders = self.source.resolve()?;
+        let tenant = &mut folders.tenant;
+        if let Some(output) = &self.output_directory {
+            tenant.output.clone_from(output);
+        }
+        if let Some(temp) = &self.temp_directory {
+            tenant.temp = temp.join("temp");
+        }
+        if let Some(user) = &self.user_directory {
+            tenant.user = user.join("default");
+        }
+        Ok(folders)
     }
 }
 
@@ -94,11 +112,6 @@ impl Folders {
     /// Contents of files, under their digests.
     pub(crate) fn blobs(&self) -> PathBuf {
         self.private().join("blobs")
-    }
-
-    /// Held by the server that uses the base folder.
-    pub(crate) fn lock(&self) -> PathBuf {
-        self.private().join("lock")
     }
 
     /// Packs, compiled to native code.
@@ -150,10 +163,14 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn based_at_b() -> SourceOptions {
+        SourceOptions { base_directory: Some("/b".into()), ..SourceOptions::default() }
+    }
+
     #[test]
     fn the_temp_and_user_flags_mean_what_they_mean_in_comfyui() {
         let options = FolderOptions {
-            base_directory: Some("/b".into()),
+            source: based_at_b(),
             temp_directory: Some("/t".into()),
             user_directory: Some("/u".into()),
             ..FolderOptions::default()
@@ -168,11 +185,7 @@ mod tests {
     #[test]
     fn named_packs_folders_replace_the_default_ones_and_must_exist() {
         let folder = tempfile::tempdir().unwrap();
-        let with = |packs: &Path| FolderOptions {
-            base_directory: Some("/b".into()),
-            packs_directory: vec![packs.to_path_buf()],
-            ..FolderOptions::default()
-        };
+        let with = |packs: &Path| SourceOptions { packs_directory: vec![packs.to_path_buf()], ..based_at_b() };
         assert_eq!(with(folder.path()).resolve().unwrap().packs, [folder.path()]);
         let failure = with(Path::new("/no/such")).resolve().unwrap_err();
         assert!(failure.to_string().contains("/no/such"), "{failure}");

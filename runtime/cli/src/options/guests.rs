@@ -30,7 +30,7 @@ pub(crate) struct LimitOptions {
     guest_memory: Option<u64>,
 
     /// How long one node may run
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     node_timeout: Option<f64>,
 }
 

@@ -5,6 +5,6 @@ mod guests;
 mod size;
 
 pub(crate) use self::{
-    folders::{FolderOptions, Folders},
+    folders::{FolderOptions, Folders, SourceOptions},
     guests::{GrantOptions, LimitOptions},
 };

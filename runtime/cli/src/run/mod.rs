@@ -11,7 +11,9 @@ mod inputs;
 mod scratch;
 
 use std::{
-    path::PathBuf,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
@@ -32,7 +34,7 @@ use crate::{
     failure::{Exit, OrFail, Outcome, fail},
     host::HostPlan,
     logging::{self, Verbosity},
-    options::{FolderOptions, Folders, GrantOptions, LimitOptions},
+    options::{Folders, GrantOptions, LimitOptions, SourceOptions},
     progress::Progress,
     report::{Ended, HistoryStatus, Report, SavedFile},
     results::{listed, settle},
@@ -83,7 +85,7 @@ pub(crate) struct Run {
     quiet: bool,
 
     #[command(flatten)]
-    folders: FolderOptions,
+    folders: SourceOptions,
 
     #[command(flatten)]
     limits: LimitOptions,
@@ -173,6 +175,7 @@ impl Run {
             if folder == Folder::Temp {
                 path = settle(&path, &self.output, &file.filename)?;
             }
+            make_writable(&path)?;
             saved.push(SavedFile {
                 node,
                 path,
@@ -245,6 +248,16 @@ fn follow(
             Err(RecvTimeoutError::Disconnected) => fail!(Exit::Work, "the worker ended before the workflow did"),
         }
     }
+}
+
+/// The file store keeps contents read-only, since names share them; here the user is the only one who has this one.
+fn make_writable(path: &Path) -> Outcome<()> {
+    let change = || {
+        let mut permissions = fs::metadata(path)?.permissions();
+        permissions.set_mode(permissions.mode() | 0o200);
+        fs::set_permissions(path, permissions)
+    };
+    change().or_fail(Exit::Machine, || format!("could not change {}", path.display()))
 }
 
 /// Hands the events of the run to the display.

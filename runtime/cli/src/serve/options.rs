@@ -53,7 +53,7 @@ pub(crate) struct Serve {
     pub(super) enable_cors_header: Option<String>,
 
     /// Largest request, in MB [default: 100]
-    #[arg(long, value_name = "MB")]
+    #[arg(long, value_name = "MB", allow_negative_numbers = true)]
     pub(super) max_upload_size: Option<f64>,
 
     /// Compress JSON and text answers

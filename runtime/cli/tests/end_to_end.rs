@@ -1,0 +1,264 @@
+//! The binary as people and scripts meet it: real server, real packs, exit codes and sentences.
+//!
+//! Needs the stock packs beside the binary: `cargo xtask nodes` puts them there.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const START_LIMIT: Duration = Duration::from_secs(120);
+
+fn vivarium(arguments: &[&str]) -> Command {
+    let binary = Path::new(env!("CARGO_BIN_EXE_vivarium"));
+    let packs = binary.parent().unwrap().join("packs/image.wasm");
+    assert!(packs.is_file(), "{} is missing: run `cargo xtask nodes` first", packs.display());
+    let mut command = Command::new(binary);
+    command.args(arguments).env_remove("VIVARIUM_BASE").env_remove("VIVARIUM_SERVER").stdin(Stdio::null());
+    command
+}
+
+fn ended(arguments: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = vivarium(arguments).output().unwrap();
+    (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// A folder with the base folder and a place for results.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        fs::create_dir(place.0.path().join("base")).unwrap();
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        fs::write(self.path(name), content).unwrap();
+        self.text(name)
+    }
+
+    /// A workflow of one image of a size and colour.
+    fn workflow(&self, width: i64) -> String {
+        let workflow = json!({
+            "1": {"class_type": "EmptyImage", "inputs": {"width": width, "height": 8, "batch_size": 1, "color": 255}},
+            "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
+            "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "plain"}},
+        });
+        self.write("workflow.json", workflow.to_string())
+    }
+}
+
+/// A running server; killed when dropped.
+struct Server {
+    process: Child,
+    url: String,
+}
+
+impl Server {
+    fn start(place: &Place, flags: &[&str]) -> Self {
+        let base = place.text("base");
+        let mut arguments = vec!["serve", "--port", "0", "--base-directory", &base];
+        arguments.extend(flags);
+        let mut process = vivarium(&arguments).stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
+        let started = Instant::now();
+        let url = loop {
+            let line = log.next().expect("the server ended").unwrap();
+            if let Some((_, url)) = line.split_once(" serves ") {
+                break url.trim().to_owned();
+            }
+            assert!(started.elapsed() < START_LIMIT, "the server did not start");
+        };
+        // Somebody has to read on, or the server would wait for its log to be read.
+        std::thread::spawn(move || log.for_each(drop));
+        Self { process, url }
+    }
+
+    fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.process.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    fn exit_code(&mut self) -> Option<i32> {
+        self.process.wait().unwrap().code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+fn example(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/workflows/photo-postcard");
+    folder.join(name).to_str().unwrap().to_owned()
+}
+
+fn is_png(path: &str) -> bool {
+    fs::read(path).unwrap().starts_with(b"\x89PNG\r\n\x1a\n")
+}
+
+#[test]
+fn a_photograph_goes_through_a_server_and_comes_back_as_a_file() {
+    let place = Place::new();
+    let mut server = Server::start(&place, &[]);
+    let (workflow, photo, results) = (example("workflow.json"), example("photo.jpg"), place.text("results"));
+    let submit = ["submit", &workflow, "--server", &server.url, "--upload", &photo, "-o", &results];
+    let (code, stdout, stderr) = ended(&submit);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(is_png(stdout.trim()), "{stdout}");
+    assert!(stderr.contains("Save the postcard (13)"), "progress names the nodes: {stderr}");
+
+    // Again, now from the cache, as JSON: the same file is not kept twice.
+    let (code, stdout, stderr) = ended(&[&submit[..], &["--json", "--quiet"]].concat());
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let report: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(report["status"], "success");
+    assert_eq!(fs::read_dir(&results).unwrap().count(), 1);
+
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), Some(0), "a signal is a clean end");
+}
+
+#[test]
+fn a_refused_workflow_is_explained_node_by_node() {
+    let place = Place::new();
+    let server = Server::start(&place, &[]);
+    let (code, _, stderr) = ended(&["submit", &place.workflow(0), "--server", &server.url]);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("node 1 (EmptyImage): Value 0 smaller than min of 1: width"), "{stderr}");
+    let (code, _, stderr) = ended(&["submit", &place.workflow(8), "--server", &server.url, "--set", "1.widht=3"]);
+    assert_eq!(code, 2);
+    assert!(stderr.contains("EmptyImage has no input `widht`; it has: width"), "{stderr}");
+}
+
+#[test]
+fn run_needs_no_server_and_leaves_only_results() {
+    let place = Place::new();
+    let (base, results) = (place.text("base"), place.text("results"));
+    let workflow = place.workflow(8);
+    let (code, stdout, stderr) =
+        ended(&["run", &workflow, "--base-directory", &base, "-o", &results, "--set", "1.width=5"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(stdout.trim(), place.path("results/plain_00001_.png").to_str().unwrap());
+    assert!(is_png(stdout.trim()));
+    assert_eq!(fs::read_dir(&results).unwrap().count(), 1);
+    assert!(!place.path("base/input").exists(), "the base folder is not touched");
+}
+
+#[test]
+fn run_finds_the_files_beside_the_workflow_and_those_it_is_given() {
+    let place = Place::new();
+    let (base, results) = (place.text("base"), place.text("results"));
+    let flags = ["--base-directory", &base, "-o", &results, "--json", "--quiet"];
+    let (code, stdout, stderr) = ended(&[&["run", &example("workflow.json")], &flags[..]].concat());
+    assert_eq!(code, 0, "{stderr}");
+    let report: Value = serde_json::from_str(&stdout).unwrap();
+    assert!(is_png(report["files"][0]["path"].as_str().unwrap()));
+
+    let alone = place.write("alone.json", fs::read(example("workflow.json")).unwrap());
+    let (code, _, stderr) = ended(&[&["run", &alone], &flags[..]].concat());
+    assert_eq!(code, 1, "the photograph is missing now");
+    assert!(stderr.contains("photo.jpg"), "{stderr}");
+    let given = format!("photo.jpg={}", example("photo.jpg"));
+    let (code, _, stderr) = ended(&[&["run", &alone, "--input", &given], &flags[..]].concat());
+    assert_eq!(code, 0, "{stderr}");
+}
+
+#[test]
+fn what_is_in_the_way_of_a_server_is_said_in_one_sentence() {
+    let place = Place::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let base = place.text("base");
+    let file = place.write("file", "");
+    for (flags, code, words) in [
+        (vec!["--base-directory", &base, "--port", &port], 3, "--port"),
+        (vec!["--base-directory", &file], 3, "could not create the folder"),
+        (vec!["--base-directory", &base, "--port", "0", "--output-directory", &file], 3, &*file),
+        (vec!["--base-directory", &base, "--listen"], 2, "--allow-unauthenticated-remote"),
+        (vec!["--base-directory", &base, "--front-end-root", "/no/such"], 3, "/no/such"),
+        (vec!["--base-directory", &base, "--packs-directory", "/no/such"], 3, "/no/such"),
+        (vec!["--base-directory", &base, "--max-upload-size", "-1"], 2, "--max-upload-size"),
+        (vec!["--no-such-flag"], 2, "--no-such-flag"),
+    ] {
+        let (got, _, stderr) = ended(&[&["serve"], &flags[..]].concat());
+        assert_eq!(got, code, "{flags:?}: {stderr}");
+        assert!(stderr.contains(words), "{flags:?}: {stderr}");
+        assert!(!stderr.contains("panicked"), "{flags:?}: {stderr}");
+    }
+}
+
+#[test]
+fn two_servers_can_not_share_a_base_folder() {
+    let place = Place::new();
+    let _first = Server::start(&place, &[]);
+    let (code, _, stderr) = ended(&["serve", "--port", "0", "--base-directory", &place.text("base")]);
+    assert_eq!(code, 3);
+    assert!(stderr.contains("another server (process"), "{stderr}");
+}
+
+#[test]
+fn a_broken_pack_is_named_and_does_not_stop_the_others() {
+    let place = Place::new();
+    fs::create_dir(place.path("base/packs")).unwrap();
+    place.write("base/packs/broken.wasm", "this is no component");
+    let base = place.text("base");
+    let (code, stdout, _) = ended(&["packs", "--base-directory", &base]);
+    assert_eq!(code, 1);
+    assert!(stdout.contains("broken.wasm\n  FAILED: not a valid WebAssembly component"), "{stdout}");
+    assert!(stdout.contains("ImageInvert"), "{stdout}");
+    let (code, stdout, _) = ended(&["doctor", "--base-directory", &base, "--port", "0"]);
+    assert_eq!(code, 1);
+    assert!(stdout.contains("FAILED  pack"), "{stdout}");
+    let server = Server::start(&place, &[]);
+    let (code, _, stderr) =
+        ended(&["submit", &place.workflow(8), "--server", &server.url, "-o", &place.text("results")]);
+    assert_eq!(code, 0, "{stderr}");
+}
+
+#[test]
+fn nodes_are_described_for_people_and_programs() {
+    let place = Place::new();
+    let base = place.text("base");
+    let (code, stdout, stderr) = ended(&["nodes", "--json", "--base-directory", &base]);
+    assert_eq!(code, 0, "{stderr}");
+    let info: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(info["ImageInvert"]["output"], json!(["IMAGE"]));
+    let (code, stdout, _) = ended(&["nodes", "ImageScale", "--base-directory", &base]);
+    assert_eq!(code, 0);
+    assert!(stdout.contains("width: INT") && stdout.contains("0: IMAGE"), "{stdout}");
+    let (code, _, stderr) = ended(&["nodes", "imagescale", "--base-directory", &base]);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("did you mean ImageScale?"), "{stderr}");
+}
+
+#[test]
+fn a_healthy_machine_passes_the_doctor() {
+    let place = Place::new();
+    let (code, stdout, stderr) = ended(&["doctor", "--json", "--base-directory", &place.text("base"), "--port", "0"]);
+    let report: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(code, 0, "{stderr}{report:#}");
+    let named = |name: &str| report["checks"].as_array().unwrap().iter().any(|check| check["name"] == name);
+    assert!(["base", "sandbox", "pack", "queue", "port", "memory", "cuda"].into_iter().all(named), "{report:#}");
+    assert!(!report["limits"].as_array().unwrap().is_empty());
+}
