@@ -119,6 +119,7 @@ fn classes_are_described_as_comfyui_describes_them() -> Result<()> {
         let mut found = found.get(&class).cloned().unwrap_or(Value::Null);
         remove_texts(&mut found);
         remove_texts(&mut expected);
+        hide_input_files(&mut found);
         for key in [
             "input",
             "input_order",
@@ -130,7 +131,8 @@ fn classes_are_described_as_comfyui_describes_them() -> Result<()> {
             "category",
             "output_node",
         ] {
-            if normal(&found[key]) != normal(&expected[key]) {
+            // Newer classes of the peer leave the name to show to its front end.
+            if normal(&found[key]) != normal(&expected[key]) && !(key == "display_name" && expected[key].is_null()) {
                 failures.push(format!("{class}.{key}:\n  ours {}\n  peer {}", found[key], expected[key]));
             }
         }
@@ -153,9 +155,11 @@ fn normal(value: &Value) -> Value {
                 let mut options = options.clone();
                 options.shift_remove("options");
                 options.shift_remove("multiselect");
-                return json!([choices, normal(&Value::Object(options))]);
+                return normal(&json!([choices, options]));
             }
-            items.iter().map(normal).collect()
+            // `["IMAGE", {}]` says no more than `["IMAGE"]`.
+            let kept = items.iter().filter(|item| !item.as_object().is_some_and(serde_json::Map::is_empty));
+            kept.map(normal).collect()
         }
         Value::Object(entries) => {
             // Absent and null or false mean the same.
@@ -165,6 +169,15 @@ fn normal(value: &Value) -> Value {
             sorted.into_iter().collect()
         }
         other => other.clone(),
+    }
+}
+
+/// What is in the input folder is no property of a class.
+fn hide_input_files(info: &mut Value) {
+    if let Some(image) = info["input"]["required"]["image"].as_array_mut()
+        && image.first().is_some_and(Value::is_array)
+    {
+        image[0] = json!(["<input files>"]);
     }
 }
 

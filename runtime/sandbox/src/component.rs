@@ -64,6 +64,9 @@ pub struct Finding {
 /// How far away the ticker must be before a guest is looked at: every tick.
 const TICKS: u64 = 1;
 
+/// The fingerprint of a node that always runs again, as in ComfyUI: NaN equals nothing, not even itself.
+const NEVER_THE_SAME: &str = "NaN";
+
 impl PackComponent {
     /// The pack's name.
     #[must_use]
@@ -163,7 +166,8 @@ impl PackComponent {
         Ok(findings.into_iter().map(|found| Finding { input: found.input, message: found.message }).collect())
     }
 
-    /// Asks for the fingerprint of a node over its constant inputs (links are absent).
+    /// Asks for the fingerprint of a node over its constant inputs (links are absent). `None` means that no two runs are
+    /// the same.
     ///
     /// # Errors
     /// The hook failed, or exceeded a limit.
@@ -172,19 +176,21 @@ impl PackComponent {
         call: CallContext,
         class: &str,
         constants: &Map<String, Value>,
-    ) -> Result<Value, CallError> {
+    ) -> Result<Option<Value>, CallError> {
         let constants = Value::Object(constants.clone());
         let limit = call.limits.value_json_bytes;
         let json = self.query(call, &constants, |pack, store, inputs| {
             pack.vivarium_node_nodes().call_fingerprint(store, class, inputs)
         })?;
         if json.len() as u64 > limit {
-            return Err(CallError::new(
-                CallErrorKind::LimitExceeded,
-                format!("the fingerprint has more than {limit} bytes (value_json_bytes)"),
-            ));
+            let message = format!("the fingerprint has more than {limit} bytes (value_json_bytes)");
+            return Err(CallError::new(CallErrorKind::LimitExceeded, message));
+        }
+        if json.trim() == NEVER_THE_SAME {
+            return Ok(None);
         }
         serde_json::from_str(&json)
+            .map(Some)
             .map_err(|error| CallError::new(CallErrorKind::Failed, format!("the fingerprint is not JSON: {error}")))
     }
 

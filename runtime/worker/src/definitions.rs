@@ -82,7 +82,7 @@ impl Fingerprints for GuestFingerprints {
     fn fingerprint(&self, node_id: &str, class: &str, constants: &Map<String, Value>) -> Option<Value> {
         let call = CallContext { node_id: Arc::from(node_id), ..self.call.clone() };
         match self.snapshot.component(class)?.fingerprint(call, class, constants) {
-            Ok(fingerprint) => Some(fingerprint),
+            Ok(fingerprint) => fingerprint,
             Err(error) => {
                 tracing::warn!(node = node_id, class, %error, "a node's fingerprint failed; its result is not kept");
                 None
