@@ -1,5 +1,6 @@
 //! What each elementwise operation does to a block.
 
+use crate::cpu::math;
 use crate::cpu::simd::{map1, map2};
 use crate::ops::{BinaryOp, UnaryOp};
 
@@ -18,7 +19,7 @@ pub(crate) fn unary_float(op: UnaryOp, x: &[f32], out: &mut [f32]) {
                 v * 0.0
             }
         }),
-        UnaryOp::Exp => map1(x, out, f32::exp),
+        UnaryOp::Exp => map1(x, out, math::exp),
         UnaryOp::Log => map1(x, out, f32::ln),
         UnaryOp::Sqrt => map1(x, out, f32::sqrt),
         UnaryOp::Rsqrt => map1(x, out, |v: f32| 1.0 / v.sqrt()),
@@ -27,11 +28,11 @@ pub(crate) fn unary_float(op: UnaryOp, x: &[f32], out: &mut [f32]) {
         UnaryOp::Sin => map1(x, out, f32::sin),
         UnaryOp::Cos => map1(x, out, f32::cos),
         UnaryOp::Tan => map1(x, out, f32::tan),
-        UnaryOp::Tanh => map1(x, out, f32::tanh),
-        UnaryOp::Sigmoid => map1(x, out, |v: f32| 1.0 / (1.0 + (-v).exp())),
-        UnaryOp::Silu => map1(x, out, |v: f32| v / (1.0 + (-v).exp())),
+        UnaryOp::Tanh => map1(x, out, math::tanh),
+        UnaryOp::Sigmoid => map1(x, out, math::sigmoid),
+        UnaryOp::Silu => map1(x, out, |v: f32| v * math::sigmoid(v)),
         UnaryOp::Relu => map1(x, out, |v: f32| if v < 0.0 { 0.0 } else { v }),
-        UnaryOp::Gelu => map1(x, out, gelu),
+        UnaryOp::Gelu => map1(x, out, math::gelu),
         UnaryOp::Floor => map1(x, out, f32::floor),
         UnaryOp::Ceil => map1(x, out, f32::ceil),
         UnaryOp::Round => map1(x, out, f32::round_ties_even),
@@ -145,27 +146,4 @@ fn pow_int(base: i64, exponent: i64) -> i64 {
             result
         }
     }
-}
-
-/// The exact form, x·Φ(x).
-fn gelu(x: f32) -> f32 {
-    0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
-}
-
-/// Abramowitz and Stegun 7.1.26 in double precision would be off by 1e-7; this series and continued form is exact to f32.
-fn erf(x: f32) -> f32 {
-    let x = f64::from(x);
-    let magnitude = x.abs();
-    if magnitude > 4.0 {
-        return if x.is_nan() { f32::NAN } else { 1.0f32.copysign(x as f32) };
-    }
-    // erf(x) = 2/√π · e^(-x²) · Σ 2^n x^(2n+1) / (2n+1)!!: all terms positive, so no cancellation.
-    let square = magnitude * magnitude;
-    let (mut term, mut sum, mut n) = (magnitude, magnitude, 0.0);
-    while term > sum * 1e-9 {
-        n += 1.0;
-        term *= 2.0 * square / (2.0 * n + 1.0);
-        sum += term;
-    }
-    (std::f64::consts::FRAC_2_SQRT_PI * (-square).exp() * sum).copysign(x) as f32
 }

@@ -65,10 +65,12 @@ pub(crate) fn lanczos(
         let result = if resized.is_empty() { between } else { &resized };
         fill_rows(op, image, target_row, 1, cx, &|first, rows| {
             let bytes = &result[first * target_row..][..rows.len()];
+            if !has_alpha {
+                return to_floats(bytes, rows);
+            }
             for (pixel, bytes) in rows.chunks_exact_mut(channels).zip(bytes.chunks_exact(channels)) {
                 for (channel, value) in pixel.iter_mut().enumerate() {
-                    let byte = if has_alpha { divided_by_alpha(bytes, channel) } else { bytes[channel] };
-                    *value = f32::from(byte) / 255.0;
+                    *value = f32::from(divided_by_alpha(bytes, channel)) / 255.0;
                 }
             }
         })?;
@@ -80,6 +82,14 @@ multiversion! {
     fn to_bytes<>(values: &[f32], out: &mut [u8]) where {} {
         for (byte, value) in out.iter_mut().zip(values) {
             *byte = (255.0 * *value) as u8;
+        }
+    }
+}
+
+multiversion! {
+    fn to_floats<>(bytes: &[u8], out: &mut [f32]) where {} {
+        for (value, byte) in out.iter_mut().zip(bytes) {
+            *value = f32::from(*byte) / 255.0;
         }
     }
 }

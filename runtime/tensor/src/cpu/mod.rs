@@ -9,6 +9,7 @@ pub(crate) mod elementwise;
 pub(crate) mod filter;
 pub(crate) mod kernels;
 pub(crate) mod lanczos;
+pub(crate) mod math;
 pub(crate) mod reader;
 pub(crate) mod reduce;
 pub(crate) mod resample;

@@ -169,6 +169,9 @@ fn resize_row(source: &[f32], axis: &Axis, channels: usize, out: &mut [f32]) {
         (Some(4), 1) => resize_uniform::<4, 1>(source, axis, out),
         (Some(4), 3) => resize_uniform::<4, 3>(source, axis, out),
         (Some(4), 4) => resize_uniform::<4, 4>(source, axis, out),
+        (_, 1) => resize_windows::<1>(source, axis, out),
+        (_, 3) => resize_windows::<3>(source, axis, out),
+        (_, 4) => resize_windows::<4>(source, axis, out),
         _ => resize_any(source, axis, channels, out),
     }
 }
@@ -185,6 +188,22 @@ fn resize_uniform<const T: usize, const C: usize>(source: &[f32], axis: &Axis, o
             }
         }
         *target = sums;
+    }
+}
+
+/// Any number of taps that are neighbours with equal weights, as `area` has them; C channels.
+fn resize_windows<const C: usize>(source: &[f32], axis: &Axis, out: &mut [f32]) {
+    let (source, out) = (source.as_chunks::<C>().0, out.as_chunks_mut::<C>().0);
+    for (target, range) in out.iter_mut().zip(axis.starts.windows(2)) {
+        let (start, end) = (range[0] as usize, range[1] as usize);
+        let first = axis.indices[start] as usize;
+        let mut sums = [0.0f32; C];
+        for pixel in &source[first..first + end - start] {
+            for (sum, value) in sums.iter_mut().zip(pixel) {
+                *sum += *value;
+            }
+        }
+        *target = sums.map(|sum| sum * axis.weights[start]);
     }
 }
 
