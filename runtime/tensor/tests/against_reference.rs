@@ -482,3 +482,58 @@ fn reduce(op: ReduceOp, values: &[f64]) -> f64 {
         ReduceOp::All => f64::from(u8::from(values.iter().all(|value| *value != 0.0))),
     }
 }
+
+/// Tensors that are worked on in several pieces, whose borders fall anywhere.
+#[test]
+fn pieces_fit_together() {
+    let cx = context();
+    for channels_last in [false, true] {
+        let a = image(&[2, 3, 157, 211], 5, channels_last);
+        let slow = Slow::of(&a);
+        let shape = slow.shape.clone();
+        slow.assert_close(&a.contiguous(&cx).unwrap(), 0.0);
+        let flipped = a.flip(&[1, 3], &cx).unwrap();
+        let wanted = Slow::build(&shape, |i| slow.at(&[i[0], 2 - i[1], i[2], 210 - i[3]]));
+        wanted.assert_close(&flipped.contiguous(&cx).unwrap(), 0.0);
+
+        let mask = random(&[2, 1, 157, 211], DType::Float32, 6);
+        let slow_mask = Slow::of(&mask);
+        let wanted = Slow::build(&shape, |i| slow.at(i) * slow_mask.at(&[i[0], 0, i[2], i[3]]));
+        wanted.assert_close(&a.binary(BinaryOp::Mul, Operand::Tensor(&mask), &cx).unwrap(), 1e-6);
+
+        let joined = Tensor::cat(&[&a, &mask, &flipped], 1, &cx).unwrap();
+        let slow_flipped = Slow::of(&flipped);
+        let wanted = Slow::build(&[2, 7, 157, 211], |i| match i[1] {
+            0..3 => slow.at(i),
+            3 => slow_mask.at(&[i[0], 0, i[2], i[3]]),
+            channel => slow_flipped.at(&[i[0], channel - 4, i[2], i[3]]),
+        });
+        wanted.assert_close(&joined, 0.0);
+
+        let padded = a.pad(&[0, 0, 9, 5], &[0, 1, 3, 7], PadMode::Replicate, 0.0, &cx).unwrap();
+        let wanted = Slow::build(&[2, 4, 169, 223], |i| {
+            let place = |at: usize, before: usize, length: usize| at.saturating_sub(before).min(length - 1);
+            slow.at(&[i[0], i[1].min(2), place(i[2], 9, 157), place(i[3], 5, 211)])
+        });
+        wanted.assert_close(&padded, 0.0);
+
+        for dims in [vec![], vec![0], vec![1], vec![2], vec![3], vec![2, 3], vec![0, 1], vec![1, 3]] {
+            let over: Vec<usize> = if dims.is_empty() { vec![0, 1, 2, 3] } else { dims.clone() };
+            let mut wanted = Slow::build(
+                &shape.iter().enumerate().map(|(d, n)| if over.contains(&d) { 1 } else { *n }).collect::<Vec<_>>(),
+                |_| 0.0,
+            );
+            for (place, value) in slow.values.iter().enumerate() {
+                let mut target = 0;
+                for (dim, at) in coordinates(&shape, place).into_iter().enumerate() {
+                    target = target * wanted.shape[dim] + if over.contains(&dim) { 0 } else { at };
+                }
+                wanted.values[target] += value;
+            }
+            let dims: Vec<i32> = dims.iter().map(|dim| *dim as i32).collect();
+            wanted.assert_close(&a.reduce(ReduceOp::Sum, &dims, true, &cx).unwrap(), 1e-6);
+        }
+        let halves = a.cast(DType::Float16, &cx).unwrap().cast(DType::Float32, &cx).unwrap();
+        slow.assert_close(&halves, 1e-3);
+    }
+}
