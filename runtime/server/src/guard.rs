@@ -150,7 +150,7 @@ impl std::fmt::Display for Refusal {
         match self {
             Self::UnknownHost(host) => write!(
                 formatter,
-                "The host name {host:?} is not one of this server's. If it should be, start the server with --allow-host and that name."
+                "The host name {host:?} is not one of this server's. If it should be, start the server with --allowed-host and that name."
             ),
             Self::NullOrigin => {
                 formatter.write_str("A sandboxed page or a local file may not call this server (Origin: null).")

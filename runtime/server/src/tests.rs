@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod sockets;
+
 use std::sync::Arc;
 
 use axum::{
@@ -68,6 +70,22 @@ impl Engine for TestEngine {
     }
 }
 
+/// Everything but the engine is real, below a folder.
+fn parts(base: &tempfile::TempDir, config: &ServerConfig) -> Parts {
+    let tenant = TenantId::default_tenant();
+    let store = BlobStore::open(&base.path().join("blobs")).unwrap();
+    let dirs = TenantDirs::below(base.path(), &tenant);
+    let files = Arc::new(TenantFiles::open(tenant, store, dirs).unwrap());
+    Parts {
+        engine: Arc::new(TestEngine),
+        queue: Arc::new(SqliteQueue::open(base.path().join("queue.sqlite")).unwrap()),
+        files: Arc::new(move |_| Ok(Arc::clone(&files))),
+        models: Arc::new(ModelFolders::below(base.path())),
+        hub: Arc::new(Hub::new(&config.limits)),
+        logs: LogRing::new(10),
+    }
+}
+
 struct Server {
     router: Router,
     _base: tempfile::TempDir,
@@ -96,18 +114,7 @@ impl Server {
 
     fn with(config: ServerConfig) -> Self {
         let base = tempfile::tempdir().unwrap();
-        let tenant = TenantId::default_tenant();
-        let store = BlobStore::open(&base.path().join("blobs")).unwrap();
-        let dirs = TenantDirs::below(base.path(), &tenant);
-        let files = Arc::new(TenantFiles::open(tenant, store, dirs).unwrap());
-        let parts = Parts {
-            engine: Arc::new(TestEngine),
-            queue: Arc::new(SqliteQueue::open(base.path().join("queue.sqlite")).unwrap()),
-            files: Arc::new(move |_| Ok(Arc::clone(&files))),
-            models: Arc::new(ModelFolders::below(base.path())),
-            hub: Arc::new(Hub::new(&config.limits)),
-            logs: LogRing::new(10),
-        };
+        let parts = parts(&base, &config);
         Self { router: router(AppState::new(config, parts).unwrap()), _base: base }
     }
 
