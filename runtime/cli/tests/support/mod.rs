@@ -78,7 +78,7 @@ impl Server {
         let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
         let started = Instant::now();
         let url = loop {
-            let line = log.next().expect("the server ended").unwrap();
+            let line = log.next().map(Result::unwrap).unwrap_or_else(|| panic!("the server ended"));
             if let Some((_, url)) = line.split_once(" serves ") {
                 break url.trim().to_owned();
             }
