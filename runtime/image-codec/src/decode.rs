@@ -6,7 +6,7 @@ use image::codecs::gif::GifDecoder;
 use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
-use image::{AnimationDecoder, DynamicImage, ImageDecoder};
+use image::{AnimationDecoder, DynamicImage, ImageDecoder, Rgba};
 use std::io::Cursor;
 
 /// Interleaved samples, as deep as the file has them.
@@ -120,17 +120,32 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Vec<Frame>, CodecEr
             if !decoder.has_animation() {
                 return Ok(vec![picture(still, format)?]);
             }
+            // Frames that ask to be removed leave transparency behind, as in libwebp; the decoder's default is to leave them.
+            decoder.set_background_color(Rgba([0; 4])).map_err(unreadable)?;
             animation(decoder.into_frames(), format, limits)
         }
         Format::Png => {
             let decoder = PngDecoder::with_limits(cursor, limits.for_decoder()).map_err(unreadable)?;
             if !decoder.is_apng().map_err(unreadable)? {
-                return Ok(vec![picture(still, format)?]);
+                let mut frame = picture(still, format)?;
+                if has_colour_key(bytes) {
+                    frame.alpha = None;
+                }
+                return Ok(vec![frame]);
             }
             animation(decoder.apng().map_err(unreadable)?.into_frames(), format, limits)
         }
         _ => Ok(vec![picture(still, format)?]),
     }
+}
+
+/// One colour of a grey or RGB PNG may stand for transparency; ComfyUI knows that only of palettes. With an alpha channel
+/// of its own or a palette, the colour type in the header is another.
+fn has_colour_key(png: &[u8]) -> bool {
+    const COLOUR_TYPE: usize = 25;
+    const GREY: u8 = 0;
+    const RGB: u8 = 2;
+    matches!(png.get(COLOUR_TYPE), Some(&(GREY | RGB)))
 }
 
 /// The first frame only.
