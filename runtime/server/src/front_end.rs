@@ -14,6 +14,7 @@ use vivarium_blobs::RelativePath;
 
 use crate::{
     error::{ApiError, ServerError},
+    json,
     serve_file::Content,
     state::AppState,
 };
@@ -105,6 +106,8 @@ pub(crate) async fn serve(State(state): State<AppState>, request: Request) -> Re
             ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], NOT_BUILT)
                 .into_response()
         }
+        // Front ends offer templates at the first start; the package that holds them is not part of a front end.
+        Ok(None) if served == "templates/index.json" => json::ok(&[(); 0]),
         Ok(None) => not_found(request.uri()),
         Err(error) => error.into_response(),
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vivarium_blobs::{ModelFolders, TenantFiles};
 use vivarium_protocol::tenant::TenantId;
 use vivarium_queue::Queue;
@@ -47,7 +47,7 @@ struct Inner {
     object_info: ObjectInfoCache,
     example_workflow: ExampleWorkflow,
     /// Bounds how many images are decoded at once: each may need its whole budget of memory.
-    decodes: Semaphore,
+    decodes: Arc<Semaphore>,
 }
 
 impl AppState {
@@ -61,7 +61,7 @@ impl AppState {
             front_end: FrontEnd::open(config.front_end_root.as_deref())?,
             object_info: ObjectInfoCache::default(),
             example_workflow: ExampleWorkflow::load(config.example_workflow.as_deref())?,
-            decodes: Semaphore::new(config.limits.concurrent_decodes.max(1)),
+            decodes: Arc::new(Semaphore::new(config.limits.concurrent_decodes.max(1))),
             parts,
             config,
         };
@@ -113,8 +113,11 @@ impl AppState {
     }
 
     /// Waits until an image may be decoded.
-    pub(crate) async fn decode_permit(&self) -> Result<SemaphorePermit<'_>, ApiError> {
-        self.0.decodes.acquire().await.map_err(|error| ApiError::internal("decoding an image", error))
+    pub(crate) async fn decode_permit(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        Arc::clone(&self.0.decodes)
+            .acquire_owned()
+            .await
+            .map_err(|error| ApiError::internal("decoding an image", error))
     }
 
     /// Tells the sockets of a tenant how much is queued now.

@@ -59,7 +59,7 @@ pub(crate) async fn image(
     let folder = folder(form.folder.as_deref(), Folder::Input)?;
     let image = form.image.ok_or_else(no_image)?;
     let saved = state.with_files(&tenant, "saving an upload", move |files| {
-        files.save_upload(folder, &form.subfolder, &image.filename, image.staged, form.overwrite)
+        files.save_upload(folder, &form.subfolder, &image.filename, image.staged, form.overwrite).map_err(naming_error)
     });
     Ok(answer(&saved.await?))
 }
@@ -74,16 +74,18 @@ pub(crate) async fn mask(
     let folder = folder(form.folder.as_deref(), Folder::Input)?;
     let image = form.image.ok_or_else(no_image)?;
     let original = parse_original(form.original_ref.as_deref())?;
-    let _permit = state.decode_permit().await?;
+    let permit = state.decode_permit().await?;
     let composing = state.clone();
     let saved = state.with_files(&tenant, "composing a mask", move |files| {
+        // Held by the work, not by the request: a client that hangs up does not make room for more work.
+        let _permit = permit;
         let limits = &composing.config().limits;
         let mask = read_staged(files, image.staged)?;
         let original = read_original(files, &original, limits.image_file_bytes)?;
         let composed = vivarium_image_codec::replace_alpha(&original, &mask, &limits.decode)?;
         let mut staged = files.store().stage(None)?;
         staged.write(&composed)?;
-        Ok::<_, ApiError>(files.save_upload(folder, &form.subfolder, &image.filename, staged, form.overwrite)?)
+        files.save_upload(folder, &form.subfolder, &image.filename, staged, form.overwrite).map_err(naming_error)
     });
     Ok(answer(&saved.await?))
 }
@@ -185,6 +187,18 @@ fn read_staged(files: &TenantFiles, staged: Staged) -> Result<Vec<u8>, ApiError>
     let mut file = files.store().open_blob(blob.digest())?;
     file.read_to_end(&mut bytes).map_err(|error| ApiError::internal("reading the uploaded mask", error))?;
     Ok(bytes)
+}
+
+/// A name that cannot be used is a bad request here, as in ComfyUI, even where it leads out of its folder or into one that
+/// does not exist.
+fn naming_error(error: BlobError) -> ApiError {
+    match error {
+        BlobError::Name { .. }
+        | BlobError::Outside { .. }
+        | BlobError::NotFound { .. }
+        | BlobError::IsDirectory { .. } => ApiError::bad_request("bad_name", error.to_string()),
+        other => other.into(),
+    }
 }
 
 fn no_image() -> ApiError {

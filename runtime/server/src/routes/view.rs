@@ -59,8 +59,10 @@ pub(crate) async fn serve_transcoded(
     form: ViewRequest,
     request: &HeaderMap,
 ) -> Result<Response, ApiError> {
-    let _permit = state.decode_permit().await?;
+    let permit = state.decode_permit().await?;
     let decoding = state.blocking("decoding an image", move |state| {
+        // Held by the work, not by the request: a client that hangs up does not make room for more work.
+        let _permit = permit;
         let viewed = transcode_for_view(&bytes, form, &state.config().limits.decode)?;
         // Nothing comes back only when nothing was asked for.
         viewed.ok_or_else(|| ApiError::not_found("No other form of the image was asked for"))

@@ -123,7 +123,10 @@ async fn a_client_is_welcomed_negotiates_and_comes_back() {
         let flags = json!({"type": "feature_flags", "data": {"supports_preview_metadata": true}});
         first.0.send(Message::text(flags.to_string())).unwrap();
         let answer = first.json();
-        assert_eq!((&answer["type"], &answer["data"]["supports_preview_metadata"]), (&json!("feature_flags"), &json!(true)));
+        assert_eq!(
+            (&answer["type"], &answer["data"]["supports_preview_metadata"]),
+            (&json!("feature_flags"), &json!(true))
+        );
         server.send(Target::Client("c".to_owned()), preview());
         assert_eq!(first.0.read().unwrap().into_data()[..4], [0, 0, 0, 4]);
 
@@ -163,10 +166,10 @@ async fn a_socket_that_reads_nothing_is_cut_off_and_holds_nobody_up() {
         let (mut other, _) = server.connect("other");
         let text = "x".repeat(256 * 1024);
         for _ in 0..100 {
-            server.send(Target::Client("deaf".to_owned()), Outgoing::Event(Event::ExecutionStart {
-                prompt_id: text.clone(),
-                timestamp: 1,
-            }));
+            server.send(
+                Target::Client("deaf".to_owned()),
+                Outgoing::Event(Event::ExecutionStart { prompt_id: text.clone(), timestamp: 1 }),
+            );
         }
         server.send_start("other", "p");
         assert_eq!(other.json()["data"]["prompt_id"], "p");
@@ -204,7 +207,10 @@ async fn stopping_closes_sockets_and_ends() {
 async fn nobody_listens_where_others_can_reach_it_by_accident() {
     let open = ServerConfig { listen: vec!["0.0.0.0".to_owned()], port: 0, ..ServerConfig::default() };
     let refused = crate::bind(&open).await.unwrap_err();
-    assert!(matches!(refused, ServerError::Unauthenticated { .. }) && refused.to_string().contains("--allow-unauthenticated-remote"));
+    assert!(
+        matches!(refused, ServerError::Unauthenticated { .. })
+            && refused.to_string().contains("--allow-unauthenticated-remote")
+    );
     let meant = ServerConfig { allow_unauthenticated_remote: true, ..open };
     let listeners = crate::bind(&meant).await.unwrap();
     let port = listeners[0].local_addr().unwrap().port();
