@@ -26,6 +26,10 @@ use crate::{
     replay::Replay,
 };
 
+/// With more sockets than this, a tenant's sockets may miss counts that a newer one follows at once. With fewer, each gets
+/// every single one, as ComfyUI's clients are used to.
+const MANY_SOCKETS: usize = 32;
+
 /// All sockets of the server.
 #[derive(Debug)]
 pub struct Hub {
@@ -194,8 +198,8 @@ impl Hub {
 impl EventSink for Hub {
     fn send(&self, tenant: &TenantId, target: Target, message: Message) {
         let Some(room) = self.existing_room(tenant) else { return };
-        let frames = Frames::new(message);
         let mut room = room.lock();
+        let frames = Frames::new(message, room.sockets.len() > MANY_SOCKETS);
         match target {
             Target::Tenant => {
                 room.sockets.values().for_each(|socket| frames.push_to(socket, None, &self.limits));
@@ -258,6 +262,7 @@ impl Socket {
 /// The frames of one message, made once however many sockets get it, and only in the forms that are needed.
 struct Frames {
     message: Message,
+    many_sockets: bool,
     text: OnceLock<Utf8Bytes>,
     with_metadata: OnceLock<Bytes>,
     without_metadata: OnceLock<Bytes>,
@@ -270,7 +275,9 @@ impl Frames {
 
     fn event_text(&self) -> Option<(Utf8Bytes, Option<Topic>)> {
         match &self.message {
-            Message::Event(event) => Some((self.text.get_or_init(|| event.to_json().into()).clone(), topic(event))),
+            Message::Event(event) => {
+                Some((self.text.get_or_init(|| event.to_json().into()).clone(), topic(event, self.many_sockets)))
+            }
             _ => None,
         }
     }
@@ -308,9 +315,9 @@ fn event_item(event: &Event, sequence: Option<u64>) -> Item {
     Item::Event { text: event.to_json().into(), sequence, topic: None }
 }
 
-fn topic(event: &Event) -> Option<Topic> {
+fn topic(event: &Event, many_sockets: bool) -> Option<Topic> {
     match event {
-        Event::Status(_) => Some(Topic::Status),
+        Event::Status(_) => many_sockets.then_some(Topic::Status),
         Event::Progress { prompt_id, node, .. } => Some(Topic::Progress(prompt_id.clone(), node.clone())),
         Event::ProgressState { prompt_id, .. } => Some(Topic::ProgressState(prompt_id.clone())),
         _ => None,
