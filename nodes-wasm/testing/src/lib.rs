@@ -6,7 +6,9 @@
 //! - [`objects`]: objects and their methods, weights
 //! - [`flow`]: lazy inputs, lists, blockers, expansions, undeclared inputs
 //! - [`time`]: progress, and when a node runs again
+//! - [`calls`]: many host calls and many bytes, for measuring
 
+mod calls;
 mod flow;
 mod objects;
 mod time;
@@ -35,6 +37,9 @@ vivarium_node::pack! {
         time::TestSleepLoop,
         time::TestAlways,
         time::TestError,
+        calls::TestHostCalls,
+        calls::TestReadBytes,
+        calls::TestWriteBytes,
     ],
     objects: [objects::Counter],
 }

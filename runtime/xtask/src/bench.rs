@@ -1,0 +1,55 @@
+//! Figures: builds what users run, and `vivarium-bench`, which does the measuring.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::{
+    nodes, setup,
+    shell::{Profile, cargo, run, target_dir},
+};
+
+/// The flags of `vivarium-bench` and whether a value follows: checked here, before the long build.
+const FLAGS: [(&str, bool); 6] = [
+    ("--peer", true),
+    ("--peer-start", true),
+    ("--peer-url", true),
+    ("--only", true),
+    ("--json", true),
+    ("--quick", false),
+];
+
+const HELP: &str = "\
+cargo xtask bench [--peer URL | --peer-start CMD --peer-url URL] [--quick] [--only servers|sandbox] [--json FILE]
+
+Builds everything in release and prints one table: `vivarium serve`, a real ComfyUI in the same run when one is given
+(tests/peer/README.md says how to set one up), how many times better ours is, and whether that is what we aim at.
+
+  cargo xtask bench --peer-start 'PATH/start.sh 8288' --peer-url http://127.0.0.1:8288
+";
+
+pub(crate) fn command(arguments: &[String]) -> Result<()> {
+    if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
+        print!("{HELP}");
+        return Ok(());
+    }
+    check(arguments)?;
+    setup::for_build()?;
+    run(&mut cargo(&["build", "--release", "--package", "vivarium-cli", "--package", "vivarium-bench"]))?;
+    nodes::build()?;
+    let bench = target_dir().join(Profile::Release.folder()).join("vivarium-bench");
+    run(Command::new(bench).args(arguments))
+}
+
+fn check(arguments: &[String]) -> Result<()> {
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        let name = argument.split_once('=').map_or(argument.as_str(), |(name, _)| name);
+        match FLAGS.iter().find(|(flag, _)| *flag == name) {
+            Some((_, true)) if name == argument && arguments.next().is_none() => bail!("{name} needs a value"),
+            Some(_) => {}
+            None => bail!("`bench` has no flag `{argument}`; `cargo xtask bench --help` lists them"),
+        }
+    }
+    Ok(())
+}
