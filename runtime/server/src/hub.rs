@@ -262,6 +262,7 @@ impl Socket {
 /// The frames of one message, made once however many sockets get it, and only in the forms that are needed.
 struct Frames {
     message: Message,
+    /// Counts may then be left out; see [`MANY_SOCKETS`].
     many_sockets: bool,
     text: OnceLock<Utf8Bytes>,
     with_metadata: OnceLock<Bytes>,
@@ -269,8 +270,14 @@ struct Frames {
 }
 
 impl Frames {
-    fn new(message: Message) -> Self {
-        Self { message, text: OnceLock::new(), with_metadata: OnceLock::new(), without_metadata: OnceLock::new() }
+    fn new(message: Message, many_sockets: bool) -> Self {
+        Self {
+            message,
+            many_sockets,
+            text: OnceLock::new(),
+            with_metadata: OnceLock::new(),
+            without_metadata: OnceLock::new(),
+        }
     }
 
     fn event_text(&self) -> Option<(Utf8Bytes, Option<Topic>)> {
