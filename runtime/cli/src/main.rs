@@ -8,7 +8,8 @@
 //! - [`options`]: flags that commands share
 //! - [`host`]: the parts, put together
 //! - [`workflow`], [`progress`], [`results`], [`report`]: what `run` and `submit` have in common
-//! - [`failure`], [`signals`], [`logging`], [`text`]: ending badly, stopping, the log, other people's words
+//! - [`failure`], [`signals`], [`logging`], [`output`], [`text`]: ending badly, stopping, the log, stdout, other people's
+//!   words
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ mod host;
 mod logging;
 mod nodes;
 mod options;
+mod output;
 mod packs;
 mod progress;
 mod report;

@@ -1,17 +1,21 @@
 //! `vivarium nodes`: the node classes that workflows can use.
 
+use std::sync::Arc;
+
 use clap::Args;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use vivarium_packs::Snapshot;
 use vivarium_protocol::{
     definition::{ChoicesFrom, InputDefinition, NodeDefinition, Section},
     object_info::object_info,
 };
+use vivarium_sandbox::PackComponent;
 
 use crate::{
     failure::{Exit, Failure, Outcome},
     host,
     options::{LimitOptions, SourceOptions},
+    output::say,
     text::one_line,
 };
 
@@ -46,57 +50,57 @@ impl Nodes {
         let snapshot = catalog.snapshot();
         if let Some(class) = &self.class {
             let Some(definition) = snapshot.definition(class) else { return Err(unknown(class, &snapshot)) };
-            return match self.json {
-                true => print_json([definition]),
+            match self.json {
+                true => print_json(&snapshot, Some(class)),
                 false => describe(definition),
-            };
+            }
+        } else if self.json {
+            print_json(&snapshot, None);
+        } else {
+            list(&snapshot);
         }
-        match self.json {
-            true => print_json(snapshot.classes().map(|(definition, _)| definition)),
-            false => list(&snapshot),
-        }
+        Ok(())
     }
 }
 
-fn print_json<'a>(definitions: impl IntoIterator<Item = &'a NodeDefinition>) -> Outcome<()> {
+fn print_json(snapshot: &Snapshot, class: Option<&str>) {
     // Files and models differ from tenant to tenant; a running server lists them.
     let no_choices = |_: &ChoicesFrom| Vec::new();
-    let entry =
-        |definition: &NodeDefinition| (definition.class_type.clone(), object_info(definition, "nodes", &no_choices));
-    let all: Map<String, Value> = definitions.into_iter().map(entry).collect();
-    println!("{}", Value::Object(all));
-    Ok(())
+    let wanted = snapshot.classes().filter(|(node, _)| class.is_none_or(|class| class == node.class_type));
+    let entry = |(node, pack): (&NodeDefinition, &Arc<PackComponent>)| {
+        let module = format!("custom_nodes.{}", pack.name());
+        (node.class_type.clone(), object_info(node, &module, &no_choices))
+    };
+    say!("{}", Value::Object(wanted.map(entry).collect()));
 }
 
-fn list(snapshot: &Snapshot) -> Outcome<()> {
+fn list(snapshot: &Snapshot) {
     let width = snapshot.classes().map(|(node, _)| node.class_type.chars().count()).max().unwrap_or_default();
     for (node, pack) in snapshot.classes() {
         let (category, description) = (one_line(&node.category, 40), one_line(&node.description, 90));
-        println!("{:<width$}  {}: {category}  {description}", node.class_type, pack.name());
+        say!("{:<width$}  {}: {category}  {description}", node.class_type, pack.name());
     }
     if snapshot.packs().is_empty() {
         eprintln!("no packs are installed; `vivarium packs` names the folders");
     }
-    Ok(())
 }
 
-fn describe(node: &NodeDefinition) -> Outcome<()> {
-    println!("{} ({}), {}", node.class_type, one_line(&node.display_name, 80), one_line(&node.category, 80));
+fn describe(node: &NodeDefinition) {
+    say!("{} ({}), {}", node.class_type, one_line(&node.display_name, 80), one_line(&node.category, 80));
     if !node.description.is_empty() {
-        println!("{}", crate::text::printable(&node.description));
+        say!("{}", crate::text::printable(&node.description));
     }
-    println!("\nInputs:");
+    say!("\nInputs:");
     for input in node.inputs.iter().filter(|input| input.section != Section::Hidden) {
-        println!("  {}", input_line(input));
+        say!("  {}", input_line(input));
     }
-    println!("\nOutputs:");
+    say!("\nOutputs:");
     for (slot, output) in node.outputs.iter().enumerate() {
-        println!("  {slot}: {} {}", one_line(&output.output_type, 60), one_line(&output.name, 60));
+        say!("  {slot}: {} {}", one_line(&output.output_type, 60), one_line(&output.name, 60));
     }
     if node.output_node {
-        println!("\nAn output node: a workflow with it is worth running.");
+        say!("\nAn output node: a workflow with it is worth running.");
     }
-    Ok(())
 }
 
 fn input_line(input: &InputDefinition) -> String {

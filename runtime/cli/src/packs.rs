@@ -9,6 +9,7 @@ use crate::{
     failure::{Exit, Outcome, fail},
     host,
     options::{GrantOptions, LimitOptions, SourceOptions},
+    output::say,
     text::{one_line, printable},
 };
 
@@ -44,7 +45,7 @@ impl Packs {
         let grants = self.grants.resolve();
         let packs: Vec<Value> = snapshot.packs().iter().map(|pack| describe(pack, &grants)).collect();
         if self.json {
-            println!("{}", Value::Array(packs));
+            say!("{}", Value::Array(packs));
         } else {
             print(&packs, &folders.packs);
         }
@@ -84,27 +85,27 @@ fn describe(pack: &InstalledPack, grants: &Grants) -> Value {
 
 fn print(packs: &[Value], folders: &[std::path::PathBuf]) {
     if packs.is_empty() {
-        println!("There are no packs in:");
-        folders.iter().for_each(|folder| println!("  {}", folder.display()));
+        say!("There are no packs in:");
+        folders.iter().for_each(|folder| say!("  {}", folder.display()));
         return;
     }
     for pack in packs {
         let text = |key: &str| one_line(pack[key].as_str().unwrap_or_default(), 300);
         if pack["status"] == "failed" {
-            println!("{}\n  FAILED: {}", text("file"), printable(pack["error"].as_str().unwrap_or_default()));
+            say!("{}\n  FAILED: {}", text("file"), printable(pack["error"].as_str().unwrap_or_default()));
             continue;
         }
-        println!("{} {} ({})", text("name"), text("version"), text("license"));
+        say!("{} {} ({})", text("name"), text("version"), text("license"));
         if !text("description").is_empty() {
-            println!("  {}", text("description"));
+            say!("  {}", text("description"));
         }
-        println!("  nodes:  {}", names(&pack["nodes"]));
-        println!("  file:   {}", text("file"));
-        println!("  sha256: {}", text("digest"));
+        say!("  nodes:  {}", names(&pack["nodes"]));
+        say!("  file:   {}", text("file"));
+        say!("  sha256: {}", text("digest"));
         for permission in pack["permissions"].as_array().into_iter().flatten() {
             let fate = if permission["granted"] == true { "granted" } else { "NOT granted" };
             let field = |key: &str| one_line(permission[key].as_str().unwrap_or_default(), 200);
-            println!("  asks for {} ({fate}): {}", field("permission"), field("reason"));
+            say!("  asks for {} ({fate}): {}", field("permission"), field("reason"));
         }
     }
 }

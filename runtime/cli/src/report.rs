@@ -8,6 +8,7 @@ use vivarium_protocol::error::{Invalid, NodeErrors};
 
 use crate::{
     failure::{Exit, Failure, Outcome, fail},
+    output::say,
     text::printable,
 };
 
@@ -85,9 +86,9 @@ impl Report {
     pub(crate) fn print(&self, as_json: bool) -> Outcome<()> {
         let result = self.result();
         if as_json {
-            println!("{}", self.to_json(result.as_ref().err()));
+            say!("{}", self.to_json(result.as_ref().err()));
         } else {
-            self.files.iter().for_each(|file| println!("{}", file.path.display()));
+            self.files.iter().for_each(|file| say!("{}", file.path.display()));
             if result.is_ok() && self.files.is_empty() {
                 eprintln!("the workflow ran, but saved nothing; PreviewImage makes previews only (see --previews)");
             }

@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::{fs, net::TcpListener, path::Path};
+use std::{fs, net::TcpListener, path::Path, process::Stdio};
 
 use serde_json::{Value, json};
 
@@ -164,4 +164,18 @@ fn a_healthy_machine_passes_the_doctor() {
     let named = |name: &str| report["checks"].as_array().unwrap().iter().any(|check| check["name"] == name);
     assert!(["base", "sandbox", "pack", "queue", "port", "memory", "cuda"].into_iter().all(named), "{report:#}");
     assert!(!report["limits"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_failure() {
+    let place = Place::new();
+    let mut process = support::vivarium(&["nodes", "--json", "--base-directory", &place.text("base")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(process.stdout.take());
+    let output = process.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -1,28 +1,32 @@
 //! What was accepted is not lost, however the server ends.
 //!
-//! Needs the stock packs and the test packs: `cargo xtask nodes`.
+//! Needs the test packs: `cargo xtask nodes` builds them.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
 
 use std::{
+    fs,
+    io::{BufRead, BufReader},
     path::Path,
+    process::Stdio,
     thread,
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 
-use support::{Place, Server};
+use support::{Place, Server, signal, vivarium};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn start(place: &Place) -> Server {
-    let beside = Path::new(env!("CARGO_BIN_EXE_vivarium")).parent().unwrap();
-    let stock = beside.join("packs");
-    let testing = beside.parent().unwrap().join("test-packs");
-    let flags = ["--packs-directory", stock.to_str().unwrap(), "--packs-directory", testing.to_str().unwrap()];
-    Server::start(place, &flags)
+    Server::start(place, &["--packs-directory", &test_packs()])
+}
+
+fn test_packs() -> String {
+    let target = Path::new(env!("CARGO_BIN_EXE_vivarium")).ancestors().nth(2).unwrap();
+    target.join("test-packs").to_str().unwrap().to_owned()
 }
 
 fn busy_for(milliseconds: u64) -> Value {
@@ -102,4 +106,22 @@ fn a_second_signal_stops_at_once() {
     server.signal("INT");
     assert_eq!(server.exit_code(), Some(130));
     assert!(asked_again.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn a_signal_ends_a_run_and_leaves_nothing_behind() {
+    let place = Place::new();
+    let workflow = place.write("workflow.json", busy_for(600_000).to_string());
+    let scratch = place.text("scratch");
+    fs::create_dir(&scratch).unwrap();
+    let base = place.text("base");
+    let mut run = vivarium(&["run", &workflow, "--base-directory", &base, "--packs-directory", &test_packs()]);
+    let mut process = run.env("TMPDIR", &scratch).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    lines.find(|line| line.as_ref().unwrap().contains("TestSleepLoop")).unwrap().unwrap();
+    signal(&process, "INT");
+    let rest: String = lines.map(Result::unwrap).collect();
+    assert_eq!(process.wait().unwrap().code(), Some(130), "{rest}");
+    assert!(rest.contains("interrupted"), "{rest}");
+    assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0);
 }

@@ -10,6 +10,7 @@ use vivarium_sandbox::Limits;
 use crate::{
     failure::{Exit, Outcome, fail},
     options::{FolderOptions, LimitOptions},
+    output::say,
     text::printable,
 };
 
@@ -91,7 +92,7 @@ fn print_json(checks: &[Check], limits: &Limits) {
     let limits = limits.entries().into_iter().map(
         |limit| json!({"name": limit.name, "value": limit.value, "unit": limit.unit, "description": limit.description}),
     );
-    println!("{}", json!({"checks": checks, "limits": limits.collect::<Vec<_>>()}));
+    say!("{}", json!({"checks": checks, "limits": limits.collect::<Vec<_>>()}));
 }
 
 fn print(checks: &[Check], limits: &Limits) {
@@ -102,16 +103,16 @@ fn print(checks: &[Check], limits: &Limits) {
             State::Failed => "FAILED ",
             State::Info => "note   ",
         };
-        println!("{mark} {name:<12} {}", printable(message));
+        say!("{mark} {name:<12} {}", printable(message));
     }
-    println!("\nLimits of nodes:");
+    say!("\nLimits of nodes:");
     for limit in limits.entries() {
         let value = match limit.unit {
             "bytes" => bytes(limit.value),
             "count" => limit.value.to_string(),
             unit => format!("{} {unit}", limit.value),
         };
-        println!("  {:<22} {value:>14}  {}", limit.name, limit.description);
+        say!("  {:<22} {value:>14}  {}", limit.name, limit.description);
     }
 }
 

@@ -27,7 +27,7 @@ use uuid::Uuid;
 use vivarium_blobs::{Folder, TenantDirs};
 use vivarium_protocol::{event::Event, history::HistoryEntry, tenant::TenantId};
 use vivarium_queue::NewPrompt;
-use vivarium_worker::{Engine, EventSink, Message, Parts, Target, Worker, WorkerConfig};
+use vivarium_worker::{Engine, EventSink, Message, Parts, PreviewSettings, Target, Worker, WorkerConfig};
 
 use self::scratch::Scratch;
 use crate::{
@@ -143,7 +143,9 @@ impl Run {
     }
 
     fn worker_config(&self) -> WorkerConfig {
-        WorkerConfig { save_metadata: !self.disable_metadata, ..WorkerConfig::default() }
+        // Nobody looks at previews of running nodes here.
+        let preview = PreviewSettings { enabled: false, ..PreviewSettings::default() };
+        WorkerConfig { save_metadata: !self.disable_metadata, preview, ..WorkerConfig::default() }
     }
 
     /// Where files that the workflow names are looked for.
