@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Map, Value};
 use vivarium_protocol::{definition::PackDefinition, tenant::TenantId};
-use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace, component::types::ComponentItem};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace, component::types::ComponentItem};
 
 use crate::{
     bindings::{Pack, PackPre, exports::vivarium::node::nodes, vivarium::node::types::Error as WireError},
@@ -389,6 +389,10 @@ fn explain_trap(error: &wasmtime::Error, state: &HostState, time: &TimeLimit) ->
         Some(Trap::MemoryOutOfBounds) if looks_recursive(&frames) => stack_error(limits),
         Some(trap) if stderr.is_empty() => CallError::new(CallErrorKind::Trap, format!("the node crashed: {trap}")),
         Some(_) => CallError::new(CallErrorKind::Trap, format!("the node crashed: {stderr}")),
+        None if error.is::<PoolConcurrencyLimitError>() => CallError::new(
+            CallErrorKind::LimitExceeded,
+            format!("{} nodes run already, the limit (instances); try again when some have ended", limits.instances),
+        ),
         None => CallError::new(CallErrorKind::Trap, format!("the node was stopped: {error:#}")),
     };
     failure.message = crate::host::clean(&failure.message, usize::try_from(limits.error_bytes).unwrap_or(usize::MAX));
