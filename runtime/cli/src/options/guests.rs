@@ -13,7 +13,7 @@ use crate::failure::{Exit, Outcome, fail};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct LimitOptions {
-    /// Tensors of everybody together, for example 8G
+    /// Tensors of everybody together, for example 16G [default: 8G]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     tensor_memory: Option<u64>,
 
@@ -25,11 +25,11 @@ pub(crate) struct LimitOptions {
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     node_tensor_memory: Option<u64>,
 
-    /// Own memory of one node while it runs, for example 256M
+    /// Own memory of one node while it runs [default: 256M]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     guest_memory: Option<u64>,
 
-    /// How long one node may run
+    /// How long one node may run [default: 600]
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     node_timeout: Option<f64>,
 }
