@@ -39,7 +39,7 @@ pub(crate) struct FolderOptions {
     #[arg(long, value_name = "DIR")]
     output_directory: Option<PathBuf>,
 
-    /// Previews go to `temp` inside it, which is emptied at start and exit [default: <base>]
+    /// Previews go to `temp` inside it, which is emptied at start and exit [default: the base folder]
     #[arg(long, value_name = "DIR")]
     temp_directory: Option<PathBuf>,
 
