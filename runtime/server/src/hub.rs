@@ -13,6 +13,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use axum::{body::Bytes, extract::ws::Utf8Bytes};
@@ -26,9 +27,11 @@ use crate::{
     replay::Replay,
 };
 
-/// With more sockets than this, a tenant's sockets may miss counts that a newer one follows at once. With fewer, each gets
-/// every single one, as ComfyUI's clients are used to.
+/// With more sockets than this, a tenant's sockets get counts of the queue at intervals: each prompt makes three or four, and
+/// thousands of writes for each would slow the prompts down. With fewer, each gets every count, as clients are used to.
 const MANY_SOCKETS: usize = 32;
+/// The interval.
+pub(crate) const STATUS_INTERVAL: Duration = Duration::from_millis(250);
 
 /// All sockets of the server.
 #[derive(Debug)]
@@ -45,6 +48,10 @@ struct Room {
     by_client: HashMap<String, u64>,
     replays: HashMap<String, Replay>,
     closed: bool,
+    /// When the sockets last heard how much is queued.
+    status_sent: Option<Instant>,
+    /// What they are to hear next, if something changed since.
+    status_held: Option<Event>,
 }
 
 /// One connected client.
@@ -97,6 +104,22 @@ impl Hub {
             let mut room = room.lock();
             room.closed = true;
             room.sockets.values().for_each(|socket| socket.outbox.cut(Cut::GoingAway));
+        }
+    }
+
+    /// Sends the counts that were held back. To be called at intervals of [`STATUS_INTERVAL`].
+    pub(crate) fn send_held_statuses(&self) {
+        let rooms: Vec<(TenantId, Arc<Mutex<Room>>)> =
+            self.rooms.read().iter().map(|(tenant, room)| (tenant.clone(), Arc::clone(room))).collect();
+        for (tenant, room) in rooms {
+            let held = {
+                let mut room = room.lock();
+                room.status_sent = None;
+                room.status_held.take()
+            };
+            if let Some(event) = held {
+                self.send(&tenant, Target::Tenant, Message::Event(event));
+            }
         }
     }
 
@@ -199,9 +222,12 @@ impl EventSink for Hub {
     fn send(&self, tenant: &TenantId, target: Target, message: Message) {
         let Some(room) = self.existing_room(tenant) else { return };
         let mut room = room.lock();
-        let frames = Frames::new(message, room.sockets.len() > MANY_SOCKETS);
+        let frames = Frames::new(message);
         match target {
             Target::Tenant => {
+                if room.holds_back(&frames.message) {
+                    return;
+                }
                 room.sockets.values().for_each(|socket| frames.push_to(socket, None, &self.limits));
             }
             Target::Client(client_id) => {
@@ -226,6 +252,21 @@ impl Room {
         }
         self.forget_old_replays(limits);
         self.replays.entry(client_id.to_owned()).or_default().missed()
+    }
+
+    /// Whether a message is a count that the many sockets of this room get a little later, or a newer one instead.
+    fn holds_back(&mut self, message: &Message) -> bool {
+        let Message::Event(event @ Event::Status(_)) = message else { return false };
+        if self.sockets.len() <= MANY_SOCKETS {
+            return false;
+        }
+        if self.status_sent.is_some_and(|sent| sent.elapsed() < STATUS_INTERVAL) {
+            self.status_held = Some(event.clone());
+            return true;
+        }
+        self.status_sent = Some(Instant::now());
+        self.status_held = None;
+        false
     }
 
     fn owns(&self, socket: &Socket) -> bool {
@@ -262,29 +303,19 @@ impl Socket {
 /// The frames of one message, made once however many sockets get it, and only in the forms that are needed.
 struct Frames {
     message: Message,
-    /// Counts may then be left out; see [`MANY_SOCKETS`].
-    many_sockets: bool,
     text: OnceLock<Utf8Bytes>,
     with_metadata: OnceLock<Bytes>,
     without_metadata: OnceLock<Bytes>,
 }
 
 impl Frames {
-    fn new(message: Message, many_sockets: bool) -> Self {
-        Self {
-            message,
-            many_sockets,
-            text: OnceLock::new(),
-            with_metadata: OnceLock::new(),
-            without_metadata: OnceLock::new(),
-        }
+    fn new(message: Message) -> Self {
+        Self { message, text: OnceLock::new(), with_metadata: OnceLock::new(), without_metadata: OnceLock::new() }
     }
 
     fn event_text(&self) -> Option<(Utf8Bytes, Option<Topic>)> {
         match &self.message {
-            Message::Event(event) => {
-                Some((self.text.get_or_init(|| event.to_json().into()).clone(), topic(event, self.many_sockets)))
-            }
+            Message::Event(event) => Some((self.text.get_or_init(|| event.to_json().into()).clone(), topic(event))),
             _ => None,
         }
     }
@@ -322,9 +353,9 @@ fn event_item(event: &Event, sequence: Option<u64>) -> Item {
     Item::Event { text: event.to_json().into(), sequence, topic: None }
 }
 
-fn topic(event: &Event, many_sockets: bool) -> Option<Topic> {
+fn topic(event: &Event) -> Option<Topic> {
     match event {
-        Event::Status(_) => many_sockets.then_some(Topic::Status),
+        Event::Status(_) => Some(Topic::Status),
         Event::Progress { prompt_id, node, .. } => Some(Topic::Progress(prompt_id.clone(), node.clone())),
         Event::ProgressState { prompt_id, .. } => Some(Topic::ProgressState(prompt_id.clone())),
         _ => None,
@@ -430,6 +461,24 @@ mod tests {
         hub.send(&tenant, Target::Tenant, preview());
         assert_eq!(names(&new), ["status -", "binary 4"]);
         assert_eq!(names(&old), ["status -", "binary 1"]);
+    }
+
+    #[test]
+    fn many_sockets_hear_the_first_and_the_last_count() {
+        let (hub, tenant) = hub();
+        let sockets: Vec<_> =
+            (0..=MANY_SOCKETS).map(|index| hub.join(&tenant, index.to_string(), 0).unwrap()).collect();
+        sockets.iter().for_each(|socket| drop(socket.outbox.drain()));
+        (1..=5).for_each(|count| hub.send_status(&tenant, || count));
+        hub.send(&tenant, to("0"), start("p"));
+        assert_eq!(names(&sockets[0]), ["status -", "execution_start p"]);
+        hub.send_held_statuses();
+        match &sockets[0].outbox.drain()[..] {
+            [Item::Event { text, .. }] => assert!(text.as_str().contains("\"queue_remaining\":5"), "{text}"),
+            other => panic!("{other:?}"),
+        }
+        hub.send_held_statuses();
+        assert!(sockets[0].outbox.drain().is_empty());
     }
 
     #[test]

@@ -156,10 +156,6 @@ impl Queue {
         if is_preview && self.previews >= limits.socket_previews.max(1) {
             self.drop_oldest_preview();
         }
-        // Of counts that nothing else stands between, only the last is worth a write: with thousands of sockets that shows.
-        if item.topic() == Some(&Topic::Status) && self.items.back().and_then(Item::topic) == Some(&Topic::Status) {
-            self.remove(self.items.len() - 1);
-        }
         if self.items.len() >= CROWDED
             && let Some(topic) = item.topic()
             && let Some(index) = self.items.iter().rposition(|queued| queued.topic() == Some(topic))
@@ -265,18 +261,6 @@ mod tests {
         let texts = texts(&outbox);
         assert_eq!(texts.len(), CROWDED);
         assert_eq!(texts.last().map(String::as_str), Some("177"));
-    }
-
-    #[test]
-    fn counts_in_a_row_become_one_and_keep_their_place() {
-        let limits = ServerLimits::default();
-        let outbox = Outbox::default();
-        for (text, topic) in
-            [("1", Some(Topic::Status)), ("2", Some(Topic::Status)), ("start", None), ("3", Some(Topic::Status))]
-        {
-            outbox.push(event(text, topic), &limits);
-        }
-        assert_eq!(texts(&outbox), ["2", "start", "3"]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use axum::{Router, extract::DefaultBodyLimit, middleware, serve::ListenerExt};
 use tokio::{
     net::{TcpListener, lookup_host},
     task::JoinSet,
-    time::timeout,
+    time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::{CompressionLayer, predicate::Predicate};
@@ -20,6 +20,7 @@ use crate::{
     config::ServerConfig,
     error::ServerError,
     guard::guard,
+    hub::STATUS_INTERVAL,
     routes::{self, internal::stream_logs},
     state::AppState,
 };
@@ -80,7 +81,9 @@ pub async fn serve(
         let server = axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await });
         servers.spawn(server.into_future());
     }
-    let log_stream = tokio::spawn(stream_logs(state.clone()));
+    let mut background = JoinSet::new();
+    background.spawn(stream_logs(state.clone()));
+    background.spawn(send_held_statuses(state.clone()));
     tokio::select! {
         () = shutdown => {}
         // Only a server that broke ends by itself.
@@ -89,7 +92,7 @@ pub async fn serve(
     tracing::info!("stopping");
     stop.cancel();
     state.hub().close();
-    log_stream.abort();
+    background.abort_all();
     let grace = state.config().limits.shutdown_grace;
     let all_ended = async {
         while let Some(ended) = servers.join_next().await {
@@ -103,6 +106,15 @@ pub async fn serve(
             tracing::warn!(?grace, "some requests did not end in time and are broken off");
             Ok(())
         }
+    }
+}
+
+async fn send_held_statuses(state: AppState) {
+    let mut ticks = interval(STATUS_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        state.hub().send_held_statuses();
     }
 }
 
