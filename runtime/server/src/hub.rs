@@ -1,8 +1,8 @@
 //! Who listens: the sockets of every tenant, by client id.
 //!
 //! A message goes to one client id or to all sockets of a tenant, never further. Sending queues and returns: a slow socket
-//! has an [`Outbox`] of its own and holds nobody up. Events for a client id that has, or lately had, a socket are kept for
-//! its reconnect ([`Replay`]).
+//! has an `Outbox` of its own and holds nobody up. Events for a client id that has, or lately had, a socket are kept for
+//! its reconnect (`Replay`).
 //!
 //! ComfyUI forgets a client id when *any* socket that once had it closes, so a quick reconnect falls silent. Here the id
 //! belongs to the newest socket, and only that one gives it up.

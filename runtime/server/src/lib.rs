@@ -14,7 +14,7 @@
 //! ```
 //!
 //! # Layout
-//! A request passes, outermost first: `access_log` → `guard` → `caching` → [`routes`] → a handler.
+//! A request passes, outermost first: `access_log` → `guard` → `caching` → `routes` → a handler.
 //! - [`config`]: settings and limits with their defaults
 //! - [`state`]: what handlers can reach
 //! - `serve`: listening and stopping
