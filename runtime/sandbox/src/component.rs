@@ -8,7 +8,9 @@ use std::{
 
 use serde_json::{Map, Value};
 use vivarium_protocol::{definition::PackDefinition, tenant::TenantId};
-use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace, component::types::ComponentItem};
+use wasmtime::{
+    PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace, component::types::ComponentItem,
+};
 
 use crate::{
     bindings::{Pack, PackPre, exports::vivarium::node::nodes, vivarium::node::types::Error as WireError},
@@ -160,7 +162,7 @@ impl PackComponent {
     ) -> Result<Vec<Finding>, CallError> {
         let constants = Value::Object(constants.clone());
         let types = Value::Object(input_types.clone()).to_string();
-        let findings = self.query(call, &constants, |pack, store, inputs| {
+        let findings = self.query(call, class, &constants, |pack, store, inputs| {
             pack.vivarium_node_nodes().call_validate(store, class, inputs, &types)
         })?;
         Ok(findings.into_iter().map(|found| Finding { input: found.input, message: found.message }).collect())
@@ -179,7 +181,7 @@ impl PackComponent {
     ) -> Result<Option<Value>, CallError> {
         let constants = Value::Object(constants.clone());
         let limit = call.limits.value_json_bytes;
-        let json = self.query(call, &constants, |pack, store, inputs| {
+        let json = self.query(call, class, &constants, |pack, store, inputs| {
             pack.vivarium_node_nodes().call_fingerprint(store, class, inputs)
         })?;
         if json.len() as u64 > limit {
@@ -205,7 +207,7 @@ impl PackComponent {
         inputs: &NodeValue,
     ) -> Result<Vec<String>, CallError> {
         let time = TimeLimit::query(&call.limits);
-        self.with_value(call, &time, inputs, |pack, store, inputs| {
+        self.with_value(call, class, &time, inputs, |pack, store, inputs| {
             pack.vivarium_node_nodes().call_needed_inputs(store, class, inputs)
         })
         .map(|(_, names)| names)
@@ -218,7 +220,7 @@ impl PackComponent {
     pub fn execute(self: &Arc<Self>, call: CallContext, class: &str, inputs: &NodeValue) -> Result<Outcome, CallError> {
         let limits = call.limits.clone();
         let time = TimeLimit::execute(&limits);
-        let (mut store, outcome) = self.with_value(call, &time, inputs, |pack, store, inputs| {
+        let (mut store, outcome) = self.with_value(call, class, &time, inputs, |pack, store, inputs| {
             pack.vivarium_node_nodes().call_execute(store, class, inputs)
         })?;
         let broken = |error: wasmtime::Error| CallError::new(CallErrorKind::Trap, format!("{error:#}"));
@@ -272,22 +274,25 @@ impl PackComponent {
     fn query<T>(
         self: &Arc<Self>,
         call: CallContext,
+        class: &str,
         constants: &Value,
         ask: impl FnOnce(&Pack, &mut Store<HostState>, &WireValue) -> wasmtime::Result<Result<T, WireError>>,
     ) -> Result<T, CallError> {
         let time = TimeLimit::query(&call.limits);
-        self.with_value(call, &time, &NodeValue::from_json(constants), ask).map(|(_, answer)| answer)
+        self.with_value(call, class, &time, &NodeValue::from_json(constants), ask).map(|(_, answer)| answer)
     }
 
     fn with_value<T>(
         self: &Arc<Self>,
         call: CallContext,
+        class: &str,
         time: &TimeLimit,
         inputs: &NodeValue,
         ask: impl FnOnce(&Pack, &mut Store<HostState>, &WireValue) -> wasmtime::Result<Result<T, WireError>>,
     ) -> Result<(Store<HostState>, T), CallError> {
-        let mut state =
-            HostState::new(call, self.name.clone(), Some(self.clone()), designated_names(inputs), time.deadline);
+        let node = self.definition.nodes.iter().find(|node| node.class_type == class);
+        let designated = designated_names(inputs, node);
+        let mut state = HostState::new(call, self.name.clone(), Some(self.clone()), designated, time.deadline);
         let inputs = give(&mut state, inputs)?;
         run_keeping(&self.engine, &self.pre, state, time, |pack, store| ask(pack, store, &inputs))
     }

@@ -172,6 +172,7 @@ fn wasmtime_config(limits: &Limits) -> Config {
         .max_component_instance_size(1 << 20)
         .linear_memory_keep_resident(1 << 20)
         .table_keep_resident(1 << 16)
+        .pagemap_scan(wasmtime::Enabled::Auto)
         .max_unused_warm_slots(instances);
     let mut config = Config::new();
     config

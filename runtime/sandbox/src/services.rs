@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use vivarium_protocol::tenant::TenantId;
+use vivarium_protocol::{
+    definition::{NodeDefinition, Section},
+    tenant::TenantId,
+};
 use vivarium_tensor::Budget;
 
 use crate::{
@@ -149,8 +152,9 @@ pub trait HostServices: Send + Sync {
     fn open_model(&self, pack: &str, folder: &str, name: &str) -> Result<File, CallError>;
 }
 
-/// The texts among a call's inputs: names of the image files that it may read.
-pub(crate) fn designated_names(inputs: &NodeValue) -> HashSet<String> {
+/// The texts among a call's inputs: names of the image files that it may read. What the host itself filled in (hidden
+/// inputs such as the whole prompt) names files for other nodes, so it gives no access.
+pub(crate) fn designated_names(inputs: &NodeValue, node: Option<&NodeDefinition>) -> HashSet<String> {
     fn collect(value: &NodeValue, names: &mut HashSet<String>) {
         match value {
             NodeValue::String(text) => {
@@ -161,8 +165,12 @@ pub(crate) fn designated_names(inputs: &NodeValue) -> HashSet<String> {
             _ => {}
         }
     }
+    let hidden =
+        |name: &str| node.and_then(|node| node.input(name)).is_some_and(|input| input.section == Section::Hidden);
     let mut names = HashSet::new();
-    collect(inputs, &mut names);
+    if let NodeValue::Map(entries) = inputs {
+        entries.iter().filter(|(name, _)| !hidden(name)).for_each(|(_, value)| collect(value, &mut names));
+    }
     names
 }
 
@@ -214,5 +222,26 @@ impl HostServices for NoServices {
 
     fn open_model(&self, _pack: &str, _folder: &str, _name: &str) -> Result<File, CallError> {
         Err(Self::refused())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_whole_prompt_names_no_files_for_a_node() {
+        let node: NodeDefinition = serde_json::from_value(json!({
+            "class_type": "X", "display_name": "X", "category": "x",
+            "inputs": [{"name": "image", "type": "COMBO"}, {"name": "prompt", "type": "PROMPT", "section": "hidden"}]
+        }))
+        .unwrap();
+        let inputs = json!({"image": ["a.png"], "prompt": {"2": {"inputs": {"image": "secret.png"}}}});
+        let names = designated_names(&NodeValue::from_json(&inputs), Some(&node));
+        assert_eq!(names, HashSet::from(["a.png".to_owned()]));
     }
 }

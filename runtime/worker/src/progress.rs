@@ -22,7 +22,7 @@ use crate::{
 
 /// ComfyUI sends every node so far with each message, which is quadratic. Up to this many nodes so do we; beyond it,
 /// finished ones are left out of later messages.
-const FULL_STATE_NODES: usize = 200;
+const FULL_STATE_NODES: usize = 32;
 /// A node that reports faster than this is heard at this rate; its last report of 100 % always gets through.
 const REPORT_INTERVAL: Duration = Duration::from_millis(20);
 /// As ComfyUI encodes previews.

@@ -92,7 +92,7 @@ impl HostState {
         self.stack(frames)
     }
 
-    /// [B,H,W,3] pixels and, if any frame has transparency, [B,H,W] opacity.
+    /// `[B,H,W,3]` pixels and, if any frame has transparency, `[B,H,W]` opacity.
     fn stack(&mut self, frames: Vec<Frame>) -> Result<(Tensor, Option<Tensor>), Error> {
         let Some((width, height)) = frames.first().map(|first| (u64::from(first.width), u64::from(first.height)))
         else {
