@@ -8,8 +8,8 @@
 //! - [`nodes`]: the guest workspace, built and put where the host looks for packs
 //! - [`web`]: the embedded page, rebuilt or checked to be up to date
 //! - [`demo`]: the main job, end to end, as a user meets it
-//! - [`bench`]: figures, beside those of a real ComfyUI
-//! - [`test`]: every check of the repository, in named stages
+//! - [`mod@bench`]: figures, beside those of a real ComfyUI
+//! - [`mod@test`]: every check of the repository, in named stages
 //! - [`serving`]: a running `vivarium serve`
 //! - [`stages`]: naming, timing and summing up steps
 //! - [`shell`]: running programs and finding paths

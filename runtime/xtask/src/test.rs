@@ -120,7 +120,9 @@ fn host_triple() -> Result<String> {
 }
 
 fn docs() -> Result<()> {
-    run(cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", "-D warnings"))
+    // Whoever reads these docs works on the crates, so private items are shown and may be linked to.
+    let flags = "-D warnings -A rustdoc::private-intra-doc-links";
+    run(cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", flags))
 }
 
 fn page() -> Result<()> {
