@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::figure::{Figure, Samples};
+use crate::figure::{Figure, Samples, Target};
 
 /// Everything measured, and on what.
 #[derive(Serialize)]
@@ -102,9 +102,20 @@ fn row(figure: &Figure) -> [String; 6] {
         shown(&figure.ours),
         shown(&figure.peer),
         figure.times_better().map(|times| format!("{}×", number(times))).unwrap_or_default(),
-        figure.target.map(|target| target.to_string()).unwrap_or_default(),
+        aim(figure),
         met.to_owned(),
     ]
+}
+
+/// The target; beside it the recorded figure of a peer that wasn't there to be measured.
+fn aim(figure: &Figure) -> String {
+    match figure.target {
+        Some(target @ Target::TimesBetter { recorded, .. }) if !figure.peer.is_any() => {
+            format!("{target} than {recorded}")
+        }
+        Some(target) => target.to_string(),
+        None => String::new(),
+    }
 }
 
 fn shown(samples: &Samples) -> String {
@@ -141,7 +152,7 @@ fn load_average() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figure::{Better, Target};
+    use crate::figure::Better;
 
     #[test]
     fn the_table_says_whether_a_target_was_met_and_leaves_out_what_was_not_measured() {
