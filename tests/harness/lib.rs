@@ -1,9 +1,13 @@
 //! What the test areas share: a worker made of the real parts over a temporary base directory, and the packs that
 //! `cargo xtask nodes` built.
 //!
-//! Not here: HTTP (the conformance area starts the server itself).
+//! # Layout
+//! - this file: [`Laboratory`], a worker that is asked directly
+//! - [`server`]: the same parts behind the real server, on a real port, with clients
 
 #![forbid(unsafe_code)]
+
+pub mod server;
 
 use std::{
     fs,
@@ -116,6 +120,42 @@ pub struct Laboratory {
     base: TempDir,
 }
 
+/// The parts of a worker, over a base directory.
+fn assemble(base: &Path, limits: Limits, grants: Grants, events: Arc<dyn EventSink>) -> Result<Parts> {
+    // One cache of compiled components for all tests: compiling takes most of their time.
+    let aot_folder = Some(target_folder().join("test-aot"));
+    let sandbox = SandboxEngine::new(EngineConfig { limits, aot_folder })?;
+    let catalog = Arc::new(Catalog::load(sandbox.clone(), pack_folders()?)?);
+    for pack in catalog.snapshot().packs() {
+        if let Err(error) = &pack.component {
+            bail!("{}: {error}", pack.path.display());
+        }
+    }
+    let queue: Arc<dyn Queue> = Arc::new(SqliteQueue::open(base.join("queue.sqlite"))?);
+    let store = BlobStore::open(&base.join("blobs"))?;
+    let opened: Mutex<std::collections::HashMap<TenantId, Arc<TenantFiles>>> = Mutex::default();
+    let root = base.to_owned();
+    let files: FilesOf = Arc::new(move |tenant| {
+        let mut opened = opened.lock();
+        if let Some(files) = opened.get(tenant) {
+            return Ok(files.clone());
+        }
+        let dirs = TenantDirs::below(&root, tenant);
+        let files = Arc::new(TenantFiles::open(tenant.clone(), store.clone(), dirs)?);
+        opened.insert(tenant.clone(), files.clone());
+        Ok(files)
+    });
+    Ok(Parts {
+        catalog,
+        grants: Arc::new(grants),
+        queue,
+        files,
+        models: Arc::new(ModelFolders::below(base)),
+        events,
+        limits: sandbox.limits().clone(),
+    })
+}
+
 impl Laboratory {
     /// Starts a worker over a fresh base directory.
     ///
@@ -123,40 +163,9 @@ impl Laboratory {
     /// When the packs were not built, or a part cannot start.
     pub fn start(settings: Settings) -> Result<Self> {
         let base = tempfile::tempdir()?;
-        let limits = settings.limits.clone();
-        // One cache of compiled components for all tests: compiling takes most of their time.
-        let aot_folder = Some(target_folder().join("test-aot"));
-        let sandbox = SandboxEngine::new(EngineConfig { limits, aot_folder })?;
-        let catalog = Arc::new(Catalog::load(sandbox.clone(), pack_folders()?)?);
-        for pack in catalog.snapshot().packs() {
-            if let Err(error) = &pack.component {
-                bail!("{}: {error}", pack.path.display());
-            }
-        }
-        let queue: Arc<dyn Queue> = Arc::new(SqliteQueue::open(base.path().join("queue.sqlite"))?);
-        let store = BlobStore::open(&base.path().join("blobs"))?;
-        let opened: Mutex<std::collections::HashMap<TenantId, Arc<TenantFiles>>> = Mutex::default();
-        let root = base.path().to_owned();
-        let files: FilesOf = Arc::new(move |tenant| {
-            let mut opened = opened.lock();
-            if let Some(files) = opened.get(tenant) {
-                return Ok(files.clone());
-            }
-            let dirs = TenantDirs::below(&root, tenant);
-            let files = Arc::new(TenantFiles::open(tenant.clone(), store.clone(), dirs)?);
-            opened.insert(tenant.clone(), files.clone());
-            Ok(files)
-        });
         let recorder = Arc::new(Recorder::default());
-        let parts = Parts {
-            catalog: catalog.clone(),
-            grants: Arc::new(settings.grants),
-            queue: queue.clone(),
-            files: files.clone(),
-            models: Arc::new(ModelFolders::below(base.path())),
-            events: recorder.clone(),
-            limits: sandbox.limits().clone(),
-        };
+        let parts = assemble(base.path(), settings.limits, settings.grants, recorder.clone())?;
+        let (queue, catalog, files) = (parts.queue.clone(), parts.catalog.clone(), parts.files.clone());
         let worker = Worker::start(settings.worker, parts)?;
         Ok(Self { worker, queue, recorder, catalog, files, base })
     }
