@@ -187,7 +187,7 @@ pub struct ExecutionError {
     pub traceback: Vec<String>,
     /// By input name, a list of values each; an empty list when a node was blocked.
     pub current_inputs: Value,
-    /// Nodes whose results exist.
+    /// All nodes of the prompt.
     pub current_outputs: Vec<String>,
     /// When; absent when a node was blocked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
