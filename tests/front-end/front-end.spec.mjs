@@ -5,6 +5,7 @@
  * VIVARIUM_URL        the running server (required)
  * VIVARIUM_ARTIFACTS  a folder for screenshots (optional)
  * CHROMIUM            the browser's path (default /usr/bin/chromium)
+ * FRONT_END           the version of the front end (optional): says whose own faults to pass over
  *
  * `cargo xtask test browser` runs it. It uses the packages that are installed in `web/`.
  */
@@ -28,6 +29,10 @@ const RUN_MS = 120_000;
 
 /** Noise of the front end that has nothing to do with the server: it looks for news at comfy.org. */
 const OUTSIDE = /api\.comfy\.org|ERR_INTERNET_DISCONNECTED|ERR_NAME_NOT_RESOLVED|ERR_CONNECTION|ERR_FAILED/;
+
+/** Faults of one version that it shows with every server, a real ComfyUI included. */
+const OWN_FAULTS = { "1.27.10": ["script error: Cannot read properties of undefined (reading 'id')"] };
+const isOwnFault = (complaint) => (OWN_FAULTS[process.env.FRONT_END] ?? []).includes(complaint);
 
 let browser;
 before(async () => {
@@ -97,7 +102,7 @@ test("the official front end boots, loads the workflow, runs it and shows its im
     assert.match(image.src, /postcard_\d{5}_\.png/);
     await page.waitForTimeout(1_000);
     await screenshot(page, "3-image-shown");
-    assert.deepEqual(complaints.filter((complaint) => !OUTSIDE.test(complaint)), []);
+    assert.deepEqual(complaints.filter((complaint) => !OUTSIDE.test(complaint) && !isOwnFault(complaint)), []);
   } catch (error) {
     await screenshot(page, "failed");
     throw new Error(`${error.message}\n${complaints.join("\n")}`, { cause: error });

@@ -23,7 +23,7 @@ struct Check {
 }
 
 /// In this order: what fails fastest comes first, and the host tests come after the packs that they load.
-const CHECKS: [Check; 10] = [
+const CHECKS: [Check; 11] = [
     Check { name: "setup", what: "the wasm target, rustfmt, clippy", run: setup::for_tests, missing: nothing },
     Check { name: "fmt", what: "formatting of host and guests", run: fmt, missing: nothing },
     Check { name: "nodes", what: "build the stock and the test packs", run: nodes::build, missing: nothing },
@@ -39,7 +39,16 @@ const CHECKS: [Check; 10] = [
         run: browser,
         missing: no_browser,
     },
+    Check {
+        name: "clients",
+        what: "clients from PyPI and npm run the example workflow",
+        run: clients,
+        missing: no_clients,
+    },
 ];
+
+/// The versions of the official front end that are tried: the one that ComfyUI 0.3.64 brings along, and a much newer one.
+const FRONT_ENDS: [&str; 2] = ["1.27.10", "1.58.1"];
 
 pub(crate) fn command(arguments: &[String]) -> Result<()> {
     if arguments.iter().any(|argument| argument == "--list") {
@@ -141,20 +150,44 @@ fn browser() -> Result<()> {
     run(&mut build_host())?;
     web::install_packages()?;
     with_server("page", &[], web::npm(&["run", "test:browser"]))?;
-    let front_end = front_end();
-    let flags = ["--front-end-root", front_end.to_str().context("the path of the front end is not UTF-8")?];
-    let mut test = Command::new("node");
-    test.args(["--test", "tests/front-end/front-end.spec.mjs"]).current_dir(root());
-    with_server("front-end", &flags, test)
+    FRONT_ENDS.iter().try_for_each(|version| {
+        let folder = front_end(version);
+        let flags = ["--front-end-root", folder.to_str().context("the path of the front end is not UTF-8")?];
+        let mut test = Command::new("node");
+        test.args(["--test", "tests/front-end/front-end.spec.mjs"]).current_dir(root()).env("FRONT_END", version);
+        with_server(&format!("front-end-{version}"), &flags, test)
+    })
+}
+
+/// Nobody here wrote these clients: what they take for granted is ComfyUI's protocol.
+fn clients() -> Result<()> {
+    run(&mut build_host())?;
+    let mut test = Command::new("python3");
+    test.arg("tests/clients/run.py").current_dir(root());
+    let base = fresh_base("clients")?;
+    let server = Server::start(Profile::Debug, &base, serving::free_port()?, &[])?;
+    test.arg(server.url());
+    if let Err(error) = run(&mut test) {
+        server.show_log();
+        return Err(error);
+    }
+    server.stop()
+}
+
+fn no_clients() -> Option<String> {
+    if find("python3").is_none() {
+        return Some("python3 is not installed".to_owned());
+    }
+    let mut installed = Command::new("python3");
+    installed.args(["tests/clients/run.py", "--check"]).current_dir(root());
+    let missing = || "clients are not installed: python3 tests/clients/run.py --install".to_owned();
+    output(&mut installed).is_err().then(missing)
 }
 
 /// Runs a test against a fresh server; screenshots are kept in `target/browser-tests`.
 fn with_server(name: &str, flags: &[&str], mut test: Command) -> Result<()> {
     let artifacts = target_dir().join("browser-tests").join(name);
-    let base = artifacts.join("base");
-    if base.exists() {
-        fs::remove_dir_all(&base).with_context(|| format!("could not empty {}", base.display()))?;
-    }
+    let base = fresh_base(&format!("browser-tests/{name}"))?;
     let server = Server::start(Profile::Debug, &base, serving::free_port()?, flags)?;
     test.env("VIVARIUM_URL", server.url()).env("VIVARIUM_ARTIFACTS", &artifacts);
     test.env("CHROMIUM", chromium().unwrap_or_default());
@@ -165,9 +198,19 @@ fn with_server(name: &str, flags: &[&str], mut test: Command) -> Result<()> {
     server.stop()
 }
 
-/// Where `.ci/run` installs the official front end. It is GPL: installed for the test, never part of the repository.
-fn front_end() -> PathBuf {
-    target_dir().join("front-end/comfyui_frontend_package/static")
+/// An empty base folder for a server of a test, inside `target`.
+fn fresh_base(test: &str) -> Result<PathBuf> {
+    let base = target_dir().join(test).join("base");
+    if base.exists() {
+        fs::remove_dir_all(&base).with_context(|| format!("could not empty {}", base.display()))?;
+    }
+    Ok(base)
+}
+
+/// Where `.ci/run` installs a version of the official front end. It is GPL: installed for the test, never part of the
+/// repository.
+fn front_end(version: &str) -> PathBuf {
+    target_dir().join("front-end").join(version).join("comfyui_frontend_package/static")
 }
 
 fn chromium() -> Option<PathBuf> {
@@ -181,11 +224,9 @@ fn no_browser() -> Option<String> {
     if chromium().is_none() {
         return Some("no Chromium is installed".to_owned());
     }
-    if !front_end().join("index.html").is_file() {
-        return Some(format!(
-            "the official front end is not installed: pip install --no-deps --target {} comfyui-frontend-package==1.58.1",
-            target_dir().join("front-end").display()
-        ));
-    }
-    None
+    let missing = FRONT_ENDS.iter().find(|version| !front_end(version).join("index.html").is_file())?;
+    Some(format!(
+        "the official front end is not installed: pip install --no-deps --target {} comfyui-frontend-package=={missing}",
+        target_dir().join("front-end").join(missing).display()
+    ))
 }
