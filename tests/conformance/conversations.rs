@@ -224,7 +224,9 @@ fn form_of(fields: &Map<String, Value>) -> Result<(String, Vec<u8>)> {
     let fields: Vec<Field> = fields
         .iter()
         .map(|(name, field)| match files.get(name) {
-            Some(bytes) => Field::file(name, field["as"].as_str().or(field["file"].as_str()).unwrap_or_default(), bytes),
+            Some(bytes) => {
+                Field::file(name, field["as"].as_str().or(field["file"].as_str()).unwrap_or_default(), bytes)
+            }
             None => Field::text(name, field.as_str().unwrap_or_default()),
         })
         .collect();

@@ -47,8 +47,20 @@ pub(crate) fn unlike(value: &Value, pattern: &Value, at: &str) -> Option<String>
             let pairs = items.iter().zip(wanted).enumerate();
             pairs.into_iter().find_map(|(index, (item, pattern))| unlike(item, pattern, &format!("{at}[{index}]")))
         }
-        Value::Number(number) => if value.as_f64() == number.as_f64() { None } else { differs() },
-        plain => if value == plain { None } else { differs() },
+        Value::Number(number) => {
+            if value.as_f64() == number.as_f64() {
+                None
+            } else {
+                differs()
+            }
+        }
+        plain => {
+            if value == plain {
+                None
+            } else {
+                differs()
+            }
+        }
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! Where ours differs on purpose, `deviations.json` says how and why.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use vivarium_server::ServerConfig;
 use vivarium_tests::{cases, read_json, server::Server, tests_folder};
@@ -33,24 +33,33 @@ fn prompts_are_refused_as_comfyui_refuses_them() -> Result<()> {
 fn check(server: &Server, case: &Path, deviation: Option<&Value>) -> Result<()> {
     let answer = server.post("/prompt", &read_json(&case.join("request.json"))?)?;
     let body = answer.json()?;
+    let mut ours = json!({ "status": answer.status, "body": unordered(normalised(&body, body["prompt_id"].as_str())) });
+    if ours["body"]["number"].is_number() {
+        ours["body"]["number"] = json!("<number>");
+    }
+    let status: u16 = fs::read_to_string(case.join("status"))?.trim().parse()?;
+    let body = unordered(normalised(&read_json(&case.join("response.json"))?, None));
+    compare(&ours, json!({ "status": status, "body": body }), deviation)
+}
+
+/// Compares with the peer's, or with what the deviation says: `"ours"` is a pattern of the whole, `"instead"` names places in
+/// the peer's and what ours has there.
+pub(crate) fn compare(ours: &Value, mut peer: Value, deviation: Option<&Value>) -> Result<()> {
     if let Some(deviation) = deviation {
         deviation["reason"].as_str().context("the deviation has no reason")?;
-        let whole = json!({ "status": answer.status, "body": body });
-        return match unlike(&whole, &deviation["ours"], "the answer") {
-            Some(difference) => bail!("{difference}"),
-            None => Ok(()),
-        };
+        if let Some(pattern) = deviation.get("ours") {
+            return match unlike(ours, pattern, "ours") {
+                Some(difference) => bail!("{difference}"),
+                None => Ok(()),
+            };
+        }
+        for (pointer, value) in deviation["instead"].as_object().context("a deviation needs ours or instead")? {
+            let place = peer.pointer_mut(pointer).with_context(|| format!("the peer's has no {pointer}"))?;
+            ensure!(place != value, "{pointer} does not differ: the deviation is out of date");
+            place.clone_from(value);
+        }
     }
-    let status: u16 = std::fs::read_to_string(case.join("status"))?.trim().parse()?;
-    if answer.status != status {
-        bail!("the status is {}, not {status}: {body}", answer.status);
-    }
-    let mut ours = normalised(&body, body["prompt_id"].as_str());
-    if ours["number"].is_number() {
-        ours["number"] = json!("<number>");
-    }
-    let peer = normalised(&read_json(&case.join("response.json"))?, None);
-    match difference(&unordered(ours), &unordered(peer), "body") {
+    match difference(ours, &peer, "") {
         Some(difference) => bail!("{difference}"),
         None => Ok(()),
     }

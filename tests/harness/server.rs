@@ -47,14 +47,8 @@ impl Server {
         let parts = crate::assemble(base.path(), Limits::default(), Grants::default(), hub.clone())?;
         let worker = Worker::start(WorkerConfig::default(), parts.clone())?;
         let logs = LogRing::new(config.limits.log_lines);
-        let parts = Parts {
-            engine: worker.clone(),
-            queue: parts.queue,
-            files: parts.files,
-            models: parts.models,
-            hub,
-            logs,
-        };
+        let parts =
+            Parts { engine: worker.clone(), queue: parts.queue, files: parts.files, models: parts.models, hub, logs };
         let runtime = Runtime::new()?;
         let listeners = runtime.block_on(vivarium_server::bind(&config))?;
         let address = listeners.first().context("the server listens nowhere")?.local_addr()?;
@@ -328,6 +322,16 @@ impl Socket {
     /// When the connection is gone.
     pub fn say(&mut self, message: &Value) -> Result<()> {
         Ok(self.socket.send(Message::text(message.to_string()))?)
+    }
+
+    /// Closes as a client does that leaves on purpose, and waits for the server to agree.
+    ///
+    /// # Errors
+    /// When the connection is gone already.
+    pub fn close(mut self) -> Result<()> {
+        self.socket.close(None)?;
+        while self.socket.read().is_ok() {}
+        Ok(())
     }
 
     /// The next frame, within a time; `None` when none came.
