@@ -103,8 +103,9 @@ impl SandboxEngine {
                 &entry.description,
             );
         }
+        check_header(bytes)?;
         let component = Component::from_binary(&self.engine, bytes)
-            .map_err(|error| SandboxError::InvalidComponent { message: format!("{error:#}") })?;
+            .map_err(|error| SandboxError::InvalidComponent { message: one_line(&format!("{error:#}")) })?;
         let pre = self.prepare(&component)?;
         let (pack, description) = PackComponent::describe(self.clone(), digest.clone(), pre)?;
         self.keep(&component, &digest, description);
@@ -112,7 +113,7 @@ impl SandboxEngine {
     }
 
     fn prepare(&self, component: &Component) -> Result<PackPre<HostState>, SandboxError> {
-        let wrong = |error: wasmtime::Error| SandboxError::WrongWorld { message: format!("{error:#}") };
+        let wrong = |error: wasmtime::Error| SandboxError::WrongWorld { message: one_line(&format!("{error:#}")) };
         PackPre::new(self.linker.instantiate_pre(component).map_err(wrong)?).map_err(wrong)
     }
 
@@ -149,6 +150,26 @@ fn start_ticker(engine: Engine, stop: Arc<AtomicBool>) -> std::io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// Says in plain words what wasmtime's parser would say with bytes.
+fn check_header(bytes: &[u8]) -> Result<(), SandboxError> {
+    const MAGIC: &[u8] = b"\0asm";
+    const CORE_MODULE: &[u8] = &[1, 0, 0, 0];
+    let invalid = |message: &str| Err(SandboxError::InvalidComponent { message: message.into() });
+    match bytes.strip_prefix(MAGIC) {
+        None => {
+            invalid("the file does not begin as WebAssembly does; is it another file with this name, or cut short?")
+        }
+        Some(rest) if rest.starts_with(CORE_MODULE) => {
+            invalid("it is a core module, not a component; build it for the target wasm32-wasip2")
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn to_usize(value: u64) -> usize {
@@ -222,4 +243,29 @@ fn link_host(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
     linker.allow_shadowing(false);
     Pack::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut HostState| state)?;
     Ok(linker)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_component_is_refused_in_plain_words() {
+        let engine = SandboxEngine::new(EngineConfig::default()).unwrap();
+        let cases: [(&[u8], &str); 4] = [
+            (b"garbage", "does not begin as WebAssembly does"),
+            (b"", "does not begin as WebAssembly does"),
+            (b"\0asm\x01\0\0\0", "wasm32-wasip2"),
+            (b"\0asm\x0d\0\x01\0 broken on", "not a valid WebAssembly component"),
+        ];
+        for (bytes, said) in cases {
+            let message = engine.load(bytes).unwrap_err().to_string();
+            assert!(message.contains(said) && !message.contains('\n'), "{message}");
+        }
+        // A whole component that offers nothing of the world.
+        let message = engine.load(b"\0asm\x0d\0\x01\0").unwrap_err().to_string();
+        assert!(message.contains("vivarium:node/pack@1.0.0"), "{message}");
+    }
 }
