@@ -27,6 +27,8 @@ pub(crate) struct Gathered {
 /// What hidden inputs are filled with.
 pub(crate) struct HiddenValues<'a> {
     pub(crate) prompt: &'a DynamicPrompt,
+    /// The prompt with its members in the client's order, since pictures keep it.
+    pub(crate) sent: &'a Value,
     pub(crate) extra_data: &'a Map<String, Value>,
     /// Constants of ephemeral nodes that are no plain JSON.
     pub(crate) constants: &'a HashMap<(String, String), NodeValue>,
@@ -79,7 +81,7 @@ fn fill_hidden(id: &str, definition: &NodeDefinition, hidden: &HiddenValues<'_>,
     for input in definition.inputs.iter().filter(|input| input.section == Section::Hidden) {
         let value = match input.input_type.as_str() {
             "UNIQUE_ID" => Value::String(id.to_owned()),
-            "PROMPT" => serde_json::to_value(hidden.prompt.original()).unwrap_or_default(),
+            "PROMPT" => hidden.sent.clone(),
             "DYNPROMPT" => {
                 let node =
                     |(id, node): (&str, &PromptNode)| (id.to_owned(), serde_json::to_value(node).unwrap_or_default());

@@ -283,8 +283,13 @@ impl<'a> PromptRun<'a> {
     }
 
     fn gather(&self, id: &str, definition: &NodeDefinition) -> Result<Gathered, Stop> {
-        let hidden =
-            HiddenValues { prompt: &self.prompt, extra_data: &self.lease.item.extra_data, constants: &self.constants };
+        let item = &self.lease.item;
+        let hidden = HiddenValues {
+            prompt: &self.prompt,
+            sent: &item.prompt,
+            extra_data: &item.extra_data,
+            constants: &self.constants,
+        };
         inputs::gather(id, definition, &self.results, &hidden).map_err(|error| self.fail(id, error, Map::new()))
     }
 
@@ -524,7 +529,8 @@ impl<'a> PromptRun<'a> {
             exception_type: failure.exception_type,
             traceback: failure.error.frames.iter().map(|frame| format!("  in {frame}\n")).collect(),
             current_inputs: Value::Object(failure.inputs),
-            current_outputs: self.executed.clone(),
+            // All nodes: a client reads here what the cache had a place for, as in ComfyUI.
+            current_outputs: self.prompt.nodes().map(|(id, _)| id.to_owned()).collect(),
             timestamp: Some(now_ms()),
         }));
         self.announce(event);
