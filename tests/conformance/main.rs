@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod conversations;
+mod kept;
 mod likeness;
 mod refusals;
 mod sockets;
