@@ -242,6 +242,11 @@ impl Constants {
         self.types.get(name).and_then(Json::as_str)
     }
 
+    /// Every linked input with the type that it receives; known in `validate` only.
+    pub fn linked_types(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.types.iter().filter_map(|(name, received)| Some((name.as_str(), received.as_str()?)))
+    }
+
     /// Every constant with its name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.values.iter().map(|(name, value)| (name.as_str(), value))

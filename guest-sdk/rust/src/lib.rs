@@ -84,7 +84,7 @@ pub use input::{Choice, Constants, Inputs, Lazy, Rest, ValueType};
 pub use media::{Image, ImageSize, Latent, Mask};
 pub use node::{Change, Finding, Fingerprint, NeededInputs, Node, Run, Validate};
 pub use object::{Arguments, Methods, Object};
-pub use output::{Blockable, Expansion, Outcome, Ui, WithUi};
+pub use output::{Blockable, Expansion, NodeOutput, Outcome, Ui, WithUi};
 pub use pack::{NodeEntry, ObjectEntry, Pack};
 pub use tensor::{Dtype, InterpolateMode, PadMode, Tensor};
 pub use value::{Handle, Json, Value};
@@ -93,8 +93,8 @@ pub use value::{Handle, Json, Value};
 pub mod prelude {
     pub use crate::{
         Arguments, Blockable, Change, Choice, Constants, Dtype, Error, Expansion, Finding, Fingerprint, Image,
-        InterpolateMode, Json, Latent, Lazy, Mask, Methods, NeededInputs, Node, Object, Outcome, PadMode, Result, Run,
-        Tensor, Ui, Validate, Value, ValueType, WithUi, pack,
+        InterpolateMode, Json, Latent, Lazy, Mask, Methods, NeededInputs, Node, NodeOutput, Object, Outcome, PadMode,
+        Result, Run, Tensor, Ui, Validate, Value, ValueType, WithUi, pack,
     };
 }
 

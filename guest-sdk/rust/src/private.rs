@@ -30,6 +30,7 @@ pub fn node(class: &str, display_name: &str, description: &str, category: &str) 
         deprecated: false,
         experimental: false,
         accepts_undeclared: false,
+        asynchronous: false,
         validator: None,
         has_fingerprint: false,
         has_needed_inputs: false,

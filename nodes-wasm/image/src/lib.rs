@@ -10,12 +10,14 @@
 //! - [`scale`]: ImageScale, ImageScaleBy
 //! - [`filter`]: ImageBlur, ImageSharpen
 //! - [`compose`]: ImageBlend, ImageBatch, ImageCrop, ImageCompositeMasked
+//! - [`rebatch`]: RebatchImages
 //! - [`resample`]: sizes, cropping and channels as the nodes above share them
 
 mod compose;
 mod create;
 mod filter;
 mod load;
+mod rebatch;
 mod resample;
 mod save;
 mod scale;
@@ -41,6 +43,7 @@ vivarium_node::pack! {
         filter::ImageBlur,
         filter::ImageSharpen,
         compose::ImageCrop,
+        rebatch::RebatchImages,
     ],
 }
 

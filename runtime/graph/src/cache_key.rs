@@ -78,6 +78,11 @@ impl CacheKeys {
         }
     }
 
+    /// Decides that a node never matches anything, and so nothing behind it either: its inputs hold what cannot be compared.
+    pub fn never(&mut self, id: &str) {
+        self.keys.insert(id.to_owned(), None);
+    }
+
     /// The key of a node; `None` when it must not be cached (or was never added).
     #[must_use]
     pub fn get(&self, id: &str) -> Option<CacheKey> {

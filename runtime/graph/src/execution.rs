@@ -1,7 +1,7 @@
 //! What runs next.
 //!
 //! Nodes wait until everything that they depend on has run. Among those that are ready, clients see results soonest when
-//! the order is: output nodes; nodes that an output waits for; nodes that such a node waits for; the rest; each group in the
+//! the order is: output nodes, and nodes that run beside others, which should start early; nodes that an output waits for; nodes that such a node waits for; the rest; each group in the
 //! order in which its nodes were found. A node's group only ever improves, so every node sits in one of four ordered sets and
 //! moves at most three times: picking costs a logarithm, whatever the size of the prompt.
 
@@ -67,6 +67,8 @@ pub struct ExecutionList {
 struct Entry {
     id: String,
     output: bool,
+    /// Runs beside others.
+    asynchronous: bool,
     /// How many nodes it waits for.
     blockers: usize,
     blocks: Vec<usize>,
@@ -123,7 +125,7 @@ impl ExecutionList {
             let Some(definition) = lookup.definitions.get(&node.class_type) else {
                 return Err(GraphError::UnknownClass { node: id, class: node.class_type.clone() });
             };
-            self.insert(&id, definition.output_node);
+            self.insert(&id, definition.output_node, definition.asynchronous);
             for link in links(node, definition) {
                 if !link.lazy && !(lookup.is_cached)(link.source) {
                     stack.push((link.source.to_owned(), id.clone()));
@@ -247,11 +249,12 @@ impl ExecutionList {
         (self.entries[index].state == State::Staged).then_some(index)
     }
 
-    fn insert(&mut self, id: &str, output: bool) {
+    fn insert(&mut self, id: &str, output: bool, asynchronous: bool) {
         let index = self.entries.len();
         self.entries.push(Entry {
             id: id.to_owned(),
             output,
+            asynchronous,
             blockers: 0,
             blocks: Vec::new(),
             blocked_by: Vec::new(),
@@ -292,7 +295,7 @@ impl ExecutionList {
         let entry = &mut self.entries[index];
         let ready = entry.state == State::Waiting && entry.blockers == 0;
         let rank = ready.then_some(match entry {
-            Entry { output: true, .. } => 0,
+            Entry { output: true, .. } | Entry { asynchronous: true, .. } => 0,
             Entry { near: true, .. } => 1,
             Entry { far: true, .. } => 2,
             _ => 3,

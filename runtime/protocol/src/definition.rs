@@ -77,6 +77,9 @@ pub struct NodeDefinition {
     /// Inputs that are not declared are passed through when linked (variadic nodes).
     #[serde(default, skip_serializing_if = "is_false")]
     pub accepts_undeclared: bool,
+    /// Mostly waits: it runs beside other nodes of its prompt instead of holding them up (ComfyUI's async functions).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub asynchronous: bool,
     /// Present when the class has a `validate` hook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validator: Option<Validator>,

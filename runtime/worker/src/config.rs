@@ -15,6 +15,17 @@ pub struct WorkerConfig {
     pub save_metadata: bool,
     /// Sizes of prompts.
     pub graph_limits: GraphLimits,
+    /// Nodes of one prompt that may wait side by side, those that say they mostly wait. Fewer when many prompts run at
+    /// once: instances of guests are shared by all.
+    pub waiting_nodes: usize,
+}
+
+impl WorkerConfig {
+    /// How many calls of one prompt may run beside it, so that all prompts together leave half of the instances to others.
+    pub(crate) fn calls_beside(&self, instances: u64) -> usize {
+        let share = usize::try_from(instances).unwrap_or(usize::MAX) / 2 / self.workers.max(1);
+        self.waiting_nodes.min(share).max(1)
+    }
 }
 
 impl Default for WorkerConfig {
@@ -25,6 +36,7 @@ impl Default for WorkerConfig {
             preview: PreviewSettings::default(),
             save_metadata: true,
             graph_limits: GraphLimits::default(),
+            waiting_nodes: 16,
         }
     }
 }

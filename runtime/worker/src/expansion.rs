@@ -10,7 +10,7 @@ use vivarium_protocol::{
 use vivarium_sandbox::{CallError, CallErrorKind, NodeValue};
 
 use crate::{
-    inputs::{merge_slots, slot},
+    inputs::{Constants, merge_slots, slot},
     result_cache::NodeResult,
 };
 
@@ -75,7 +75,7 @@ fn as_scalars(definition: &NodeDefinition) -> NodeDefinition {
 pub(crate) struct Unfolded {
     pub(crate) graph: Prompt,
     /// Inputs of new nodes that hold tensors or objects.
-    pub(crate) constants: HashMap<(String, String), NodeValue>,
+    pub(crate) constants: Constants,
     /// One value per output; `Null` where `links` has an entry.
     pub(crate) slots: Vec<NodeValue>,
     /// Slot and the link that fills it.
@@ -113,7 +113,7 @@ pub(crate) fn unfold(
     let names: HashMap<String, String> =
         graph.keys().map(|local| (local.clone(), format!("{id}.{call}.0.{local}"))).collect();
     let mut unfolded =
-        Unfolded { graph: Prompt::new(), constants: HashMap::new(), slots: Vec::new(), links: Vec::new(), ui };
+        Unfolded { graph: Prompt::new(), constants: Constants::new(), slots: Vec::new(), links: Vec::new(), ui };
     for (local, node) in graph {
         let name = names.get(&local).cloned().unwrap_or_default();
         let node = new_node(&name, node, &names, &mut unfolded.constants)?;
@@ -135,7 +135,7 @@ fn new_node(
     name: &str,
     node: NodeValue,
     names: &HashMap<String, String>,
-    constants: &mut HashMap<(String, String), NodeValue>,
+    constants: &mut Constants,
 ) -> Result<PromptNode, CallError> {
     let NodeValue::Map(mut fields) = node else { return Err(invalid(format!("node {name} is not an object"))) };
     let Some(NodeValue::String(class_type)) = fields.swap_remove("class_type") else {
@@ -151,7 +151,7 @@ fn new_node(
         let written = match array_link(&value, names) {
             Some(link) => link.to_value(),
             None if !value.is_json() => {
-                constants.insert((name.to_owned(), input.clone()), value);
+                constants.entry(name.to_owned()).or_default().insert(input.clone(), value);
                 Value::Null
             }
             None => value.to_json(),

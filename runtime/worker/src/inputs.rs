@@ -31,8 +31,11 @@ pub(crate) struct HiddenValues<'a> {
     pub(crate) sent: &'a Value,
     pub(crate) extra_data: &'a Map<String, Value>,
     /// Constants of ephemeral nodes that are no plain JSON.
-    pub(crate) constants: &'a HashMap<(String, String), NodeValue>,
+    pub(crate) constants: &'a Constants,
 }
+
+/// By node and input: what an expansion gave to its nodes that JSON cannot hold.
+pub(crate) type Constants = HashMap<String, IndexMap<String, NodeValue>>;
 
 /// Collects the inputs of a node.
 pub(crate) fn gather(
@@ -43,13 +46,13 @@ pub(crate) fn gather(
 ) -> Result<Gathered, CallError> {
     let mut gathered = Gathered::default();
     let Some(node) = hidden.prompt.get(id) else { return Ok(gathered) };
+    let constants = hidden.constants.get(id);
     for (name, value) in &node.inputs {
         let declared = definition.input(name);
         if !declared.map_or(definition.accepts_undeclared, |input| input.section != Section::Hidden) {
             continue;
         }
-        let constant = hidden.constants.get(&(id.to_owned(), name.clone()));
-        if let Some(constant) = constant {
+        if let Some(constant) = constants.and_then(|constants| constants.get(name)) {
             gathered.lists.insert(name.clone(), vec![constant.clone()]);
         } else if let Some(link) = as_link(value).filter(|_| !declared.is_some_and(InputDefinition::is_raw_link)) {
             match results.get(&link.node) {
@@ -80,27 +83,40 @@ fn no_slot(input: &str, node: &str, slot: i64) -> CallError {
 fn fill_hidden(id: &str, definition: &NodeDefinition, hidden: &HiddenValues<'_>, gathered: &mut Gathered) {
     for input in definition.inputs.iter().filter(|input| input.section == Section::Hidden) {
         let value = match input.input_type.as_str() {
-            "UNIQUE_ID" => Value::String(id.to_owned()),
-            "PROMPT" => hidden.sent.clone(),
-            "DYNPROMPT" => {
-                let node =
-                    |(id, node): (&str, &PromptNode)| (id.to_owned(), serde_json::to_value(node).unwrap_or_default());
-                hidden.prompt.nodes().map(node).collect()
-            }
-            "EXTRA_PNGINFO" => hidden.extra_data.get("extra_pnginfo").cloned().unwrap_or_default(),
+            "UNIQUE_ID" => NodeValue::String(id.into()),
+            "PROMPT" => NodeValue::from_json(hidden.sent),
+            "DYNPROMPT" => hidden.live_graph(),
+            "EXTRA_PNGINFO" => hidden.extra_data.get("extra_pnginfo").map_or(NodeValue::Null, NodeValue::from_json),
             // Tokens are withheld: no permission grants them yet.
-            "AUTH_TOKEN_COMFY_ORG" | "API_KEY_COMFY_ORG" => Value::Null,
-            // An ordinary input under `hidden`, which a prompt may set.
-            _ => continue,
+            "AUTH_TOKEN_COMFY_ORG" | "API_KEY_COMFY_ORG" => NodeValue::Null,
+            // An ordinary input under `hidden`, which no user interface shows and expansions set.
+            _ => match hidden.constant(id, &input.name) {
+                Some(value) => value,
+                None => continue,
+            },
         };
-        gathered.lists.insert(input.name.clone(), vec![NodeValue::from_json(&value)]);
+        gathered.lists.insert(input.name.clone(), vec![value]);
     }
-    for input in definition.inputs.iter().filter(|input| input.section == Section::Hidden) {
-        if gathered.lists.contains_key(&input.name) {
-            continue;
-        }
-        let Some(value) = hidden.prompt.get(id).and_then(|node| node.inputs.get(&input.name)) else { continue };
-        gathered.lists.insert(input.name.clone(), vec![NodeValue::from_json(value)]);
+}
+
+impl HiddenValues<'_> {
+    fn constant(&self, id: &str, input: &str) -> Option<NodeValue> {
+        let special = self.constants.get(id).and_then(|constants| constants.get(input));
+        special.cloned().or_else(|| self.prompt.get(id)?.inputs.get(input).map(NodeValue::from_json))
+    }
+
+    /// Every node of the prompt, those of expansions included, with all that they were given.
+    fn live_graph(&self) -> NodeValue {
+        let node = |(id, node): (&str, &PromptNode)| {
+            let mut value = NodeValue::from_json(&serde_json::to_value(node).unwrap_or_default());
+            if let (Some(constants), NodeValue::Map(fields)) = (self.constants.get(id), &mut value)
+                && let Some(NodeValue::Map(inputs)) = fields.get_mut("inputs")
+            {
+                inputs.extend(constants.iter().map(|(name, value)| (name.clone(), value.clone())));
+            }
+            (id.to_owned(), value)
+        };
+        NodeValue::Map(self.prompt.nodes().map(node).collect())
     }
 }
 

@@ -9,7 +9,10 @@
 //! # Layout
 //! - [`worker`](Worker): the threads, interrupts, shutdown; what the server asks
 //! - [`engine`](Engine): the server's view of a worker
-//! - `run`: one prompt from start to end
+//! - `run`: one prompt from start to end: what runs when
+//! - `execute`: one node: its calls, their answers, its result
+//! - `beside`: calls of nodes that wait, on threads of their own
+//! - `ending`: why a prompt stopped, and how clients hear of it
 //! - `inputs`, `expansion`: from links to calls, from answers to values
 //! - `progress`, [`events`]: what clients see
 //! - `result_cache`: results that later prompts reuse
@@ -18,10 +21,13 @@
 
 #![forbid(unsafe_code)]
 
-pub mod config;
+mod beside;
+mod config;
 mod definitions;
+mod ending;
 pub mod engine;
 pub mod events;
+mod execute;
 mod expansion;
 mod inputs;
 mod progress;

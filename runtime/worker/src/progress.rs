@@ -50,9 +50,14 @@ pub(crate) struct ProgressTracker {
 #[derive(Default)]
 struct State {
     nodes: IndexMap<String, ProgressNode>,
-    current: Option<NodePlace>,
-    last_report: Option<Instant>,
+    /// What runs, by id; the last one is what started last.
+    running: IndexMap<String, RunningNode>,
     last_preview: Option<Instant>,
+}
+
+struct RunningNode {
+    place: NodePlace,
+    last_report: Option<Instant>,
 }
 
 impl ProgressTracker {
@@ -84,13 +89,13 @@ impl ProgressTracker {
 
     /// What runs now, as clients see it.
     pub(crate) fn current_display(&self) -> Option<String> {
-        self.state.lock().current.as_ref().map(|place| place.display_id.clone())
+        self.state.lock().running.last().map(|(_, node)| node.place.display_id.clone())
     }
 
     pub(crate) fn start(&self, place: &NodePlace) {
         let mut state = self.state.lock();
-        state.current = Some(place.clone());
-        state.last_report = None;
+        state.running.shift_remove(&place.node_id);
+        state.running.insert(place.node_id.clone(), RunningNode { place: place.clone(), last_report: None });
         let known = state.nodes.get(&place.node_id).is_some_and(|node| node.state == NodeState::Running);
         if !known {
             state.nodes.insert(place.node_id.clone(), self.node(place, 0.0, 1.0, NodeState::Running));
@@ -100,26 +105,35 @@ impl ProgressTracker {
 
     pub(crate) fn finish(&self, place: &NodePlace) {
         let mut state = self.state.lock();
+        state.running.shift_remove(&place.node_id);
         let max = state.nodes.get(&place.node_id).map_or(1.0, |node| node.max);
         state.nodes.insert(place.node_id.clone(), self.node(place, max, max, NodeState::Finished));
         self.send_state(&mut state, &place.node_id);
     }
 
-    /// The guest's own report. `current` is what runs; a guest cannot report for another node.
-    pub(crate) fn report(&self, value: f64, max: f64, preview: Option<PreviewPixels>) {
+    /// A node no longer runs but waits: for its inputs, or for the nodes it expanded into.
+    pub(crate) fn park(&self, node_id: &str) {
+        self.state.lock().running.shift_remove(node_id);
+    }
+
+    /// A guest's own report; the host knows which node it is.
+    pub(crate) fn report(&self, node_id: &str, value: f64, max: f64, preview: Option<PreviewPixels>) {
         let mut state = self.state.lock();
-        let Some(place) = state.current.clone() else { return };
-        if let Some(node) = state.nodes.get_mut(&place.node_id) {
+        let Some(running) = state.running.get_mut(node_id) else { return };
+        let early = running.last_report.is_some_and(|last| last.elapsed() < REPORT_INTERVAL);
+        let is_told = !early || value >= max || preview.is_some();
+        if is_told {
+            running.last_report = Some(Instant::now());
+        }
+        let place = running.place.clone();
+        if let Some(node) = state.nodes.get_mut(node_id) {
             node.value = value;
             node.max = max;
         }
-        let complete = value >= max;
-        let early = state.last_report.is_some_and(|last| last.elapsed() < REPORT_INTERVAL);
-        if early && !complete && preview.is_none() {
+        if !is_told {
             return;
         }
-        state.last_report = Some(Instant::now());
-        self.send_state(&mut state, &place.node_id);
+        self.send_state(&mut state, node_id);
         if let Some(pixels) = preview {
             state.last_preview = Some(Instant::now());
             self.send_preview(&place, pixels);

@@ -26,6 +26,9 @@ impl NodeResult {
     }
 }
 
+/// The posted node whose expansion made a node, and its class.
+pub(crate) type Owner = (String, String);
+
 /// The kept results of one tenant.
 #[derive(Debug, Default)]
 pub(crate) struct ResultCache {
@@ -38,11 +41,18 @@ struct Entry {
     result: Arc<NodeResult>,
     /// The last prompt that used it.
     generation: u64,
+    /// For a node of an expansion: kept as long as prompts have the posted node that expands.
+    owner: Option<Owner>,
 }
 
 impl ResultCache {
     /// Called once per prompt, before anything of it runs: drops what the mode does not keep.
-    pub(crate) fn begin_prompt(&mut self, mode: CacheMode, keys: &HashSet<CacheKey>) {
+    pub(crate) fn begin_prompt(
+        &mut self,
+        mode: CacheMode,
+        keys: &HashSet<CacheKey>,
+        has_node: impl Fn(&Owner) -> bool,
+    ) {
         self.generation += 1;
         for key in keys {
             if let Some(entry) = self.entries.get_mut(key) {
@@ -50,7 +60,9 @@ impl ResultCache {
             }
         }
         match mode {
-            CacheMode::Classic => self.entries.retain(|key, _| keys.contains(key)),
+            CacheMode::Classic => {
+                self.entries.retain(|key, entry| keys.contains(key) || entry.owner.as_ref().is_some_and(&has_node));
+            }
             CacheMode::None => self.entries.clear(),
             CacheMode::Lru(limit) => self.drop_oldest_prompts(limit),
         }
@@ -64,12 +76,21 @@ impl ResultCache {
         self.entries.retain(|_, entry| entry.generation > newest_dropped);
     }
 
-    pub(crate) fn get(&self, key: &CacheKey) -> Option<Arc<NodeResult>> {
-        Some(self.entries.get(key)?.result.clone())
+    /// A result, which thereby counts as used by the running prompt.
+    pub(crate) fn get(&mut self, key: &CacheKey) -> Option<Arc<NodeResult>> {
+        let entry = self.entries.get_mut(key)?;
+        entry.generation = self.generation;
+        Some(entry.result.clone())
     }
 
-    pub(crate) fn insert(&mut self, key: CacheKey, result: Arc<NodeResult>) {
-        self.entries.insert(key, Entry { result, generation: self.generation });
+    pub(crate) fn insert(&mut self, key: CacheKey, result: Arc<NodeResult>, owner: Option<Owner>) {
+        self.entries.insert(key, Entry { result, generation: self.generation, owner });
+    }
+
+    /// The expansion of a posted node is done: what only its earlier expansions used goes.
+    pub(crate) fn end_expansion(&mut self, owner: &Owner) {
+        let generation = self.generation;
+        self.entries.retain(|_, entry| entry.generation == generation || entry.owner.as_ref() != Some(owner));
     }
 
     pub(crate) fn remove(&mut self, key: &CacheKey) {
@@ -98,10 +119,10 @@ mod tests {
 
     fn run(cache: &mut ResultCache, mode: CacheMode, keys: &[u8]) -> Vec<u8> {
         let set: HashSet<_> = keys.iter().map(|&byte| key(byte)).collect();
-        cache.begin_prompt(mode, &set);
+        cache.begin_prompt(mode, &set, |_| false);
         let hits = keys.iter().copied().filter(|&byte| cache.get(&key(byte)).is_some()).collect();
         for &byte in keys {
-            cache.insert(key(byte), Arc::new(NodeResult::default()));
+            cache.insert(key(byte), Arc::default(), None);
         }
         hits
     }
@@ -131,5 +152,23 @@ mod tests {
         let mut cache = ResultCache::default();
         assert!(run(&mut cache, CacheMode::None, &[1]).is_empty());
         assert!(run(&mut cache, CacheMode::None, &[1]).is_empty());
+    }
+
+    #[test]
+    fn results_of_an_expansion_stay_while_its_node_does_and_until_its_next_expansion() {
+        let owner: Owner = ("7".into(), "Loop".into());
+        let mut cache = ResultCache::default();
+        let mut begin = |cache: &mut ResultCache, there: bool| {
+            cache.begin_prompt(CacheMode::Classic, &HashSet::new(), |asked| there && *asked == owner);
+        };
+        begin(&mut cache, true);
+        cache.insert(key(1), Arc::default(), Some(owner.clone()));
+        cache.insert(key(2), Arc::default(), Some(owner.clone()));
+        begin(&mut cache, true);
+        assert!(cache.get(&key(1)).is_some());
+        cache.end_expansion(&owner);
+        assert!(cache.get(&key(1)).is_some() && cache.get(&key(2)).is_none());
+        begin(&mut cache, false);
+        assert!(cache.get(&key(1)).is_none());
     }
 }

@@ -65,22 +65,21 @@ impl HostServices for NodeServices {
         request: &SaveRequest<'_>,
         encode: &mut dyn FnMut(usize) -> Result<Vec<u8>, CallError>,
     ) -> Result<Vec<SavedImage>, CallError> {
-        let folder = match request.folder {
-            OutputFolder::Output => Folder::Output,
-            OutputFolder::Temp => Folder::Temp,
-        };
-        // Previews are gone after a restart anyway, so nobody waits for the disk because of them.
-        let durability = match folder {
-            Folder::Temp => Durability::Fast,
-            _ => Durability::Synced,
-        };
         let failed = |error: BlobError| file_error(&error);
         let name =
             OutputName::new(request.prefix, u64::from(request.width), u64::from(request.height)).map_err(failed)?;
         let mut saved = Vec::new();
         for index in 0..request.count {
-            let blob = self.files.store().put(&encode(index)?, durability).map_err(failed)?;
-            let file = self.files.save_output(folder, &name, index as u64, "png", &blob).map_err(failed)?;
+            let (bytes, number) = (encode(index)?, index as u64);
+            let file = match request.folder {
+                // Previews are gone after a restart anyway, so nobody waits for the disk because of them.
+                OutputFolder::Temp => self.files.save_temporary(&name, number, "png", &bytes),
+                OutputFolder::Output => {
+                    let blob = self.files.store().put(&bytes, Durability::Synced).map_err(failed)?;
+                    self.files.save_output(Folder::Output, &name, number, "png", &blob)
+                }
+            };
+            let file = file.map_err(failed)?;
             saved.push(SavedImage { filename: file.name, subfolder: file.subfolder, folder: request.folder });
         }
         Ok(saved)
@@ -94,9 +93,9 @@ impl HostServices for NodeServices {
         self.progress.as_ref().is_some_and(|progress| progress.wants_preview())
     }
 
-    fn progress(&self, _node_id: &str, value: f64, max: f64, preview: Option<PreviewPixels>) {
+    fn progress(&self, node_id: &str, value: f64, max: f64, preview: Option<PreviewPixels>) {
         if let Some(progress) = &self.progress {
-            progress.report(value, max, preview);
+            progress.report(node_id, value, max, preview);
         }
     }
 

@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// Guests run on their host thread's stack, and objects call each other some levels deep.
-const STACK_BYTES: usize = 64 << 20;
+pub(crate) const STACK_BYTES: usize = 64 << 20;
 /// How long a thread waits for work before it looks whether it shall stop.
 const PATIENCE: Duration = Duration::from_millis(250);
 

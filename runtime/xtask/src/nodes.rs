@@ -13,7 +13,7 @@ use crate::{
 const STOCK_PACKS: [&str; 2] = ["image", "mask"];
 
 /// What only tests load: misbehaving nodes, and nodes that exercise each power of the engine.
-const TEST_PACKS: [&str; 2] = ["hostile", "testing"];
+const TEST_PACKS: [&str; 3] = ["hostile", "testing", "testing_pack"];
 
 pub(crate) fn command(arguments: &[String]) -> Result<()> {
     if let Some(unknown) = arguments.first() {

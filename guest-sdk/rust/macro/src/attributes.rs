@@ -26,8 +26,8 @@ pub(crate) struct NodeAttributes {
 }
 
 const NODE_KEYS: &str = "category, name, display_name, output_names, output_types, output_tooltips, output_node, \
-     input_is_list, not_idempotent, deprecated, experimental, validate, validate_all, validate_types, fingerprint, \
-     needed_inputs";
+     input_is_list, not_idempotent, deprecated, experimental, asynchronous, validate, validate_all, validate_types, \
+     fingerprint, needed_inputs";
 
 impl NodeAttributes {
     pub(crate) fn parse(attributes: &[Attribute]) -> Result<Self> {
@@ -51,7 +51,7 @@ impl NodeAttributes {
                 self.input_is_list = true;
                 self.flags.push(key);
             }
-            "output_node" | "not_idempotent" | "deprecated" | "experimental" => self.flags.push(key),
+            "output_node" | "not_idempotent" | "deprecated" | "experimental" | "asynchronous" => self.flags.push(key),
             "validate" => {
                 self.validate = list(meta).map_err(|error| {
                     Error::new(error.span(), "name the inputs that it checks: validate(image), or write validate_all")
@@ -168,9 +168,10 @@ impl InputAttributes {
             let message = "what is the value when it is left out? Add `default = …`, or make the field an `Option`";
             return Err(Error::new(span, message));
         }
-        let known = ["PROMPT", "DYNPROMPT", "EXTRA_PNGINFO", "UNIQUE_ID"];
+        let known = ["PROMPT", "DYNPROMPT", "EXTRA_PNGINFO", "UNIQUE_ID", "*"];
         if let Some(hidden) = self.hidden.as_ref().filter(|hidden| !known.contains(&hidden.value().as_str())) {
-            return Err(Error::new_spanned(hidden, "expected PROMPT, DYNPROMPT, EXTRA_PNGINFO or UNIQUE_ID"));
+            let message = "expected PROMPT, DYNPROMPT, EXTRA_PNGINFO, UNIQUE_ID, or * for what an expansion sets";
+            return Err(Error::new_spanned(hidden, message));
         }
         Ok(())
     }

@@ -83,7 +83,7 @@ fn what_is_said_elsewhere_says_where() {
     );
     assert_eq!(
         input(parse_quote!(#[input(hidden = "SECRET")])),
-        "expected PROMPT, DYNPROMPT, EXTRA_PNGINFO or UNIQUE_ID"
+        "expected PROMPT, DYNPROMPT, EXTRA_PNGINFO, UNIQUE_ID, or * for what an expansion sets"
     );
     assert_eq!(
         input(parse_quote!(#[input(choices_from = "models/")])),

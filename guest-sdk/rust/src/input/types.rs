@@ -6,6 +6,7 @@ use super::{NoDefault, Number, ValueType};
 use crate::error::{Error, Result};
 use crate::media::{Image, Latent, Mask};
 use crate::object::Object;
+use crate::output::NodeOutput;
 use crate::tensor::Tensor;
 use crate::value::{Handle, Value};
 
@@ -17,11 +18,20 @@ fn whole(value: &Value) -> Result<i128> {
     match value {
         Value::Number(number) => {
             let integer = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
-            integer.ok_or_else(|| Error::invalid(format!("expected a whole number, got {number}")))
+            integer
+                .or_else(|| large(number))
+                .ok_or_else(|| Error::invalid(format!("expected a whole number, got {number}")))
         }
         Value::Bool(flag) => Ok(i128::from(*flag)),
         other => Err(expected("a whole number", other)),
     }
+}
+
+/// JSON readers turn integers that fit no 64 bits into floats: what is left of them is still whole.
+fn large(number: &serde_json::Number) -> Option<i128> {
+    const SMALLEST: f64 = 9_223_372_036_854_775_808.0;
+    const LARGEST: f64 = 1e38;
+    number.as_f64().filter(|float| (SMALLEST..LARGEST).contains(&float.abs())).map(|float| float as i128)
 }
 
 macro_rules! whole {
@@ -48,6 +58,26 @@ macro_rules! whole {
 }
 
 whole!(u8, u16, u32, u64, usize, i16, i32, i64);
+
+/// For inputs that take every INT: links carry -2^63 to 2^64 - 1 exactly.
+impl ValueType for i128 {
+    const TYPE: &'static str = "INT";
+    type Default = i64;
+
+    fn from_value(value: Value) -> Result<Self> {
+        whole(&value)
+    }
+
+    fn into_value(self) -> Result<Value> {
+        let number = i64::try_from(self).map(Into::into).or_else(|_| u64::try_from(self).map(Into::into));
+        let outside = |_| Error::failed(format!("{self} is outside {} to {}, what an INT holds", i64::MIN, u64::MAX));
+        number.map(Value::Number).map_err(outside)
+    }
+}
+
+impl Number for i128 {
+    type Bound = f64;
+}
 
 macro_rules! decimal {
     ($($type:ty),*) => {$(
@@ -133,6 +163,26 @@ impl ValueType for Json {
 
     fn into_value(self) -> Result<Value> {
         Ok(Value::from(self))
+    }
+}
+
+/// What an input with `raw_link` gets: the link and not what flows through it.
+impl ValueType for NodeOutput {
+    const TYPE: &'static str = "*";
+    type Default = NoDefault;
+
+    fn from_value(value: Value) -> Result<Self> {
+        if let Value::List(items) = &value
+            && let [Value::String(node), Value::Number(slot)] = items.as_slice()
+            && let Some(slot) = slot.as_u64().and_then(|slot| u32::try_from(slot).ok())
+        {
+            return Ok(Self::of(node, slot));
+        }
+        Err(expected("a link", &value))
+    }
+
+    fn into_value(self) -> Result<Value> {
+        Ok(self.into_link())
     }
 }
 

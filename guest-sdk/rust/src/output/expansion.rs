@@ -28,11 +28,35 @@ pub struct Expansion<T: Outputs> {
     outputs: PhantomData<fn() -> T>,
 }
 
-/// The output of a new node.
+/// The output of a node: of a new one, or of one that the prompt has already.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeOutput {
     node: String,
     slot: u32,
+}
+
+impl NodeOutput {
+    /// An output of a node of the prompt, for links out of an expansion.
+    #[must_use]
+    pub fn of(node_id: &str, slot: u32) -> Self {
+        Self { node: node_id.to_owned(), slot }
+    }
+
+    /// The id of the node.
+    #[must_use]
+    pub fn node_id(&self) -> &str {
+        &self.node
+    }
+
+    /// Which of its outputs.
+    #[must_use]
+    pub fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    pub(crate) fn into_link(self) -> Value {
+        Value::List(vec![Value::String(self.node), Value::Number(self.slot.into())])
+    }
 }
 
 /// A new node whose inputs are being set.
@@ -99,11 +123,10 @@ impl NewNode<'_> {
         Ok(self.set(name, value))
     }
 
-    /// Sets an input to the output of another new node.
+    /// Sets an input to the output of another node.
     #[must_use]
     pub fn link(self, name: &str, output: NodeOutput) -> Self {
-        let slot = Value::Number(output.slot.into());
-        self.set(name, Value::List(vec![Value::String(output.node), slot]))
+        self.set(name, output.into_link())
     }
 
     /// Events about this node name another node of the prompt.

@@ -1,0 +1,110 @@
+//! Why a prompt stopped before its end, and how clients hear of it.
+
+use serde_json::{Map, Value, json};
+use vivarium_graph::{DependencyCycle, DynamicPrompt, GraphError};
+use vivarium_protocol::event::{Event, ExecutionError};
+use vivarium_sandbox::{CallError, CallErrorKind, NodeValue};
+
+use crate::{inputs::Gathered, run::PromptRun, shared::now_ms};
+
+/// Why a prompt stopped before its end.
+pub(crate) enum Stop {
+    Failed(Box<Failure>),
+    Interrupted { node: String },
+}
+
+pub(crate) struct Failure {
+    /// The node that clients mark.
+    node: String,
+    error: CallError,
+    exception_type: String,
+    inputs: Map<String, Value>,
+}
+
+impl PromptRun<'_> {
+    /// Tells the client once about a blocker with a message. Answers the silent blocker that goes on.
+    pub(crate) fn tell_blocked(&self, id: &str, blocker: &NodeValue) -> NodeValue {
+        if let Some(Some(message)) = blocker.as_blocked() {
+            let error = ExecutionError {
+                prompt_id: self.lease.item.prompt_id.clone(),
+                node_id: id.to_owned(),
+                node_type: self.prompt.get(id).map(|node| node.class_type.clone()).unwrap_or_default(),
+                executed: self.executed.clone(),
+                exception_message: format!("Execution Blocked: {message}"),
+                exception_type: "ExecutionBlocked".into(),
+                traceback: Vec::new(),
+                current_inputs: json!([]),
+                current_outputs: Vec::new(),
+                timestamp: None,
+            };
+            self.progress.to_client(Event::ExecutionError(Box::new(error)));
+        }
+        NodeValue::Blocked(None)
+    }
+
+    pub(crate) fn fail(&self, id: &str, error: CallError, inputs: Map<String, Value>) -> Stop {
+        if error.kind == CallErrorKind::Interrupted {
+            return Stop::Interrupted { node: id.to_owned() };
+        }
+        let exception_type = error.kind.exception_type().to_owned();
+        Stop::Failed(Box::new(Failure { node: id.to_owned(), error, exception_type, inputs }))
+    }
+
+    pub(crate) fn announce_interrupted(&mut self, node: &str) {
+        let event = Event::ExecutionInterrupted {
+            prompt_id: self.lease.item.prompt_id.clone(),
+            node_id: self.prompt.real_id(node).to_owned(),
+            node_type: self.prompt.get(node).map(|node| node.class_type.clone()).unwrap_or_default(),
+            executed: self.executed.clone(),
+            timestamp: now_ms(),
+        };
+        self.messages.push((event.name().to_owned(), event.data()));
+        self.progress.to_client_or_tenant(event);
+    }
+
+    pub(crate) fn announce_failure(&mut self, failure: Failure) {
+        let class = self.prompt.get(&failure.node).map(|node| node.class_type.clone()).unwrap_or_default();
+        tracing::info!(
+            tenant = self.lease.tenant.as_str(),
+            prompt = self.lease.item.prompt_id,
+            node = failure.node,
+            class,
+            error = %failure.error,
+            "a node failed"
+        );
+        let event = Event::ExecutionError(Box::new(ExecutionError {
+            prompt_id: self.lease.item.prompt_id.clone(),
+            node_id: self.prompt.real_id(&failure.node).to_owned(),
+            node_type: class,
+            executed: self.executed.clone(),
+            exception_message: format!("{}\n", failure.error.message),
+            exception_type: failure.exception_type,
+            traceback: failure.error.frames.iter().map(|frame| format!("  in {frame}\n")).collect(),
+            current_inputs: Value::Object(failure.inputs),
+            // All nodes: a client reads here what the cache had a place for, as in ComfyUI.
+            current_outputs: self.prompt.nodes().map(|(id, _)| id.to_owned()).collect(),
+            timestamp: Some(now_ms()),
+        }));
+        self.announce(event);
+    }
+}
+
+pub(crate) fn summary(gathered: &Gathered) -> Map<String, Value> {
+    const SHOWN: usize = 8;
+    let list = |list: &Vec<NodeValue>| list.iter().take(SHOWN).map(NodeValue::summary).collect::<Value>();
+    gathered.lists.iter().map(|(name, values)| (name.clone(), list(values))).collect()
+}
+
+pub(crate) fn graph_failure(prompt: &DynamicPrompt, error: GraphError) -> Stop {
+    let node = prompt.real_id(error.node()).to_owned();
+    let exception_type = error.exception_type().to_owned();
+    let error = CallError::new(CallErrorKind::InvalidArgument, error.to_string());
+    Stop::Failed(Box::new(Failure { node, error, exception_type, inputs: Map::new() }))
+}
+
+pub(crate) fn cycle_failure(cycle: DependencyCycle) -> Stop {
+    let message = format!("{cycle}: {}", cycle.nodes.join(" → "));
+    let error = CallError::new(CallErrorKind::InvalidArgument, message);
+    let exception_type = "graph.DependencyCycleError".to_owned();
+    Stop::Failed(Box::new(Failure { node: cycle.blamed, error, exception_type, inputs: Map::new() }))
+}
