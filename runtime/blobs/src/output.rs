@@ -103,6 +103,38 @@ impl TenantFiles {
         extension: &str,
         blob: &Blob,
     ) -> Result<SavedFile, BlobError> {
+        let link = |directory: &Dir, filename: &str| place::link_new(&self.store, blob, directory, filename);
+        let (saved, directory) = self.save_as_next(folder, name, batch_number, extension, &link)?;
+        let path = name.subfolder.join(&RelativePath::parse_file(&saved.name)?)?;
+        self.remember_saved(folder, path, &directory, &saved.name, blob);
+        Ok(saved)
+    }
+
+    /// Saves bytes in the temp folder under the next free name, as a file of its own: the store would keep them after the
+    /// folder was emptied, and cost more steps. They are written when the system likes.
+    ///
+    /// # Errors
+    /// As [`TenantFiles::save_output`].
+    pub fn save_temporary(
+        &self,
+        name: &OutputName,
+        batch_number: u64,
+        extension: &str,
+        bytes: &[u8],
+    ) -> Result<SavedFile, BlobError> {
+        let write = |directory: &Dir, filename: &str| place::write_new(directory, filename, bytes);
+        Ok(self.save_as_next(Folder::Temp, name, batch_number, extension, &write)?.0)
+    }
+
+    /// Creates a file under the next free name. `create` fails with [`io::ErrorKind::AlreadyExists`] if it is taken.
+    fn save_as_next(
+        &self,
+        folder: Folder,
+        name: &OutputName,
+        batch_number: u64,
+        extension: &str,
+        create: &dyn Fn(&Dir, &str) -> io::Result<()>,
+    ) -> Result<(SavedFile, Dir), BlobError> {
         let root = self.root(folder)?;
         let directory = root.directory(&name.subfolder, true)?;
         let basename = name.basename_of(batch_number);
@@ -113,12 +145,11 @@ impl TenantFiles {
         for attempt in 0..MAX_SKIPPED {
             let filename = format!("{basename}_{number:05}_.{extension}");
             let path = name.subfolder.join(&RelativePath::parse_file(&filename)?)?;
-            match place::link_new(&self.store, blob, &directory, &filename) {
+            match create(&directory, &filename) {
                 Ok(()) => {
                     counters.took(&directory, basename, number);
-                    drop(counters);
-                    self.remember_saved(folder, path, &directory, &filename, blob);
-                    return Ok(SavedFile { name: filename, subfolder: name.subfolder.to_string(), folder });
+                    let subfolder = name.subfolder.to_string();
+                    return Ok((SavedFile { name: filename, subfolder, folder }, directory));
                 }
                 // Somebody put a file there in the same tick of the folder's clock.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

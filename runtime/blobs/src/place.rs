@@ -49,6 +49,16 @@ pub(crate) fn write_file(dir: &Dir, name: &str, bytes: &[u8], replace: bool) -> 
     if replace { hidden.rename_over(name) } else { hidden.rename_to_new(name) }
 }
 
+/// Writes bytes under a new name, in the open: only for who tells nobody the name before the end. What fails leaves nothing.
+pub(crate) fn write_new(dir: &Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+    let mut file = dir.open_with(name, OpenOptions::new().write(true).create_new(true))?;
+    file.write_all(bytes).inspect_err(|_| {
+        // Best effort: what stays goes when its folder is emptied.
+        let _ = dir.remove_file(name);
+    })
+}
+
 /// Moves a name; without `replace`, [`io::ErrorKind::AlreadyExists`] if the new one is taken.
 pub(crate) fn rename(from_dir: &Dir, from: &str, to_dir: &Dir, to: &str, replace: bool) -> io::Result<()> {
     if replace { from_dir.rename(from, to_dir, to) } else { rename_no_replace(from_dir, from, to_dir, to) }

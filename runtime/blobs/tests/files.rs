@@ -332,6 +332,25 @@ fn lists_are_sorted_and_see_changes_at_once() {
 }
 
 #[test]
+fn a_temporary_file_is_numbered_like_any_other_and_leaves_nothing_in_the_store() {
+    let bench = bench();
+    let name = OutputName::new("look/ComfyUI_temp", 8, 8).unwrap();
+    let save = |bytes: &[u8]| bench.files.save_temporary(&name, 0, "png", bytes).unwrap();
+    assert_eq!(save(b"one").name, "ComfyUI_temp_00001_.png");
+    fs::write(bench.path("temp/look/ComfyUI_temp_00002_.png"), b"by hand").unwrap();
+    let third = save(b"three");
+    assert_eq!(
+        (third.name.as_str(), third.subfolder.as_str(), third.folder),
+        ("ComfyUI_temp_00003_.png", "look", Folder::Temp)
+    );
+    assert_eq!(fs::read(bench.path("temp/look/ComfyUI_temp_00001_.png")).unwrap(), b"one");
+    assert_eq!(fs::read(bench.path("temp/look/ComfyUI_temp_00002_.png")).unwrap(), b"by hand");
+    assert_eq!(files_below(&bench.path("blobs")), 0);
+    bench.files.clear_temp().unwrap();
+    assert_eq!(files_below(&bench.path("temp")), 0);
+}
+
+#[test]
 fn clearing_temp_follows_no_link() {
     let bench = bench();
     fs::write(bench.path("output/keep"), b"").unwrap();
