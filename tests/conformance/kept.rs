@@ -36,7 +36,8 @@ fn check(server: &Server, sent: &Value, kept: &Value) -> Result<()> {
     for image in entry["outputs"].as_object().into_iter().flat_map(|outputs| outputs.values()) {
         let image = &image["images"][0];
         let name = image["filename"].as_str().with_context(|| format!("nothing saved: {entry}"))?;
-        let picture = server.get(&format!("/view?filename={name}&type={}", image["type"].as_str().unwrap_or_default()))?;
+        let picture =
+            server.get(&format!("/view?filename={name}&type={}", image["type"].as_str().unwrap_or_default()))?;
         let texts = texts_of(&picture.body)?;
         let names: Vec<&str> = texts.iter().map(|(name, _)| name.as_str()).collect();
         ensure!(names == ["prompt", "workflow"], "the picture has {names:?}");
