@@ -134,6 +134,9 @@ fn a_broken_pack_is_named_and_does_not_stop_the_others() {
     assert_eq!(code, 1);
     assert!(stdout.contains("FAILED  pack"), "{stdout}");
     let server = Server::start(&place, &[]);
+    let packs =
+        ureq::get(format!("{}/vivarium/packs", server.url)).call().unwrap().body_mut().read_to_string().unwrap();
+    assert!(packs.contains("broken.wasm") && packs.contains("WebAssembly component"), "{packs}");
     let (code, _, stderr) =
         ended(&["submit", &place.workflow(8), "--server", &server.url, "-o", &place.text("results")]);
     assert_eq!(code, 0, "{stderr}");
