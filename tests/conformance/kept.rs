@@ -53,7 +53,9 @@ fn same(ours: &Value, kept: &Value) -> Result<()> {
     if let Some(difference) = difference(&normalised(ours, None), &normalised(kept, None), "") {
         bail!("{difference}");
     }
-    ensure!(ours.to_string() == kept.to_string(), "ours {ours}\n      peer {kept}");
+    // As texts, since the order of members counts too.
+    let texts = (ours.to_string(), kept.to_string());
+    ensure!(texts.0 == texts.1, "ours {ours}\n      peer {kept}");
     Ok(())
 }
 
