@@ -16,7 +16,7 @@
 //! - [`files`]: the input, output and temp folders of one tenant
 //! - [`upload`]: how an upload gets its name
 //! - [`output`]: how a saved image gets its name (the counter)
-//! - [`models`]: where model files lie
+//! - [`models`]: where model files lie; [`model_paths`]: more of them, from `extra_model_paths.yaml`
 //! - [`userdata`]: workflows, settings and other files of the user interface
 //! - [`error`]: everything that can go wrong
 //! - `root`, `place`: a folder as a handle; giving bytes a name in one step
@@ -25,6 +25,7 @@
 
 pub mod error;
 pub mod files;
+pub mod model_paths;
 pub mod models;
 pub mod output;
 pub mod path;
@@ -36,6 +37,7 @@ pub mod userdata;
 
 pub use error::BlobError;
 pub use files::{AnnotatedName, Folder, OpenFile, SavedFile, TenantDirs, TenantFiles};
+pub use model_paths::{ExtraPath, ExtraPathsError, read_extra_model_paths};
 pub use models::{ModelFile, ModelFolders};
 pub use output::OutputName;
 pub use path::{PathProblem, RelativePath};

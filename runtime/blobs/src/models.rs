@@ -5,12 +5,15 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
 };
 
 use cap_std::{ambient_authority, fs::Dir};
 use indexmap::IndexMap;
+use parking_lot::Mutex;
 
-use crate::{BlobError, RelativePath};
+use crate::{BlobError, RelativePath, model_paths::ExtraPath};
 
 /// ComfyUI's folder types in its order, each with the folders below `models/` that hold it and the files that count.
 /// An empty list of extensions means every file.
@@ -40,6 +43,8 @@ const WEIGHTS: &[&str] = &["ckpt", "pt", "pt2", "bin", "pth", "safetensors", "pk
 
 /// How deep a model folder is searched.
 const MAX_DEPTH: usize = 16;
+/// How many folders are watched for changes.
+const MAX_FOLDERS: usize = 10_000;
 /// How many files of one folder are listed.
 const MAX_FILES: usize = 100_000;
 
@@ -47,9 +52,17 @@ const MAX_FILES: usize = 100_000;
 #[derive(Clone, Debug)]
 pub struct ModelFolders {
     folders: IndexMap<String, FolderType>,
+    watched: Arc<Mutex<Watched>>,
 }
 
-#[derive(Clone, Debug)]
+/// The folders of the last look and when each was changed; a folder changes when a file in it comes, goes or is renamed.
+#[derive(Debug, Default)]
+struct Watched {
+    generation: u64,
+    changed: Vec<(PathBuf, Option<SystemTime>)>,
+}
+
+#[derive(Clone, Debug, Default)]
 struct FolderType {
     paths: Vec<PathBuf>,
     extensions: Vec<String>,
@@ -80,7 +93,38 @@ impl ModelFolders {
             let extensions = extensions.iter().map(ToString::to_string).collect();
             (name.to_owned(), FolderType { paths, extensions })
         };
-        Self { folders: FOLDER_TYPES.into_iter().map(entry).collect() }
+        Self { folders: FOLDER_TYPES.into_iter().map(entry).collect(), watched: Arc::default() }
+    }
+
+    /// Adds folders from `extra_model_paths.yaml` files, see [`crate::read_extra_model_paths`]. A new type takes every file.
+    #[must_use]
+    pub fn with_extra(mut self, extra: impl IntoIterator<Item = ExtraPath>) -> Self {
+        for ExtraPath { folder, path, first } in extra {
+            let folder = self.folders.entry(folder).or_insert_with(FolderType::default);
+            let known = folder.paths.iter().position(|known| *known == path);
+            match (known, first) {
+                (None, false) => folder.paths.push(path),
+                (None, true) => folder.paths.insert(0, path),
+                (Some(at), true) => folder.paths[..=at].rotate_right(1),
+                (Some(_), false) => {}
+            }
+        }
+        self
+    }
+
+    /// A number that changes when the names in any model folder may have changed. Costs a system call per folder.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        let mut watched = self.watched.lock();
+        if watched.changed.is_empty() || watched.changed.iter().any(|(path, changed)| modified(path) != *changed) {
+            let mut found = Vec::new();
+            for root in self.folders.values().flat_map(|folder| &folder.paths) {
+                find_folders(root, MAX_DEPTH, &mut found);
+            }
+            watched.changed = found;
+            watched.generation += 1;
+        }
+        watched.generation
     }
 
     /// Names of the folder types.
@@ -143,6 +187,25 @@ impl ModelFolders {
     }
 }
 
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
+}
+
+/// A folder, there or not, and all folders in it.
+fn find_folders(folder: &Path, depth_left: usize, found: &mut Vec<(PathBuf, Option<SystemTime>)>) {
+    // The time is taken before the look, so that a change during it is noticed the next time.
+    found.push((folder.to_path_buf(), modified(folder)));
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    if depth_left == 0 || found.len() >= MAX_FOLDERS {
+        return;
+    }
+    for entry in entries.flatten().filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b".")) {
+        if fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_dir()) {
+            find_folders(&entry.path(), depth_left - 1, found);
+        }
+    }
+}
+
 fn collect(
     directory: &Path,
     prefix: &str,
@@ -201,5 +264,41 @@ mod tests {
         for name in ["../../secret.safetensors", "/etc/passwd", "sd", "none.safetensors"] {
             assert!(folders.open("text_encoders", name).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_model_that_comes_or_goes_changes_the_generation() {
+        let base = tempfile::tempdir().unwrap();
+        let folders = ModelFolders::below(base.path());
+        let empty = folders.generation();
+        assert_eq!(folders.generation(), empty);
+        fs::create_dir_all(base.path().join("models/vae/sub")).unwrap();
+        let created = folders.generation();
+        assert_ne!(created, empty);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let model = base.path().join("models/vae/sub/a.pt");
+        fs::write(&model, "").unwrap();
+        let added = folders.generation();
+        assert_ne!(added, created);
+        assert_eq!(folders.clone().generation(), added);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        fs::remove_file(&model).unwrap();
+        assert_ne!(folders.generation(), added);
+    }
+
+    #[test]
+    fn extra_folders_come_last_or_first() {
+        let extra =
+            |folder: &str, path: &str, first| ExtraPath { folder: folder.to_owned(), path: PathBuf::from(path), first };
+        let folders = ModelFolders::below(Path::new("/b")).with_extra([
+            extra("vae", "/x", false),
+            extra("vae", "/y", true),
+            extra("vae", "/x", false),
+            extra("vae", "/b/models/vae", true),
+            extra("mine", "/m", false),
+        ]);
+        assert_eq!(folders.paths("vae").unwrap(), ["/b/models/vae", "/y", "/x"].map(PathBuf::from));
+        assert_eq!(folders.paths("mine").unwrap(), [PathBuf::from("/m")]);
+        assert_eq!(folders.extensions("mine").unwrap(), [""; 0]);
     }
 }

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use vivarium_blobs::{BlobStore, ModelFolders, TenantDirs, TenantFiles};
+use vivarium_blobs::{BlobStore, TenantDirs, TenantFiles};
 use vivarium_packs::{Catalog, Grants};
 use vivarium_protocol::tenant::TenantId;
 use vivarium_queue::{Queue, SqliteQueue};
@@ -48,7 +48,7 @@ impl HostPlan {
             grants: Arc::new(self.grants),
             queue: Arc::new(queue) as Arc<dyn Queue>,
             files,
-            models: Arc::new(ModelFolders::below(&self.folders.base)),
+            models: Arc::new(self.folders.model_folders()?),
             events,
             limits: engine.limits().clone(),
         })

@@ -68,6 +68,39 @@ pub struct NewPrompt {
     pub client_id: Option<String>,
 }
 
+/// What lets a client repeat a request: the key is the client's, the rest tells and answers repetitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Once {
+    /// The client's key, unique in its tenant for a day.
+    pub key: String,
+    /// A digest of the whole request: another request under the same key is a mistake.
+    pub request: String,
+    /// Handed back with repetitions; the queue does not read it.
+    pub note: String,
+}
+
+/// What was queued before under a key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Remembered {
+    /// As in [`Once::request`].
+    pub request: String,
+    /// The prompt's id.
+    pub prompt_id: String,
+    /// Its place in the queue.
+    pub number: f64,
+    /// As in [`Once::note`].
+    pub note: String,
+}
+
+/// How [`Queue::enqueue_once`] went.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Enqueued {
+    /// The prompt is queued now.
+    Now(QueueItem),
+    /// Something was queued under this key before; the prompt is not queued.
+    Before(Remembered),
+}
+
 /// The right to run a prompt, until [`Queue::finish`] or [`Queue::requeue`].
 #[derive(Clone, Debug)]
 pub struct Lease {
@@ -98,6 +131,19 @@ pub trait Queue: Send + Sync {
     /// # Errors
     /// [`QueueError::Full`], [`QueueError::Number`], or what the storage says.
     fn enqueue(&self, prompt: NewPrompt) -> Result<QueueItem, QueueError>;
+
+    /// As [`Queue::enqueue`], unless something was queued under the same key within a day. Of two calls at the same time one
+    /// queues; the key is as durable as the prompt.
+    ///
+    /// # Errors
+    /// As [`Queue::enqueue`].
+    fn enqueue_once(&self, prompt: NewPrompt, once: Once) -> Result<Enqueued, QueueError>;
+
+    /// What was queued under a key within a day.
+    ///
+    /// # Errors
+    /// What the storage says.
+    fn remembered(&self, tenant: &TenantId, key: &str) -> Result<Option<Remembered>, QueueError>;
 
     /// Uses up a number, as a refused prompt does too.
     ///

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 use vivarium_protocol::history::{HistoryEntry, Status};
 use vivarium_protocol::tenant::TenantId;
-use vivarium_queue::{JobFilter, Lease, NewPrompt, PromptState, Queue, QueueError, QueueLimits, SqliteQueue};
+use vivarium_queue::{
+    Enqueued, JobFilter, Lease, NewPrompt, Once, PromptState, Queue, QueueError, QueueLimits, SqliteQueue,
+};
 
 struct Bench {
     _directory: tempfile::TempDir,
@@ -387,4 +389,20 @@ fn a_stored_prompt_that_cannot_be_read_ends_as_an_error_and_the_next_one_runs() 
     assert_eq!(run_next(&queue), "fine");
     assert_eq!(queue.status_of(&tenant("a"), "broken").unwrap(), Some(PromptState::Failed));
     assert_eq!(queue.remaining(&tenant("a")), 0);
+}
+
+#[test]
+fn a_key_queues_one_prompt_of_its_tenant_and_outlives_the_process() {
+    let bench = bench();
+    let once = |request: &str| Once { key: "k".to_owned(), request: request.to_owned(), note: "{}".to_owned() };
+    let queue = SqliteQueue::open(&bench.path).unwrap();
+    let Enqueued::Now(item) = queue.enqueue_once(new("a", "first"), once("r")).unwrap() else { panic!() };
+    drop(queue);
+    let queue = SqliteQueue::open(&bench.path).unwrap();
+    let Enqueued::Before(before) = queue.enqueue_once(new("a", "second"), once("other")).unwrap() else { panic!() };
+    assert_eq!((before.request.as_str(), before.prompt_id.as_str(), before.number), ("r", "first", item.number));
+    assert_eq!(queue.remembered(&tenant("a"), "k").unwrap(), Some(before));
+    assert_eq!(queue.remembered(&tenant("b"), "k").unwrap(), None);
+    assert!(matches!(queue.enqueue_once(new("b", "third"), once("r")).unwrap(), Enqueued::Now(_)));
+    assert_eq!((queue.remaining(&tenant("a")), queue.remaining(&tenant("b"))), (1, 1));
 }

@@ -94,6 +94,7 @@ pub(crate) async fn serve(State(state): State<AppState>, request: Request) -> Re
     }
     let Some(path) = static_path(request.uri()) else { return not_found(request.uri()) };
     let served = path.as_str().to_owned();
+    state.legacy_imports().notice(&served, request.headers());
     // Opening is a few system calls on a local folder, or none.
     let opened =
         state.blocking("opening a static file", move |state| Ok::<_, ApiError>(state.front_end().open_file(&path)));

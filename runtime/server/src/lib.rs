@@ -22,9 +22,10 @@
 //! - `tenant`: whose request it is
 //! - `guard`: which web pages may call; CORS
 //! - `user_bytes`, `serve_file`: what browsers may show of files, and HTTP's way with files
-//! - `front_end`: static files
+//! - `front_end`: static files; `legacy`: a warning about deprecated ones
 //! - `ws`, [`hub`], `outbox`, `replay`: sockets, who gets which event, what a slow one loses, what a lost one gets again
 //! - `models`: what is shown of model files
+//! - `node_schema`, `openapi`: inputs of nodes as JSON Schema; the routes as an OpenAPI document
 //! - [`logs`]: the last lines of the log
 //! - [`error`], `json`: the one place where errors become answers; JSON in and out
 
@@ -38,8 +39,11 @@ mod front_end;
 mod guard;
 pub mod hub;
 mod json;
+mod legacy;
 pub mod logs;
 mod models;
+mod node_schema;
+mod openapi;
 mod outbox;
 mod replay;
 mod routes;

@@ -14,6 +14,7 @@ use crate::{
     front_end::FrontEnd,
     guard::Guard,
     hub::Hub,
+    legacy::LegacyImports,
     logs::LogRing,
     routes::{object_info::ObjectInfoCache, vivarium::ExampleWorkflow},
 };
@@ -44,6 +45,7 @@ struct Inner {
     parts: Parts,
     guard: Guard,
     front_end: FrontEnd,
+    legacy_imports: LegacyImports,
     object_info: ObjectInfoCache,
     example_workflow: ExampleWorkflow,
     /// Bounds how many images are decoded at once: each may need its whole budget of memory.
@@ -59,6 +61,7 @@ impl AppState {
         let inner = Inner {
             guard: Guard::new(&config)?,
             front_end: FrontEnd::open(config.front_end_root.as_deref())?,
+            legacy_imports: LegacyImports::default(),
             object_info: ObjectInfoCache::default(),
             example_workflow: ExampleWorkflow::load(config.example_workflow.as_deref())?,
             decodes: Arc::new(Semaphore::new(config.limits.concurrent_decodes.max(1))),
@@ -98,6 +101,10 @@ impl AppState {
 
     pub(crate) fn front_end(&self) -> &FrontEnd {
         &self.0.front_end
+    }
+
+    pub(crate) fn legacy_imports(&self) -> &LegacyImports {
+        &self.0.legacy_imports
     }
 
     pub(crate) fn models(&self) -> &ModelFolders {

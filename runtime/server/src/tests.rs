@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod additions;
 mod sockets;
 
 use std::sync::Arc;
@@ -30,18 +31,30 @@ use vivarium_worker::{
 
 use crate::{AppState, Hub, LogRing, Parts, ServerConfig, router};
 
-/// Knows one class, and takes every prompt that uses nothing else.
+/// Knows two classes, and takes every prompt that uses nothing else. A `Broken` node cannot run; the others can.
 struct TestEngine;
 
 impl Engine for TestEngine {
     fn validate(&self, _: &TenantId, json: &Value, _: Option<&[String]>) -> Result<Validated, Invalid> {
         let json = json.clone();
         let prompt: Prompt = serde_json::from_value(json.clone()).unwrap();
-        if prompt.values().any(|node| node.class_type != "Known") {
+        if prompt.values().any(|node| !matches!(node.class_type.as_str(), "Known" | "Broken")) {
             return Err(PromptError::new("invalid_prompt", "does not exist", "").into());
         }
-        let outputs = prompt.keys().cloned().collect();
-        Ok(Validated { prompt, json, outputs, node_errors: NodeErrors::new() })
+        let (mut outputs, mut node_errors) = (Vec::new(), NodeErrors::new());
+        for (id, node) in &prompt {
+            if node.class_type == "Known" {
+                outputs.push(id.clone());
+            } else {
+                let report = json!({"errors": [], "dependent_outputs": [id], "class_type": "Broken"});
+                node_errors.insert(id.clone(), serde_json::from_value(report).unwrap());
+            }
+        }
+        if outputs.is_empty() {
+            let error = PromptError::new("prompt_outputs_failed_validation", "Prompt outputs failed validation", "");
+            return Err(Invalid { error, node_errors: Box::new(node_errors) });
+        }
+        Ok(Validated { prompt, json, outputs, node_errors })
     }
     fn interrupt(&self, _: &TenantId, _: Option<&str>) -> bool {
         false

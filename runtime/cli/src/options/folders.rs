@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use vivarium_blobs::TenantDirs;
+use vivarium_blobs::{ModelFolders, TenantDirs, read_extra_model_paths};
 use vivarium_protocol::tenant::TenantId;
 
 use crate::failure::{Exit, OrFail, Outcome, fail};
@@ -26,6 +26,11 @@ pub(crate) struct SourceOptions {
     /// Load node packs from here only; may be repeated [default: the stock packs and <base>/packs]
     #[arg(long, value_name = "DIR")]
     packs_directory: Vec<PathBuf>,
+
+    /// A YAML file with more folders of models, in ComfyUI's format; may be repeated. <base>/extra_model_paths.yaml is read
+    /// in any case
+    #[arg(long, value_name = "FILE")]
+    extra_model_paths_config: Vec<PathBuf>,
 }
 
 /// All folders of a server, as given.
@@ -57,6 +62,8 @@ pub(crate) struct Folders {
     pub(crate) tenant: TenantDirs,
     /// In this order.
     pub(crate) packs: Vec<PathBuf>,
+    /// Files that name more folders of models, in this order.
+    pub(crate) extra_model_paths: Vec<PathBuf>,
 }
 
 impl SourceOptions {
@@ -78,7 +85,9 @@ impl SourceOptions {
             [] => stock_packs().into_iter().chain([base.join("packs")]).collect(),
             given => given.to_vec(),
         };
-        Ok(Folders { base, tenant, packs })
+        let own_paths = Some(base.join("extra_model_paths.yaml")).filter(|file| file.is_file());
+        let extra_model_paths = own_paths.into_iter().chain(self.extra_model_paths_config.iter().cloned()).collect();
+        Ok(Folders { base, tenant, packs, extra_model_paths })
     }
 }
 
@@ -109,19 +118,17 @@ impl Folders {
         self.private().join("queue.sqlite")
     }
 
-    /// Contents of files, under their digests.
-    pub(crate) fn blobs(&self) -> PathBuf {
-        self.private().join("blobs")
-    }
-
-    /// Packs, compiled to native code.
-    pub(crate) fn compiled(&self) -> PathBuf {
-        self.private().join("compiled")
-    }
-
-    /// Model files, one folder per type.
-    pub(crate) fn models(&self) -> PathBuf {
-        self.base.join("models")
+    /// All folders of models.
+    ///
+    /// # Errors
+    /// Names the file of extra paths that can't be used.
+    pub(crate) fn model_folders(&self) -> Outcome<ModelFolders> {
+        let mut folders = ModelFolders::below(&self.base);
+        for file in &self.extra_model_paths {
+            let extra = read_extra_model_paths(file);
+            folders = folders.with_extra(extra.or_fail(Exit::Usage, || "could not read the extra model paths")?);
+        }
+        Ok(folders)
     }
 
     /// Creates the base folder and those that people put files into.

@@ -8,9 +8,11 @@
 //! - `waiting`: from enqueue to lease, and back
 //! - `ended`: from lease to history
 //! - `listing`: the job list
+//! - `once`: what was queued under the keys of clients
 
 mod ended;
 mod listing;
+mod once;
 mod schema;
 mod waiting;
 
@@ -28,7 +30,10 @@ use vivarium_protocol::history::{HistoryEntry, QueueItem};
 use vivarium_protocol::tenant::TenantId;
 
 use crate::fair::FairScheduler;
-use crate::{JobDetail, JobFilter, JobPage, Lease, NewPrompt, PromptState, Queue, QueueError, QueueLimits};
+use crate::{
+    Enqueued, JobDetail, JobFilter, JobPage, Lease, NewPrompt, Once, PromptState, Queue, QueueError, QueueLimits,
+    Remembered,
+};
 
 /// See the [module](self).
 pub struct SqliteQueue {
@@ -184,9 +189,25 @@ fn now_ms() -> i64 {
 
 impl Queue for SqliteQueue {
     fn enqueue(&self, prompt: NewPrompt) -> Result<QueueItem, QueueError> {
-        let item = self.add(&mut self.state.lock(), prompt)?;
+        let item = self.add(&mut self.state.lock(), prompt, None)?;
         self.work.notify_one();
         Ok(item)
+    }
+
+    fn enqueue_once(&self, prompt: NewPrompt, once: Once) -> Result<Enqueued, QueueError> {
+        let mut state = self.state.lock();
+        let before = once::find(&state.connection, &prompt.tenant, &once.key, now_ms());
+        if let Some(before) = before.map_err(|source| self.failed(source))? {
+            return Ok(Enqueued::Before(before));
+        }
+        let item = self.add(&mut state, prompt, Some(&once))?;
+        drop(state);
+        self.work.notify_one();
+        Ok(Enqueued::Now(item))
+    }
+
+    fn remembered(&self, tenant: &TenantId, key: &str) -> Result<Option<Remembered>, QueueError> {
+        once::find(&self.reader.lock(), tenant, key, now_ms()).map_err(|source| self.failed(source))
     }
 
     fn next_number(&self, tenant: &TenantId) -> Result<i64, QueueError> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
+use super::once;
 use crate::QueueError;
 
 /// Counted up with every change of the tables.
@@ -101,6 +102,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, QueueError> {
         transaction.pragma_update(None, "user_version", FORMAT).map_err(failed)?;
         transaction.commit().map_err(failed)?;
     }
+    connection.execute_batch(once::TABLE).map_err(failed)?;
     Ok(connection)
 }
 

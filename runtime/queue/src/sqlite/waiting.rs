@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use vivarium_protocol::history::{HistoryEntry, QueueItem, Status};
 use vivarium_protocol::tenant::TenantId;
 
-use super::{SqliteQueue, State, ended, now_ms};
-use crate::{Lease, NewPrompt, QueueError, Ticket, jobs};
+use super::{SqliteQueue, State, ended, now_ms, once};
+use crate::{Lease, NewPrompt, Once, QueueError, Ticket, jobs};
 
 /// A row as it is stored.
 struct StoredPrompt {
@@ -93,7 +93,13 @@ impl SqliteQueue {
         next_number(&state.connection, tenant).map_err(|source| self.failed(source))
     }
 
-    pub(super) fn add(&self, state: &mut State, mut new: NewPrompt) -> Result<QueueItem, QueueError> {
+    /// `once`, if any, is noted in the same transaction.
+    pub(super) fn add(
+        &self,
+        state: &mut State,
+        mut new: NewPrompt,
+        once: Option<&Once>,
+    ) -> Result<QueueItem, QueueError> {
         if state.counts(&new.tenant).waiting >= self.limits.max_pending_per_tenant {
             return Err(QueueError::Full { tenant: new.tenant, limit: self.limits.max_pending_per_tenant });
         }
@@ -123,6 +129,9 @@ impl SqliteQueue {
             outputs: new.outputs,
         };
         insert(&transaction, row, &new.tenant, &item, new.client_id.as_deref(), create_time)?.map_err(failed)?;
+        if let Some(once) = once {
+            once::remember(&transaction, &new.tenant, once, &item, now_ms()).map_err(failed)?;
+        }
         transaction.commit().map_err(failed)?;
         state.next_row += 1;
         state.began_to_wait(&new.tenant);

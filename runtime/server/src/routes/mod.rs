@@ -1,6 +1,7 @@
 //! The routes: the table is here, each group has a file.
 //!
 //! Every route exists twice, at `/x` and at `/api/x`, except those under `/internal`. What is no route is a static file.
+//! Each is described where it is added; `/openapi.json` is made of that.
 
 pub(crate) mod extensions;
 pub(crate) mod history;
@@ -12,94 +13,187 @@ pub(crate) mod prompt;
 pub(crate) mod queue;
 pub(crate) mod settings;
 pub(crate) mod system;
+pub(crate) mod table;
 pub(crate) mod upload;
 pub(crate) mod userdata;
 pub(crate) mod users;
 pub(crate) mod view;
 pub(crate) mod vivarium;
 
-use axum::{
-    Router,
-    routing::{get, patch, post},
-};
+use axum::Router;
 
-use crate::{front_end, state::AppState, ws};
+use crate::{
+    front_end, openapi,
+    routes::table::{Answer, Table, about},
+    state::AppState,
+    ws,
+};
 
 /// All routes, without any middleware.
 pub(crate) fn table() -> Router<AppState> {
+    let protocol = protocol().finish().0;
     Router::new()
-        .merge(protocol())
-        .nest("/api", protocol())
-        .merge(internal_routes())
+        .merge(protocol.clone())
+        .nest("/api", protocol)
+        .merge(internal_routes().finish().0)
         .fallback(front_end::serve)
         .method_not_allowed_fallback(front_end::method_not_allowed)
 }
 
+/// What is said about all routes.
+pub(crate) fn operations() -> Vec<table::Operation> {
+    let mut operations = protocol().finish().1;
+    operations.extend(internal_routes().finish().1);
+    operations
+}
+
 /// What is there with and without `/api`.
-fn protocol() -> Router<AppState> {
-    Router::new()
-        .route("/ws", get(ws::connect))
+fn protocol() -> Table {
+    Table::tagged("sockets")
+        .get("/ws", ws::connect, about("Follow events").query(&["clientId"]).answers(Answer::Socket))
         .merge(prompts())
+        .merge(jobs())
         .merge(files())
+        .merge(user_data())
         .merge(descriptions())
-        .route("/vivarium/packs", get(vivarium::packs))
-        .route("/vivarium/limits", get(vivarium::limits))
-        .route("/vivarium/example-workflow", get(vivarium::example_workflow))
+        .merge(models())
+        .merge(own())
 }
 
-fn prompts() -> Router<AppState> {
-    Router::new()
-        .route("/prompt", get(prompt::status).post(prompt::submit))
-        .route("/queue", get(queue::show).post(queue::change))
-        .route("/interrupt", post(queue::interrupt))
-        .route("/free", post(queue::free))
-        .route("/history", get(history::list).post(history::change))
-        .route("/history/{id}", get(history::one))
-        .route("/jobs", get(jobs::list))
-        .route("/jobs/cancel", post(jobs::cancel_many))
-        .route("/jobs/{id}", get(jobs::one))
-        .route("/jobs/{id}/cancel", post(jobs::cancel))
+fn prompts() -> Table {
+    const EMPTY: Answer = Answer::Empty;
+    Table::tagged("prompts")
+        .get("/prompt", prompt::status, about("How many prompts wait or run").answers(Answer::Json("Remaining")))
+        .post(
+            "/prompt",
+            prompt::submit,
+            about("Queue a prompt; an Idempotency-Key header makes it repeatable, strict refuses what can run in part only")
+                .query(&["strict"])
+                .body("PromptRequest")
+                .answers(Answer::Json("PromptAccepted")),
+        )
+        .get("/queue", queue::show, about("What runs and what waits").answers(Answer::Json("Queue")))
+        .post("/queue", queue::change, about("Clear the queue or delete prompts").body("Change").answers(EMPTY))
+        .post("/interrupt", queue::interrupt, about("Stop what runs, or one prompt").body("PromptId").answers(EMPTY))
+        .post("/free", queue::free, about("Drop cached results").body("Free").answers(EMPTY))
+        .get("/history", history::list, about("Prompts that ended").query(&["max_items", "offset"]).answers(Answer::Json("History")))
+        .post("/history", history::change, about("Clear the history or delete entries").body("Change").answers(EMPTY))
+        .get("/history/{id}", history::one, about("One prompt that ended, or {}").answers(Answer::Json("History")))
 }
 
-fn files() -> Router<AppState> {
-    Router::new()
-        .route("/upload/image", post(upload::image))
-        .route("/upload/mask", post(upload::mask))
-        .route("/view", get(view::view))
-        .route("/users", get(users::list).post(users::create))
-        .route("/userdata", get(userdata::list))
-        .route("/v2/userdata", get(userdata::tree))
-        .route("/userdata/{file}", get(userdata::read).post(userdata::write).delete(userdata::delete))
-        .route("/userdata/{file}/move/{dest}", post(userdata::rename))
-        .route("/settings", get(settings::all).post(settings::merge))
-        .route("/settings/{id}", get(settings::one).post(settings::set))
+fn jobs() -> Table {
+    Table::tagged("jobs")
+        .get(
+            "/jobs",
+            jobs::list,
+            about("Prompts in every state, a page at a time").query(&["status", "limit", "offset"]),
+        )
+        .post("/jobs/cancel", jobs::cancel_many, about("Stop or remove several jobs").body("JobIds"))
+        .get("/jobs/{id}", jobs::one, "One job with everything about it")
+        .post("/jobs/{id}/cancel", jobs::cancel, "Stop or remove a job")
 }
 
-fn descriptions() -> Router<AppState> {
-    Router::new()
-        .route("/object_info", get(object_info::all))
-        .route("/object_info/{class}", get(object_info::one))
-        .route("/system_stats", get(system::stats))
-        .route("/features", get(system::show_features))
-        .route("/models", get(models::types))
-        .route("/models/{folder}", get(models::names))
-        .route("/embeddings", get(models::embeddings))
-        .route("/view_metadata/{folder}", get(models::metadata))
-        .route("/experiment/models", get(models::types_with_directories))
-        .route("/experiment/models/{folder}", get(models::files))
-        .route("/experiment/models/preview/{folder}/{index}/{*file}", get(models::preview))
-        .route("/extensions", get(extensions::scripts))
-        .route("/i18n", get(extensions::none))
-        .route("/workflow_templates", get(extensions::none))
-        .route("/node_replacements", get(extensions::none))
-        .route("/global_subgraphs", get(extensions::none))
+fn files() -> Table {
+    const UPLOADED: Answer = Answer::Json("Uploaded");
+    Table::tagged("files")
+        .post(
+            "/upload/image",
+            upload::image,
+            about("Upload an image").form(&["image", "subfolder", "type", "overwrite"]).answers(UPLOADED),
+        )
+        .post(
+            "/upload/mask",
+            upload::mask,
+            about("Upload a mask, which becomes the alpha of a copy of an image")
+                .form(&["image", "original_ref", "subfolder", "type", "overwrite"])
+                .answers(UPLOADED),
+        )
+        .get(
+            "/view",
+            view::view,
+            about("A file, as it is or as an image in another form")
+                .query(&["filename", "subfolder", "type", "preview", "channel"])
+                .answers(Answer::File),
+        )
 }
 
-fn internal_routes() -> Router<AppState> {
-    Router::new()
-        .route("/internal/logs", get(internal::logs))
-        .route("/internal/logs/raw", get(internal::raw_logs))
-        .route("/internal/logs/subscribe", patch(internal::subscribe))
-        .route("/internal/files/{folder}", get(internal::files))
-        .route("/internal/folder_paths", get(internal::folder_paths))
+fn user_data() -> Table {
+    const EMPTY: Answer = Answer::Empty;
+    const FLAGS: &[&str] = &["overwrite", "full_info"];
+    Table::tagged("user data")
+        .get("/users", users::list, "Where the data of users is kept")
+        .post("/users", users::create, about("Always refused: the operator creates tenants").body("Any"))
+        .get(
+            "/userdata",
+            userdata::list,
+            about("Files below a folder").query(&["dir", "recurse", "split", "full_info"]),
+        )
+        .get("/v2/userdata", userdata::tree, about("Files and folders in a folder").query(&["path"]))
+        .get("/userdata/{file}", userdata::read, about("A file").answers(Answer::File))
+        .post("/userdata/{file}", userdata::write, about("Write a file").query(FLAGS).bytes())
+        .delete("/userdata/{file}", userdata::delete, about("Delete a file").answers(Answer::NoContent))
+        .post("/userdata/{file}/move/{dest}", userdata::rename, about("Rename a file").query(FLAGS))
+        .get("/settings", settings::all, "All settings of user interfaces")
+        .post("/settings", settings::merge, about("Change several settings").body("Any").answers(EMPTY))
+        .get("/settings/{id}", settings::one, "One setting, or null")
+        .post("/settings/{id}", settings::set, about("Change a setting").body("Any").answers(EMPTY))
+}
+
+fn descriptions() -> Table {
+    Table::tagged("descriptions")
+        .get("/object_info", object_info::all, "Every node class")
+        .get("/object_info/{class}", object_info::one, "One node class, or {}")
+        .get("/system_stats", system::stats, "The machine and its memory")
+        .get("/features", system::show_features, "What this server can do")
+        .get("/extensions", extensions::scripts, "Scripts that front ends import")
+        .get("/i18n", extensions::none, "Translations of packs")
+        .get("/workflow_templates", extensions::none, "Example workflows of packs")
+        .get("/node_replacements", extensions::none, "Classes that took the place of others")
+        .get("/global_subgraphs", extensions::none, "Subgraphs of packs")
+}
+
+fn models() -> Table {
+    Table::tagged("models")
+        .get("/models", models::types, "Types of models")
+        .get("/models/{folder}", models::names, "Names of the models of a type")
+        .get("/embeddings", models::embeddings, "Names of embeddings")
+        .get(
+            "/view_metadata/{folder}",
+            models::metadata,
+            about("What a safetensors file says about itself").query(&["filename"]),
+        )
+        .get("/experiment/models", models::types_with_directories, "Types of models and their folders")
+        .get("/experiment/models/{folder}", models::files, "Models of a type with size and time")
+        .get(
+            "/experiment/models/preview/{folder}/{index}/{*file}",
+            models::preview,
+            about("The image that shows a model").answers(Answer::File),
+        )
+}
+
+fn own() -> Table {
+    Table::tagged("vivarium")
+        .get("/openapi.json", openapi::show, "This description of the server")
+        .get("/vivarium/packs", vivarium::packs, "Every pack, what it asks for and has")
+        .get("/vivarium/limits", vivarium::limits, "Every limit in force and what is used of it")
+        .get("/vivarium/example-workflow", vivarium::example_workflow, "A workflow for people who have none yet")
+        .get("/vivarium/schema/{class}", object_info::schema, "The inputs of a node class as JSON Schema")
+        .post(
+            "/vivarium/validate",
+            prompt::dry_run,
+            about("Check a prompt without queueing it").body("PromptRequest").answers(Answer::Json("Findings")),
+        )
+}
+
+fn internal_routes() -> Table {
+    Table::tagged("internal")
+        .get("/internal/logs", internal::logs, "The last lines of the log as one text")
+        .get("/internal/logs/raw", internal::raw_logs, "The last lines of the log")
+        .patch(
+            "/internal/logs/subscribe",
+            internal::subscribe,
+            about("Get log lines as events").body("Any").answers(Answer::Empty),
+        )
+        .get("/internal/files/{folder}", internal::files, "Files in a folder, newest first")
+        .get("/internal/folder_paths", internal::folder_paths, "Types of models and their folders")
 }

@@ -1,7 +1,7 @@
 //! `/object_info`: what every node class takes and gives.
 //!
-//! ComfyUI builds half a megabyte anew on every call. Here the text is kept per tenant for as long as the packs and the
-//! list of input files (which some classes offer as choices) stay the same.
+//! ComfyUI builds half a megabyte anew on every call. Here the text is kept per tenant for as long as the packs, the
+//! list of input files and the model folders (whose names some classes offer as choices) stay the same.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -18,6 +18,7 @@ use vivarium_protocol::tenant::TenantId;
 use crate::{
     error::ApiError,
     json::{self, APPLICATION_JSON},
+    node_schema,
     serve_file::Content,
     state::AppState,
     tenant::Tenant,
@@ -29,6 +30,7 @@ pub(crate) struct ObjectInfoCache(Mutex<HashMap<TenantId, Arc<Mutex<Option<Kept>
 
 struct Kept {
     generation: u64,
+    models: u64,
     inputs: Arc<[String]>,
     text: Bytes,
     tag: String,
@@ -60,15 +62,30 @@ pub(crate) async fn one(
     Ok(json::ok(&info.await?))
 }
 
+/// `GET /vivarium/schema/{class}`: the inputs of a class as JSON Schema.
+pub(crate) async fn schema(
+    State(state): State<AppState>,
+    Tenant(tenant): Tenant,
+    Path(class): Path<String>,
+) -> Result<Response, ApiError> {
+    let schema = state.blocking("describing a node", move |state| {
+        let info = state.engine().object_info(&tenant, Some(&class));
+        let info = info.get(&class).ok_or_else(|| ApiError::not_found(format!("There is no node class {class:?}")))?;
+        Ok::<_, ApiError>(node_schema::schema(&class, info))
+    });
+    Ok(json::ok(&schema.await?))
+}
+
 fn text(state: &AppState, tenant: &TenantId) -> Result<(Bytes, String), ApiError> {
     let slot = Arc::clone(state.object_info_cache().0.lock().entry(tenant.clone()).or_default());
     // One request builds the text, others of the tenant wait for it.
     let mut slot = slot.lock();
-    // Both are read before the text is made: a change meanwhile makes the next request build anew.
+    // All are read before the text is made: a change meanwhile makes the next request build anew.
     let generation = state.engine().catalog_generation();
+    let models = state.models().generation();
     let inputs = state.files(tenant)?.list(Folder::Input)?;
     if let Some(kept) = slot.as_ref()
-        && kept.generation == generation
+        && (kept.generation, kept.models) == (generation, models)
         && (Arc::ptr_eq(&kept.inputs, &inputs) || kept.inputs == inputs)
     {
         return Ok((kept.text.clone(), kept.tag.clone()));
@@ -77,6 +94,6 @@ fn text(state: &AppState, tenant: &TenantId) -> Result<(Bytes, String), ApiError
     let text = serde_json::to_vec(&info).map_err(|error| ApiError::internal("describing the nodes", error))?;
     let text = Bytes::from(text);
     let tag = vivarium_blobs::Digest::of(&text).to_string();
-    *slot = Some(Kept { generation, inputs, text: text.clone(), tag: tag.clone() });
+    *slot = Some(Kept { generation, models, inputs, text: text.clone(), tag: tag.clone() });
     Ok((text, tag))
 }

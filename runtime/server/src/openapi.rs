@@ -1,0 +1,250 @@
+//! The OpenAPI 3.1 document, made of the descriptions that stand beside the routes.
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use axum::{body::Bytes, http::StatusCode, response::Response};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    json,
+    routes::{
+        self,
+        table::{Answer, Body, Operation},
+    },
+};
+
+static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| document(&routes::operations()).to_string().into());
+
+/// `GET /openapi.json`
+pub(crate) async fn show() -> Response {
+    json::json_bytes(StatusCode::OK, DOCUMENT.clone())
+}
+
+/// The document of these routes.
+fn document(operations: &[Operation]) -> Value {
+    let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
+    for operation in operations {
+        let item = paths.entry(path(operation.path)).or_default();
+        if operation.path.starts_with("/internal/") {
+            // The only ones that are not under /api, too.
+            item.insert("servers".to_owned(), json!([{"url": "/"}]));
+        }
+        item.insert(operation.method.as_str().to_ascii_lowercase(), describe(operation));
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Vivarium",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": "ComfyUI's protocol, and what Vivarium adds to it under /vivarium",
+        },
+        "servers": [{"url": "/"}, {"url": "/api"}],
+        "paths": paths,
+        "components": {"schemas": schemas()},
+    })
+}
+
+/// As OpenAPI writes it: without axum's mark of a parameter that takes the rest of the path.
+fn path(path: &str) -> String {
+    path.replace("{*", "{")
+}
+
+fn describe(operation: &Operation) -> Value {
+    let about = &operation.about;
+    let in_path = operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let parameter = |name: &str, place: &str| json!({"name": name, "in": place, "required": place == "path", "schema": {"type": "string"}});
+    let mut parameters: Vec<Value> = in_path.map(|name| parameter(name.trim_start_matches('*'), "path")).collect();
+    parameters.extend(about.query.iter().map(|name| parameter(name, "query")));
+    if operation.path == "/prompt" && operation.method == axum::http::Method::POST {
+        parameters.push(parameter("Idempotency-Key", "header"));
+    }
+    let mut described = json!({
+        "operationId": operation_id(operation),
+        "summary": about.summary,
+        "tags": [operation.tag],
+        "parameters": parameters,
+        "responses": responses(about.answer),
+    });
+    if let (Some(body), Value::Object(described)) = (about.body, &mut described) {
+        described.insert("requestBody".to_owned(), json!({"content": content(body)}));
+    }
+    described
+}
+
+/// For example `post_jobs_id_cancel`.
+fn operation_id(operation: &Operation) -> String {
+    let words = operation.path.split(|character: char| !character.is_ascii_alphanumeric());
+    let method = operation.method.as_str().to_ascii_lowercase();
+    std::iter::once(method.as_str()).chain(words.filter(|word| !word.is_empty())).collect::<Vec<_>>().join("_")
+}
+
+fn content(body: Body) -> Value {
+    match body {
+        Body::Json(schema) => json!({"application/json": {"schema": reference(schema)}}),
+        Body::Bytes => json!({"application/octet-stream": {}}),
+        Body::Form(fields) => {
+            let properties: Map<String, Value> =
+                fields.iter().map(|field| ((*field).to_owned(), json!({"type": "string"}))).collect();
+            json!({"multipart/form-data": {"schema": {
+                "type": "object", "properties": properties, "required": [fields.first()],
+            }}})
+        }
+    }
+}
+
+fn responses(answer: Answer) -> Value {
+    let (status, response) = match answer {
+        Answer::Json(schema) => {
+            ("200", json!({"description": "Done", "content": {"application/json": {"schema": reference(schema)}}}))
+        }
+        Answer::File => ("200", json!({"description": "The file", "content": {"application/octet-stream": {}}})),
+        Answer::Empty => ("200", json!({"description": "Done"})),
+        Answer::NoContent => ("204", json!({"description": "Done"})),
+        Answer::Socket => ("101", json!({"description": "A WebSocket"})),
+    };
+    let refused = json!({
+        "description": "Refused; the error says why",
+        "content": {"application/json": {"schema": reference("Error")}},
+    });
+    json!({status: response, "default": refused})
+}
+
+fn reference(schema: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{schema}")})
+}
+
+fn schemas() -> Value {
+    let text = json!({"type": "string"});
+    let texts = json!({"type": "array", "items": text});
+    let any_object = json!({"type": "object"});
+    let detail = json!({
+        "type": "object",
+        "properties": {"type": text, "message": text, "details": text, "extra_info": any_object},
+        "required": ["type", "message", "details", "extra_info"],
+    });
+    let item = json!({
+        "description": "Number, prompt id, prompt, extra data, ids of output nodes",
+        "type": "array",
+        "prefixItems": [{"type": "number"}, text, reference("Prompt"), any_object, texts],
+    });
+    let items = json!({"type": "array", "items": item});
+    json!({
+        "Any": true,
+        "Error": {
+            "type": "object",
+            "properties": {"error": detail, "node_errors": reference("NodeErrors")},
+            "required": ["error"],
+        },
+        "NodeErrors": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "properties": {
+                    "errors": {"type": "array", "items": detail}, "dependent_outputs": texts, "class_type": text,
+                },
+            },
+        },
+        "Prompt": {
+            "description": "Nodes by id; an input is a constant or [node id, output number]",
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "properties": {"class_type": text, "inputs": any_object},
+                "required": ["class_type"],
+            },
+        },
+        "PromptRequest": {
+            "type": "object",
+            "properties": {
+                "prompt": reference("Prompt"), "prompt_id": text, "client_id": text, "extra_data": any_object,
+                "number": {"type": "number"}, "front": {"type": "boolean"},
+                "partial_execution_targets": {"type": ["array", "null"], "items": text},
+            },
+            "required": ["prompt"],
+        },
+        "PromptAccepted": {
+            "type": "object",
+            "properties": {
+                "prompt_id": text, "number": {"type": "number"}, "node_errors": reference("NodeErrors"),
+            },
+            "required": ["prompt_id", "number", "node_errors"],
+        },
+        "Findings": {
+            "type": "object",
+            "properties": {
+                "valid": {"type": "boolean"}, "outputs": texts, "error": {"anyOf": [detail, {"type": "null"}]},
+                "node_errors": reference("NodeErrors"),
+            },
+            "required": ["valid", "outputs", "error", "node_errors"],
+        },
+        "Remaining": {
+            "type": "object",
+            "properties": {
+                "exec_info": {"type": "object", "properties": {"queue_remaining": {"type": "integer"}}},
+            },
+        },
+        "Queue": {"type": "object", "properties": {"queue_running": items, "queue_pending": items}},
+        "Change": {"type": "object", "properties": {"clear": {"type": "boolean"}, "delete": texts}},
+        "PromptId": {"type": "object", "properties": {"prompt_id": text}},
+        "JobIds": {"type": "object", "properties": {"job_ids": texts}, "required": ["job_ids"]},
+        "Free": {
+            "type": "object",
+            "properties": {"unload_models": {"type": "boolean"}, "free_memory": {"type": "boolean"}},
+        },
+        "History": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "properties": {
+                    "prompt": item, "outputs": any_object, "status": {"type": ["object", "null"]}, "meta": any_object,
+                },
+            },
+        },
+        "Uploaded": {
+            "type": "object",
+            "properties": {"name": text, "subfolder": text, "type": text},
+            "required": ["name", "subfolder", "type"],
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// Every `$ref` below a value.
+    fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(members) => {
+                found.extend(members.get("$ref").and_then(Value::as_str));
+                members.values().for_each(|member| references(member, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_route_is_described_once_and_every_schema_exists() {
+        let operations = routes::operations();
+        let document = document(&operations);
+        let mut ids = HashSet::new();
+        for operation in &operations {
+            let method = operation.method.as_str().to_ascii_lowercase();
+            let described = &document["paths"][path(operation.path)][method];
+            assert!(described["summary"].as_str().is_some_and(|summary| !summary.is_empty()), "{operation:?}");
+            assert!(ids.insert(described["operationId"].as_str().unwrap().to_owned()), "{operation:?}");
+        }
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        for reference in found {
+            let pointer = reference.strip_prefix('#').unwrap();
+            assert!(document.pointer(pointer).is_some(), "{reference}");
+        }
+        let preview = &document["paths"]["/experiment/models/preview/{folder}/{index}/{file}"]["get"];
+        assert_eq!(preview["parameters"].as_array().unwrap().len(), 3);
+    }
+}
