@@ -118,6 +118,11 @@ impl Figure {
         Self { peer, ..self }
     }
 
+    /// The samples of one side.
+    pub(crate) fn of(&mut self, peer: bool) -> &mut Samples {
+        if peer { &mut self.peer } else { &mut self.ours }
+    }
+
     /// How many times better ours is than the peer's, where both were measured.
     pub(crate) fn times_better(&self) -> Option<f64> {
         (self.ours.is_any() && self.peer.is_any()).then(|| self.times_better_than(self.peer.median()))

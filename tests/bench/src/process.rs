@@ -71,6 +71,15 @@ impl Server {
         Ok(kib as f64 * 1024.0 / 1e6)
     }
 
+    /// Processor time of the process and its descendants so far, in seconds, in steps of a hundredth.
+    ///
+    /// # Errors
+    /// When `/proc` does not tell.
+    pub(crate) fn processor_seconds(&self) -> Result<f64> {
+        let stats = self.family()?.into_iter().filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).ok());
+        Ok(stats.filter_map(|stat| processor_ticks(&stat)).sum::<u64>() as f64 / 100.0)
+    }
+
     /// Asks it to stop, as an operator would, and waits for its end.
     ///
     /// # Errors
@@ -130,6 +139,12 @@ impl Drop for Server {
     }
 }
 
+/// User and system time: the 14th and 15th field of `/proc/PID/stat`.
+fn processor_ticks(stat: &str) -> Option<u64> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+}
+
 /// The fourth field of `/proc/PID/stat`. The second may hold anything, in parentheses.
 fn parent(stat: &str) -> Option<u32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
@@ -172,9 +187,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_parent_is_found_behind_any_name() {
-        assert_eq!(parent("12 (a) b) S 7 12 12 0 -1"), Some(7));
+    fn parent_and_processor_time_are_found_behind_any_name() {
+        let stat = "12 (a) b) S 7 12 12 0 -1 4194560 1 0 0 0 250 50 0 0 20";
+        assert_eq!(parent(stat), Some(7));
+        assert_eq!(processor_ticks(stat), Some(300));
         assert_eq!(parent(""), None);
+        assert_eq!(processor_ticks("12 (a) S 7"), None);
     }
 
     #[test]
