@@ -100,7 +100,7 @@ impl ModelFolders {
     #[must_use]
     pub fn with_extra(mut self, extra: impl IntoIterator<Item = ExtraPath>) -> Self {
         for ExtraPath { folder, path, first } in extra {
-            let folder = self.folders.entry(folder).or_insert_with(FolderType::default);
+            let folder = self.folders.entry(folder).or_default();
             let known = folder.paths.iter().position(|known| *known == path);
             match (known, first) {
                 (None, false) => folder.paths.push(path),

@@ -118,6 +118,21 @@ impl Folders {
         self.private().join("queue.sqlite")
     }
 
+    /// Contents of files, under their digests.
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.private().join("blobs")
+    }
+
+    /// Packs, compiled to native code.
+    pub(crate) fn compiled(&self) -> PathBuf {
+        self.private().join("compiled")
+    }
+
+    /// Model files, one folder per type.
+    pub(crate) fn models(&self) -> PathBuf {
+        self.base.join("models")
+    }
+
     /// All folders of models.
     ///
     /// # Errors
