@@ -5,6 +5,7 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use super::once;
 use crate::QueueError;
@@ -92,6 +93,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, QueueError> {
         )
         .map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(64);
+    keep_plans(&connection).map_err(failed)?;
     let format: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
     if format > FORMAT {
         return Err(QueueError::NewerFormat { path: path.to_path_buf(), found: format, supported: FORMAT });
@@ -106,10 +108,16 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, QueueError> {
     Ok(connection)
 }
 
+/// Statements are planned once. Else SQLite plans some of them anew whenever a value is bound, for statistics it hasn't got.
+fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
+}
+
 /// Opens the file a second time, so that reading a long history holds up nobody.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, QueueError> {
     let failed = |source| QueueError::database(path, source);
     let connection = Connection::open(path).map_err(failed)?;
     connection.execute_batch("PRAGMA query_only = ON; PRAGMA busy_timeout = 5000;").map_err(failed)?;
+    keep_plans(&connection).map_err(failed)?;
     Ok(connection)
 }
