@@ -1,12 +1,17 @@
 //! Tensors of the host. A node computes with them as with numbers; the pixels stay where they are.
 
+mod layers;
 mod ops;
+mod order;
 
 use std::rc::Rc;
 
-pub use crate::bindings::vivarium::node::tensors::{BinaryOp, Dtype, InterpolateMode, PadMode, ReduceOp, UnaryOp};
+pub use crate::bindings::vivarium::node::tensors::{
+    Activation, BinaryOp, Dtype, InterpolateMode, PadMode, RandomGenerator, ReduceOp, UnaryOp,
+};
 use crate::bindings::vivarium::node::tensors::{Operand, Tensor as Raw};
 use crate::error::{Error, Result};
+pub use layers::ConvGeometry;
 
 /// Bytes that go to or come from the host in one call; longer data goes in pieces.
 const CHUNK_BYTES: usize = 1 << 20;

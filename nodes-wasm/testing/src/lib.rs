@@ -6,11 +6,13 @@
 //! - [`objects`]: objects and their methods, weights
 //! - [`flow`]: lazy inputs, lists, blockers, expansions, undeclared inputs
 //! - [`time`]: progress, and when a node runs again
+//! - [`tensors`]: tensor operations
 //! - [`calls`]: many host calls and many bytes, for measuring
 
 mod calls;
 mod flow;
 mod objects;
+mod tensors;
 mod time;
 
 vivarium_node::pack! {
@@ -37,6 +39,7 @@ vivarium_node::pack! {
         time::TestSleepLoop,
         time::TestAlways,
         time::TestError,
+        tensors::TestTensorOps,
         calls::TestHostCalls,
         calls::TestReadBytes,
         calls::TestWriteBytes,

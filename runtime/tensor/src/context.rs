@@ -4,6 +4,10 @@ use crate::{Budget, TensorError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// The most multiplications and additions that one call may ask for: some minutes of a fast machine. Beyond it stands no
+/// model's layer, only a mistake or an attack.
+pub const MAX_OPERATIONS: u64 = 1 << 48;
+
 /// The account an operation's results are charged to, and the flag that stops it.
 #[derive(Debug, Clone)]
 pub struct OpContext {
@@ -22,6 +26,17 @@ impl OpContext {
     /// True once somebody asked to stop.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Refuses work that is too much for one call, before it starts. The factors are multiplied.
+    pub(crate) fn check_cost(&self, op: &'static str, factors: &[usize]) -> Result<(), TensorError> {
+        let cost = factors.iter().try_fold(2u64, |cost, factor| cost.checked_mul(*factor as u64));
+        if cost.is_some_and(|cost| cost <= MAX_OPERATIONS) || factors.contains(&0) {
+            return self.check(op);
+        }
+        let what = "the number of arithmetic operations of one call";
+        let asked = cost.map_or_else(|| "more than 2^64".to_owned(), |cost| cost.to_string());
+        Err(TensorError::Limit { op, what, asked, limit: MAX_OPERATIONS })
     }
 
     pub(crate) fn check(&self, op: &'static str) -> Result<(), TensorError> {

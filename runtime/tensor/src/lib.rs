@@ -29,9 +29,9 @@ pub mod storage;
 pub mod tensor;
 
 pub use budget::{Budget, BudgetExceeded, Charge};
-pub use context::OpContext;
+pub use context::{MAX_OPERATIONS, OpContext};
 pub use dtype::{DType, Element};
 pub use error::{ErrorKind, TensorError};
-pub use ops::{BinaryOp, InterpolateMode, Operand, PadMode, ReduceOp, UnaryOp};
+pub use ops::{Activation, BinaryOp, ConvGeometry, Generator, InterpolateMode, Operand, PadMode, ReduceOp, UnaryOp};
 pub use shape::{MAX_ELEMENTS, MAX_RANK, Shape};
 pub use tensor::Tensor;

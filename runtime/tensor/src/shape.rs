@@ -358,6 +358,13 @@ impl Order {
         Order { dims, rank }
     }
 
+    /// Row-major, but with `last` moved behind all others.
+    pub(crate) fn with_last(rank: usize, last: usize) -> Order {
+        let mut order = Order::identity(rank);
+        order.dims[last..rank].rotate_left(1);
+        order
+    }
+
     pub(crate) fn dims(&self) -> &[usize] {
         &self.dims[..self.rank]
     }

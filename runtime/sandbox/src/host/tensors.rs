@@ -1,17 +1,22 @@
 //! `tensors`: the host's tensor operations, one line each; what they do and check stands in `vivarium-tensor`.
 
 use vivarium_tensor::{
-    BinaryOp as OpBinary, DType, InterpolateMode as Mode, OpContext, PadMode as Pad, ReduceOp as Reduce, Tensor,
-    TensorError, UnaryOp as Unary,
+    Activation as OpActivation, BinaryOp as OpBinary, ConvGeometry as Geometry, DType, Generator,
+    InterpolateMode as Mode, OpContext, PadMode as Pad, ReduceOp as Reduce, Tensor, TensorError, UnaryOp as Unary,
 };
 use wasmtime::component::Resource;
 
 use super::{HostState, HostTensor, state::interrupted};
 use crate::bindings::vivarium::node::{
-    tensors::{self, BinaryOp, Dtype, InterpolateMode, Operand, PadMode, ReduceOp, UnaryOp},
+    tensors::{
+        self, Activation, BinaryOp, ConvGeometry, Dtype, InterpolateMode, Operand, PadMode, RandomGenerator, ReduceOp,
+        UnaryOp,
+    },
     types::Error,
 };
 
+type Handle = Resource<HostTensor>;
+type Pair = (u64, u64);
 type Answer = wasmtime::Result<Result<Resource<HostTensor>, Error>>;
 
 /// The enums of the WIT world and of `vivarium-tensor` have the same cases.
@@ -51,6 +56,18 @@ same_cases!(PadMode => Pad {
     Constant => Constant, Reflect => Reflect, Replicate => Replicate, Circular => Circular,
 });
 
+same_cases!(Activation => OpActivation {
+    LeakyRelu => LeakyRelu, Elu => Elu, Softplus => Softplus, Mish => Mish, QuickGelu => QuickGelu,
+    GeluTanh => GeluTanh, Erf => Erf, Expm1 => Expm1, Log1p => Log1p, Log2 => Log2, HardSwish => HardSwish,
+});
+same_cases!(RandomGenerator => Generator { Pytorch => Pytorch, Philox => Philox });
+
+impl From<ConvGeometry> for Geometry {
+    fn from(ConvGeometry { stride, padding, dilation, groups }: ConvGeometry) -> Self {
+        Self { stride: stride.into(), padding: padding.into(), dilation: dilation.into(), groups }
+    }
+}
+
 impl From<DType> for Dtype {
     fn from(dtype: DType) -> Self {
         match dtype {
@@ -74,6 +91,60 @@ impl HostState {
     ) -> Answer {
         let tensor = self.tensor(handle)?;
         self.answer(|cx| operation(&tensor, cx))
+    }
+
+    /// Runs an operation that answers several tensors; the guest gets all of them or none.
+    fn on_many(
+        &mut self,
+        handle: &Handle,
+        operation: impl FnOnce(&Tensor, &OpContext) -> Result<Vec<Tensor>, TensorError>,
+    ) -> wasmtime::Result<Result<Vec<Handle>, Error>> {
+        let tensor = self.tensor(handle)?;
+        if self.interrupted() {
+            return Ok(Err(interrupted()));
+        }
+        let results = match operation(&tensor, self.op()) {
+            Ok(results) => results,
+            Err(error) => return Ok(Err(self.tensor_error(&error))),
+        };
+        let mut handles: Vec<Handle> = Vec::with_capacity(results.len());
+        for result in results {
+            match self.push_tensor(result)? {
+                Ok(handle) => handles.push(handle),
+                Err(error) => {
+                    for handle in handles {
+                        self.release_handle();
+                        self.table.delete(handle)?;
+                    }
+                    return Ok(Err(error));
+                }
+            }
+        }
+        Ok(Ok(handles))
+    }
+
+    fn on_two(
+        &mut self,
+        handle: &Handle,
+        operation: impl FnOnce(&Tensor, &OpContext) -> Result<(Tensor, Tensor), TensorError>,
+    ) -> wasmtime::Result<Result<(Handle, Handle), Error>> {
+        let answer =
+            self.on_many(handle, |tensor, cx| operation(tensor, cx).map(|(first, second)| vec![first, second]));
+        Ok(answer?.map(|handles| {
+            let mut handles = handles.into_iter();
+            match (handles.next(), handles.next()) {
+                (Some(first), Some(second)) => (first, second),
+                _ => unreachable!("two tensors give two handles"),
+            }
+        }))
+    }
+
+    fn tensors(&self, handles: &[Handle]) -> wasmtime::Result<Vec<Tensor>> {
+        handles.iter().map(|handle| self.tensor(handle)).collect()
+    }
+
+    fn maybe(&self, handle: Option<&Handle>) -> wasmtime::Result<Option<Tensor>> {
+        handle.map(|handle| self.tensor(handle)).transpose()
     }
 
     fn operand(&self, operand: &Operand) -> wasmtime::Result<OwnedOperand> {
@@ -263,6 +334,209 @@ impl tensors::HostTensor for HostState {
         border: PadMode,
     ) -> Answer {
         self.on(&tensor, |tensor, cx| tensor.separable_filter(&kernel_y, &kernel_x, border.into(), cx))
+    }
+
+    fn rand(&mut self, shape: Vec<u64>, seed: u64, generator: RandomGenerator) -> Answer {
+        self.answer(|cx| Tensor::rand(&shape, seed, generator.into(), cx))
+    }
+
+    fn randn(&mut self, shape: Vec<u64>, seed: u64, generator: RandomGenerator) -> Answer {
+        self.answer(|cx| Tensor::randn(&shape, seed, generator.into(), cx))
+    }
+
+    fn stack(&mut self, tensors: Vec<Handle>, dim: i32) -> Answer {
+        let tensors = self.tensors(&tensors)?;
+        self.answer(|cx| Tensor::stack(&tensors.iter().collect::<Vec<_>>(), dim, cx))
+    }
+
+    fn einsum(&mut self, equation: String, tensors: Vec<Handle>) -> Answer {
+        let tensors = self.tensors(&tensors)?;
+        self.answer(|cx| Tensor::einsum(&equation, &tensors.iter().collect::<Vec<_>>(), cx))
+    }
+
+    fn split(&mut self, tensor: Handle, lengths: Vec<u64>, dim: i32) -> wasmtime::Result<Result<Vec<Handle>, Error>> {
+        self.on_many(&tensor, |tensor, cx| tensor.split(&lengths, dim, cx))
+    }
+
+    fn roll(&mut self, tensor: Handle, shifts: Vec<i64>, dims: Vec<i32>) -> Answer {
+        self.on(&tensor, |tensor, cx| tensor.roll(&shifts, &dims, cx))
+    }
+
+    fn repeat_interleave(&mut self, tensor: Handle, repeats: u64, dim: i32) -> Answer {
+        self.on(&tensor, |tensor, cx| tensor.repeat_interleave(repeats, dim, cx))
+    }
+
+    fn pixel_shuffle(&mut self, tensor: Handle, factor: u64) -> Answer {
+        self.on(&tensor, |tensor, cx| tensor.pixel_shuffle(factor, cx))
+    }
+
+    fn pixel_unshuffle(&mut self, tensor: Handle, factor: u64) -> Answer {
+        self.on(&tensor, |tensor, cx| tensor.pixel_unshuffle(factor, cx))
+    }
+
+    fn activate(&mut self, tensor: Handle, op: Activation, parameter: f64) -> Answer {
+        self.on(&tensor, |tensor, cx| tensor.activate(op.into(), parameter, cx))
+    }
+
+    fn softmax(&mut self, tensor: Handle, dim: i32) -> Answer {
+        self.on(&tensor, |tensor, cx| tensor.softmax(dim, cx))
+    }
+
+    fn variance(&mut self, tensor: Handle, dims: Vec<i32>, correction: f64, keep_dims: bool) -> Answer {
+        self.on(&tensor, |tensor, cx| tensor.variance(&dims, correction, keep_dims, cx))
+    }
+
+    fn cumsum(&mut self, tensor: Handle, dim: i32) -> Answer {
+        self.on(&tensor, |tensor, cx| tensor.cumsum(dim, cx))
+    }
+
+    fn argmax(&mut self, tensor: Handle, dim: i32, smallest: bool, keep_dim: bool) -> Answer {
+        self.on(&tensor, |tensor, cx| tensor.argmax(dim, smallest, keep_dim, cx))
+    }
+
+    fn sort(
+        &mut self,
+        tensor: Handle,
+        dim: i32,
+        descending: bool,
+    ) -> wasmtime::Result<Result<(Handle, Handle), Error>> {
+        self.on_two(&tensor, |tensor, cx| tensor.sort(dim, descending, cx))
+    }
+
+    fn topk(
+        &mut self,
+        tensor: Handle,
+        k: u64,
+        dim: i32,
+        largest: bool,
+    ) -> wasmtime::Result<Result<(Handle, Handle), Error>> {
+        self.on_two(&tensor, |tensor, cx| tensor.topk(k, dim, largest, cx))
+    }
+
+    fn gather(&mut self, tensor: Handle, dim: i32, index: Handle) -> Answer {
+        let index = self.tensor(&index)?;
+        self.on(&tensor, |tensor, cx| tensor.gather(dim, &index, cx))
+    }
+
+    fn scatter(&mut self, tensor: Handle, dim: i32, index: Handle, source: Handle) -> Answer {
+        let (index, source) = (self.tensor(&index)?, self.tensor(&source)?);
+        self.on(&tensor, |tensor, cx| tensor.scatter(dim, &index, &source, cx))
+    }
+
+    fn scatter_add(&mut self, tensor: Handle, dim: i32, index: Handle, source: Handle) -> Answer {
+        let (index, source) = (self.tensor(&index)?, self.tensor(&source)?);
+        self.on(&tensor, |tensor, cx| tensor.scatter_add(dim, &index, &source, cx))
+    }
+
+    fn index_select(&mut self, tensor: Handle, dim: i32, index: Handle) -> Answer {
+        let index = self.tensor(&index)?;
+        self.on(&tensor, |tensor, cx| tensor.index_select(dim, &index, cx))
+    }
+
+    fn embedding(&mut self, tensor: Handle, index: Handle) -> Answer {
+        let index = self.tensor(&index)?;
+        self.on(&tensor, |tensor, cx| tensor.embedding(&index, cx))
+    }
+
+    fn masked_fill(&mut self, tensor: Handle, mask: Handle, value: f64) -> Answer {
+        let mask = self.tensor(&mask)?;
+        self.on(&tensor, |tensor, cx| tensor.masked_fill(&mask, value, cx))
+    }
+
+    fn matmul(&mut self, tensor: Handle, other: Handle) -> Answer {
+        let other = self.tensor(&other)?;
+        self.on(&tensor, |tensor, cx| tensor.matmul(&other, cx))
+    }
+
+    fn linear(&mut self, tensor: Handle, weight: Handle, bias: Option<Handle>) -> Answer {
+        let (weight, bias) = (self.tensor(&weight)?, self.maybe(bias.as_ref())?);
+        self.on(&tensor, |tensor, cx| tensor.linear(&weight, bias.as_ref(), cx))
+    }
+
+    fn addmm(&mut self, tensor: Handle, left: Handle, right: Handle, beta: f64, alpha: f64) -> Answer {
+        let (left, right) = (self.tensor(&left)?, self.tensor(&right)?);
+        self.on(&tensor, |tensor, cx| tensor.addmm(&left, &right, beta, alpha, cx))
+    }
+
+    fn conv2d(&mut self, tensor: Handle, weight: Handle, bias: Option<Handle>, geometry: ConvGeometry) -> Answer {
+        let (weight, bias) = (self.tensor(&weight)?, self.maybe(bias.as_ref())?);
+        self.on(&tensor, |tensor, cx| tensor.conv2d(&weight, bias.as_ref(), &geometry.into(), cx))
+    }
+
+    fn conv_transpose2d(
+        &mut self,
+        tensor: Handle,
+        weight: Handle,
+        bias: Option<Handle>,
+        geometry: ConvGeometry,
+        output_padding: Pair,
+    ) -> Answer {
+        let (weight, bias) = (self.tensor(&weight)?, self.maybe(bias.as_ref())?);
+        self.on(&tensor, |tensor, cx| {
+            tensor.conv_transpose2d(&weight, bias.as_ref(), &geometry.into(), output_padding.into(), cx)
+        })
+    }
+
+    fn max_pool2d(&mut self, tensor: Handle, window: Pair, stride: Pair, padding: Pair) -> Answer {
+        self.on(&tensor, |tensor, cx| tensor.max_pool2d(window.into(), stride.into(), padding.into(), cx))
+    }
+
+    fn avg_pool2d(&mut self, tensor: Handle, window: Pair, stride: Pair, padding: Pair, count_padding: bool) -> Answer {
+        self.on(&tensor, |tensor, cx| {
+            tensor.avg_pool2d(window.into(), stride.into(), padding.into(), count_padding, cx)
+        })
+    }
+
+    fn group_norm(
+        &mut self,
+        tensor: Handle,
+        groups: u64,
+        weight: Option<Handle>,
+        bias: Option<Handle>,
+        eps: f64,
+    ) -> Answer {
+        let (weight, bias) = (self.maybe(weight.as_ref())?, self.maybe(bias.as_ref())?);
+        self.on(&tensor, |tensor, cx| tensor.group_norm(groups, weight.as_ref(), bias.as_ref(), eps, cx))
+    }
+
+    fn layer_norm(
+        &mut self,
+        tensor: Handle,
+        dims: u32,
+        weight: Option<Handle>,
+        bias: Option<Handle>,
+        eps: f64,
+    ) -> Answer {
+        let (weight, bias) = (self.maybe(weight.as_ref())?, self.maybe(bias.as_ref())?);
+        self.on(&tensor, |tensor, cx| tensor.layer_norm(dims, weight.as_ref(), bias.as_ref(), eps, cx))
+    }
+
+    fn rms_norm(&mut self, tensor: Handle, dims: u32, weight: Option<Handle>, eps: f64) -> Answer {
+        let weight = self.maybe(weight.as_ref())?;
+        self.on(&tensor, |tensor, cx| tensor.rms_norm(dims, weight.as_ref(), eps, cx))
+    }
+
+    fn scaled_dot_product_attention(
+        &mut self,
+        tensor: Handle,
+        key: Handle,
+        value: Handle,
+        mask: Option<Handle>,
+        causal: bool,
+        scale: Option<f64>,
+    ) -> Answer {
+        let (key, value, mask) = (self.tensor(&key)?, self.tensor(&value)?, self.maybe(mask.as_ref())?);
+        self.on(&tensor, |tensor, cx| {
+            tensor.scaled_dot_product_attention(&key, &value, mask.as_ref(), causal, scale, cx)
+        })
+    }
+
+    fn rgb_to_hsv(&mut self, tensor: Handle) -> Answer {
+        self.on(&tensor, Tensor::rgb_to_hsv)
+    }
+
+    fn hsv_to_rgb(&mut self, tensor: Handle) -> Answer {
+        self.on(&tensor, Tensor::hsv_to_rgb)
     }
 
     fn drop(&mut self, tensor: Resource<HostTensor>) -> wasmtime::Result<()> {

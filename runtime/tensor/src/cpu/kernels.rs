@@ -2,7 +2,7 @@
 
 use crate::cpu::math;
 use crate::cpu::simd::{map1, map2};
-use crate::ops::{BinaryOp, UnaryOp};
+use crate::ops::{Activation, BinaryOp, UnaryOp};
 
 /// Floating-point results of one operand.
 #[inline(never)]
@@ -39,6 +39,32 @@ pub(crate) fn unary_float(op: UnaryOp, x: &[f32], out: &mut [f32]) {
         UnaryOp::Trunc => map1(x, out, f32::trunc),
         UnaryOp::LogicalNot => map1(x, out, |v: f32| f32::from(u8::from(v == 0.0))),
     }
+}
+
+/// Results of activations; `p` is their parameter.
+#[inline(never)]
+pub(crate) fn activation(op: Activation, p: f32, x: &[f32], out: &mut [f32]) {
+    match op {
+        Activation::LeakyRelu => map1(x, out, move |v: f32| if v < 0.0 { v * p } else { v }),
+        Activation::Elu => map1(x, out, move |v: f32| if v < 0.0 { p * v.exp_m1() } else { v }),
+        Activation::Softplus => map1(x, out, move |v: f32| softplus(v * p, v, p)),
+        Activation::Mish => map1(x, out, |v: f32| v * math::tanh(softplus(v, v, 1.0))),
+        Activation::QuickGelu => map1(x, out, |v: f32| v * math::sigmoid(1.702 * v)),
+        Activation::GeluTanh => map1(x, out, |v: f32| {
+            let inner = 0.797_884_6 * (v + 0.044_715 * v * v * v);
+            0.5 * v * (1.0 + math::tanh(inner))
+        }),
+        Activation::Erf => map1(x, out, math::erf),
+        Activation::Expm1 => map1(x, out, f32::exp_m1),
+        Activation::Log1p => map1(x, out, f32::ln_1p),
+        Activation::Log2 => map1(x, out, f32::log2),
+        Activation::HardSwish => map1(x, out, |v: f32| v * (v + 3.0).clamp(0.0, 6.0) / 6.0),
+    }
+}
+
+/// ln(1 + e^scaled) / p; linear beyond 20, as in PyTorch.
+fn softplus(scaled: f32, x: f32, p: f32) -> f32 {
+    if scaled > 20.0 { x } else { scaled.exp().ln_1p() / p }
 }
 
 /// Integer results of one operand, for the operations that keep integers.

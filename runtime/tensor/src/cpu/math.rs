@@ -58,7 +58,7 @@ pub(crate) fn gelu(x: f32) -> f32 {
 
 /// The error function by Abramowitz and Stegun 7.1.26: off by at most 2·10⁻⁷.
 #[inline(always)]
-fn erf(x: f32) -> f32 {
+pub(crate) fn erf(x: f32) -> f32 {
     let magnitude = x.abs();
     let t = 1.0 / (1.0 + 0.327_591_1 * magnitude);
     let p = (((1.061_405_4 * t - 1.453_152) * t + 1.421_413_7) * t - 0.284_496_74) * t + 0.254_829_6;

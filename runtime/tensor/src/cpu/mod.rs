@@ -3,16 +3,24 @@
 //! Operations hand over checked arguments; nothing here refuses anything, except that every loop stops between chunks
 //! once the context is cancelled.
 
+pub(crate) mod attention;
+pub(crate) mod color;
+pub(crate) mod conv;
 pub(crate) mod convert;
 pub(crate) mod copy;
 pub(crate) mod elementwise;
 pub(crate) mod filter;
+pub(crate) mod gemm;
 pub(crate) mod kernels;
 pub(crate) mod lanczos;
 pub(crate) mod math;
+pub(crate) mod norm;
+pub(crate) mod pool;
+pub(crate) mod random;
 pub(crate) mod reader;
 pub(crate) mod reduce;
 pub(crate) mod resample;
+pub(crate) mod rows;
 pub(crate) mod simd;
 
 use crate::{OpContext, TensorError};

@@ -178,6 +178,17 @@ impl Tensor {
         plan.run::<i64>(OP, dtype, cx, &|[x], out| unary_int(op, x, out))
     }
 
+    /// Float results of each element.
+    pub(super) fn map_floats(
+        &self,
+        op: &'static str,
+        dtype: DType,
+        cx: &OpContext,
+        kernel: &(dyn Fn(&[f32], &mut [f32]) + Sync),
+    ) -> Result<Tensor, TensorError> {
+        Plan::new(op, [("self", Operand::Tensor(self))])?.run::<f32>(op, dtype, cx, &|[x], out| kernel(x, out))
+    }
+
     /// `self op other`, broadcasting. Comparisons and logic answer booleans, `div` and `atan2` floats; else the type is
     /// where both meet. Of integers: overflow wraps, the remainder of a division by zero is 0.
     pub fn binary(&self, op: BinaryOp, other: Operand<'_>, cx: &OpContext) -> Result<Tensor, TensorError> {

@@ -3,20 +3,81 @@
 //! Files follow the groups of the node interface. A function here checks everything, pays for the result, and only then
 //! calls a loop of `cpu/`.
 
+mod activation;
+mod arrange;
+mod attention;
+mod color;
+mod conv;
 mod create;
+mod einsum;
 mod elementwise;
 mod filter;
+mod index;
 mod interpolate;
 mod join;
+mod linear;
+mod norm;
+mod order;
 mod pad;
+mod pool;
+mod random;
 mod reduce;
 mod view;
 
+pub use activation::Activation;
+pub use conv::ConvGeometry;
 pub use create::MAX_READ;
 pub use filter::MAX_KERNEL;
 pub use join::MAX_CAT;
+pub use order::MAX_SORT;
+pub use random::Generator;
 
-use crate::Tensor;
+use crate::{DType, OpContext, Tensor, TensorError};
+
+impl Tensor {
+    /// Refuses anything but floats.
+    fn check_float(&self, op: &'static str, argument: &'static str) -> Result<(), TensorError> {
+        if self.dtype().is_float() {
+            return Ok(());
+        }
+        Err(TensorError::Type { op, argument, found: self.dtype(), expected: "a float type" })
+    }
+
+    /// The same numbers as row-major float32; itself when it is that already.
+    fn dense_floats(&self, op: &'static str, argument: &'static str, cx: &OpContext) -> Result<Tensor, TensorError> {
+        self.check_float(op, argument)?;
+        self.cast(DType::Float32, cx)?.contiguous(cx)
+    }
+
+    /// The elements of what [`Tensor::dense_floats`] answered.
+    fn floats(&self) -> &[f32] {
+        self.as_slice().unwrap_or_default()
+    }
+
+    fn check_rank(&self, op: &'static str, argument: &'static str, rank: usize, form: &str) -> Result<(), TensorError> {
+        if self.rank() == rank {
+            return Ok(());
+        }
+        let message = format!("has shape {}, but {form} is needed", self.lengths_shape());
+        Err(TensorError::argument(op, argument, message))
+    }
+
+    /// A weight or bias of one value per channel, as row-major float32.
+    fn per_channel(
+        this: Option<&Tensor>,
+        op: &'static str,
+        argument: &'static str,
+        channels: usize,
+        cx: &OpContext,
+    ) -> Result<Option<Tensor>, TensorError> {
+        let Some(tensor) = this else { return Ok(None) };
+        if tensor.dims() != [channels] {
+            let message = format!("has shape {}, but [{channels}] is needed", tensor.lengths_shape());
+            return Err(TensorError::argument(op, argument, message));
+        }
+        tensor.dense_floats(op, argument, cx).map(Some)
+    }
+}
 
 /// Operations of one operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,0 +1,100 @@
+//! Rows sorted, searched and summed up.
+
+use crate::cpu::convert::Compute;
+use crate::cpu::fill_rows;
+use crate::{OpContext, TensorError};
+use rayon::prelude::*;
+use std::cmp::Ordering;
+
+/// f32 or i64, in the order that sorting uses: not-a-number behind all numbers.
+pub(crate) trait Ordered: Compute + PartialOrd {
+    fn order(&self, other: &Self) -> Ordering {
+        let odd = |value: &Self| value.partial_cmp(value).is_none();
+        self.partial_cmp(other).unwrap_or_else(|| odd(self).cmp(&odd(other)))
+    }
+}
+impl Ordered for f32 {}
+impl Ordered for i64 {}
+
+/// Which elements of each row are kept.
+pub(crate) struct Sorting {
+    pub(crate) op: &'static str,
+    pub(crate) row: usize,
+    pub(crate) kept: usize,
+    pub(crate) descending: bool,
+}
+
+/// Writes the best `kept` elements of each row, best first, and their places.
+pub(crate) fn sort<C: Ordered>(
+    sorting: &Sorting,
+    input: &[C],
+    values: &mut [C],
+    indices: &mut [i64],
+    cx: &OpContext,
+) -> Result<(), TensorError> {
+    let Sorting { op, row, kept, descending } = *sorting;
+    if values.is_empty() {
+        return cx.check(op);
+    }
+    // Places make the order total, so that unstable sorting gives a stable result.
+    let order = move |a: &(C, u32), b: &(C, u32)| {
+        let order = if descending { b.0.order(&a.0) } else { a.0.order(&b.0) };
+        order.then(a.1.cmp(&b.1))
+    };
+    let rows = values.par_chunks_mut(kept).zip(indices.par_chunks_mut(kept)).zip(input.par_chunks(row));
+    rows.try_for_each_init(Vec::new, |scratch, ((values, indices), input)| {
+        cx.check(op)?;
+        scratch.clear();
+        scratch.extend(input.iter().copied().zip(0u32..));
+        if kept < row {
+            scratch.select_nth_unstable_by(kept - 1, order);
+        }
+        scratch[..kept].sort_unstable_by(order);
+        for ((value, index), (kept, place)) in values.iter_mut().zip(indices).zip(scratch.iter()) {
+            (*value, *index) = (*kept, i64::from(*place));
+        }
+        Ok(())
+    })?;
+    cx.check(op)
+}
+
+/// Writes where the largest or smallest element of each row is.
+pub(crate) fn best<C: Ordered>(
+    op: &'static str,
+    input: &[C],
+    row: usize,
+    smallest: bool,
+    out: &mut [i64],
+    cx: &OpContext,
+) -> Result<(), TensorError> {
+    fill_rows(op, out, 1, row, cx, &|first, out| {
+        for (index, out) in out.iter_mut().enumerate() {
+            let values = &input[(first + index) * row..][..row];
+            let odd = |value: &C| value.partial_cmp(value).is_none();
+            let mut best = 0;
+            for (place, value) in values.iter().enumerate() {
+                let better = if smallest { *value < values[best] } else { *value > values[best] };
+                if (better || odd(value)) && !odd(&values[best]) {
+                    best = place;
+                }
+            }
+            *out = best as i64;
+        }
+    })
+}
+
+/// Runs `work` over every row.
+pub(crate) fn cumulate<C: Compute>(
+    op: &'static str,
+    input: &[C],
+    row: usize,
+    out: &mut [C],
+    cx: &OpContext,
+    work: &(dyn Fn(&[C], &mut [C]) + Sync),
+) -> Result<(), TensorError> {
+    fill_rows(op, out, row.max(1), 1, cx, &|first, rows| {
+        for (index, out) in rows.chunks_exact_mut(row).enumerate() {
+            work(&input[(first + index) * row..][..row], out);
+        }
+    })
+}

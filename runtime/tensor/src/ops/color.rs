@@ -1,0 +1,31 @@
+//! Colours in other coordinates.
+
+use crate::cpu::color;
+use crate::shape::Layout;
+use crate::storage::Allocation;
+use crate::{OpContext, Tensor, TensorError};
+
+impl Tensor {
+    /// Red, green and blue in the last dimension (of length 3) to hue, saturation and value, all in 0..1, as Python's
+    /// `colorsys`. Needs floats.
+    pub fn rgb_to_hsv(&self, cx: &OpContext) -> Result<Tensor, TensorError> {
+        self.recolored("rgb-to-hsv", color::rgb_to_hsv, cx)
+    }
+
+    /// The reverse of [`Tensor::rgb_to_hsv`]; hues repeat beyond 0..1.
+    pub fn hsv_to_rgb(&self, cx: &OpContext) -> Result<Tensor, TensorError> {
+        self.recolored("hsv-to-rgb", color::hsv_to_rgb, cx)
+    }
+
+    fn recolored(&self, op: &'static str, pixel: color::Pixel, cx: &OpContext) -> Result<Tensor, TensorError> {
+        self.check_float(op, "self")?;
+        if self.dims().last() != Some(&3) {
+            let message = format!("has shape {}, but […,3] is needed", self.lengths_shape());
+            return Err(TensorError::argument(op, "self", message));
+        }
+        let input = self.dense_floats(op, "self", cx)?;
+        let mut result = Allocation::<f32>::zeroed(op, self.elements(), cx)?;
+        color::each_pixel(op, input.floats(), pixel, &mut result.values, cx)?;
+        Tensor::of(Layout::contiguous(*self.lengths_shape()), result).cast(self.dtype(), cx)
+    }
+}

@@ -1,0 +1,216 @@
+//! Convolutions of `[B,C,H,W]`. All need floats, compute in float32 and answer where the types of input and weight meet.
+
+use super::interpolate::workspace;
+use crate::cpu::conv::{Convolution, Taps};
+use crate::shape::{Layout, Order};
+use crate::storage::Allocation;
+use crate::{OpContext, Shape, Tensor, TensorError};
+
+/// How the window of a convolution moves; height first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConvGeometry {
+    /// Pixels from one window to the next.
+    pub stride: [u64; 2],
+    /// Zeros around the input, on every side.
+    pub padding: [u64; 2],
+    /// Pixels from one element of the window to the next.
+    pub dilation: [u64; 2],
+    /// Parts into which the channels are split; each sees only its own.
+    pub groups: u64,
+}
+
+impl Default for ConvGeometry {
+    /// Stride 1, no padding, dense, one group.
+    fn default() -> Self {
+        ConvGeometry { stride: [1, 1], padding: [0, 0], dilation: [1, 1], groups: 1 }
+    }
+}
+
+/// The most that a stride, a padding or a dilation can be, so that no position overflows.
+const MAX_STEP: u64 = 1 << 20;
+
+impl ConvGeometry {
+    fn check(&self, op: &'static str) -> Result<(), TensorError> {
+        let check = |argument, values: [u64; 2], least: u64| {
+            if values.iter().all(|value| (least..=MAX_STEP).contains(value)) {
+                return Ok(());
+            }
+            Err(TensorError::argument(op, argument, format!("is {values:?}; {least} to {MAX_STEP} will do")))
+        };
+        check("stride", self.stride, 1)?;
+        check("padding", self.padding, 0)?;
+        check("dilation", self.dilation, 1)?;
+        if self.groups == 0 {
+            return Err(TensorError::argument(op, "groups", "is zero"));
+        }
+        Ok(())
+    }
+}
+
+/// Everything that two kinds of convolutions share once their arguments are known to fit.
+struct Job<'a> {
+    op: &'static str,
+    input: &'a Tensor,
+    weight: &'a Tensor,
+    bias: Option<&'a Tensor>,
+    taps: Taps,
+    /// Output channels, height, width.
+    output: [usize; 3],
+}
+
+impl Tensor {
+    /// Correlates `[B,C,H,W]` with `weight` of `[out,C/groups,h,w]` and adds `bias` of `[out]`. The result lies
+    /// channels-last in memory.
+    ///
+    /// Workspace: the input and the weight once more, and some megabytes per thread.
+    pub fn conv2d(
+        &self,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        geometry: &ConvGeometry,
+        cx: &OpContext,
+    ) -> Result<Tensor, TensorError> {
+        const OP: &str = "conv2d";
+        check_operands(OP, self, weight, geometry, "[out,in/groups,height,width]")?;
+        let groups = geometry.groups as usize;
+        let (inputs, outputs) = (self.dims()[1], weight.dims()[0]);
+        if !outputs.is_multiple_of(groups) || weight.dims()[1].checked_mul(groups) != Some(inputs) {
+            return Err(channels_differ(OP, self, weight, groups));
+        }
+        let mut size = [0usize; 2];
+        for (dim, slot) in size.iter_mut().enumerate() {
+            let room = self.dims()[2 + dim] + 2 * geometry.padding[dim] as usize;
+            let window = window(OP, weight, geometry, dim)?;
+            let Some(left) = room.checked_sub(window) else {
+                let message = format!(
+                    "of shape {} spans {window} pixels of dimension {}, which has {room} with its padding",
+                    weight.lengths_shape(),
+                    dim + 2
+                );
+                return Err(TensorError::argument(OP, "weight", message));
+            };
+            *slot = left / geometry.stride[dim] as usize + 1;
+        }
+        let taps = Taps::of_convolution(geometry, [weight.dims()[2], weight.dims()[3]]);
+        Job { op: OP, input: self, weight, bias, taps, output: [outputs, size[0], size[1]] }.run(false, groups, cx)
+    }
+
+    /// The transpose of [`Tensor::conv2d`] (as for its gradient): `weight` is `[C,out/groups,h,w]`, the size grows by the
+    /// stride, `padding` is cut off on every side and `output_padding` (less than the stride) added below and right.
+    pub fn conv_transpose2d(
+        &self,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        geometry: &ConvGeometry,
+        output_padding: [u64; 2],
+        cx: &OpContext,
+    ) -> Result<Tensor, TensorError> {
+        const OP: &str = "conv-transpose2d";
+        check_operands(OP, self, weight, geometry, "[in,out/groups,height,width]")?;
+        let groups = geometry.groups as usize;
+        let outputs = weight.dims()[1].checked_mul(groups);
+        if weight.dims()[0] != self.dims()[1] || !weight.dims()[0].is_multiple_of(groups) {
+            return Err(channels_differ(OP, self, weight, groups));
+        }
+        let Some(outputs) = outputs else { return Err(channels_differ(OP, self, weight, groups)) };
+        let mut size = [0usize; 2];
+        for (dim, slot) in size.iter_mut().enumerate() {
+            if output_padding[dim] >= geometry.stride[dim].max(geometry.dilation[dim]) {
+                let message = format!("is {output_padding:?}; it must be less than stride or dilation");
+                return Err(TensorError::argument(OP, "output-padding", message));
+            }
+            let (length, window) = (self.dims()[2 + dim], window(OP, weight, geometry, dim)?);
+            let spread = length.saturating_sub(1).checked_mul(geometry.stride[dim] as usize);
+            let full = spread.and_then(|spread| spread.checked_add(window + output_padding[dim] as usize));
+            let cut = 2 * geometry.padding[dim] as usize;
+            match full.and_then(|full| full.checked_sub(cut)) {
+                Some(length) if length > 0 => *slot = length,
+                _ => {
+                    let message = format!("of {:?} leaves nothing of dimension {}", geometry.padding, dim + 2);
+                    return Err(TensorError::argument(OP, "padding", message));
+                }
+            }
+        }
+        let taps = Taps::of_transpose(geometry, [weight.dims()[2], weight.dims()[3]]);
+        let job = Job { op: OP, input: self, weight, bias, taps, output: [outputs, size[0], size[1]] };
+        job.run(true, groups, cx)
+    }
+}
+
+fn window(op: &'static str, weight: &Tensor, geometry: &ConvGeometry, dim: usize) -> Result<usize, TensorError> {
+    let taps = weight.dims()[2 + dim];
+    let span = taps.checked_sub(1).and_then(|steps| steps.checked_mul(geometry.dilation[dim] as usize));
+    span.map(|span| span + 1).filter(|span| *span <= 1 << 40).ok_or_else(|| {
+        let message = format!("of shape {} has no elements or spans too many pixels", weight.lengths_shape());
+        TensorError::argument(op, "weight", message)
+    })
+}
+
+fn check_operands(
+    op: &'static str,
+    input: &Tensor,
+    weight: &Tensor,
+    geometry: &ConvGeometry,
+    form: &str,
+) -> Result<(), TensorError> {
+    input.check_float(op, "self")?;
+    weight.check_float(op, "weight")?;
+    input.check_rank(op, "self", 4, "[B,C,H,W]")?;
+    weight.check_rank(op, "weight", 4, form)?;
+    geometry.check(op)
+}
+
+fn channels_differ(op: &'static str, input: &Tensor, weight: &Tensor, groups: usize) -> TensorError {
+    let message = format!(
+        "of shape {} does not fit the channels of shape {} in {groups} groups",
+        weight.lengths_shape(),
+        input.lengths_shape()
+    );
+    TensorError::argument(op, "weight", message)
+}
+
+impl Job<'_> {
+    /// `transposed` weights have their input channels first.
+    fn run(&self, transposed: bool, groups: usize, cx: &OpContext) -> Result<Tensor, TensorError> {
+        let [outputs, height, width] = self.output;
+        let lengths = [self.input.dims()[0], outputs, height, width];
+        let shape = Shape::from_lengths(self.op, &lengths)?;
+        let inputs = self.input.dims()[1] / groups;
+        let taps = self.weight.dims()[2] * self.weight.dims()[3];
+        cx.check_cost(self.op, &[shape.elements(), inputs, taps])?;
+        let bias = Tensor::per_channel(self.bias, self.op, "bias", outputs, cx)?;
+        let mut result = Allocation::<f32>::zeroed(self.op, shape.elements(), cx)?;
+        if shape.elements() > 0 {
+            if let Some(bias) = &bias {
+                result.values.chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(bias.floats()));
+            }
+            if inputs > 0 {
+                let input = self.input.permute(&[0, 2, 3, 1], cx)?.dense_floats(self.op, "self", cx)?;
+                let weight = self.weight_rows(transposed, groups, cx)?;
+                let convolution = Convolution {
+                    op: self.op,
+                    input: input.floats(),
+                    size: [input.dims()[1], input.dims()[2], input.dims()[3]],
+                    weight: weight.floats(),
+                    taps: &self.taps,
+                    output: [height, width, outputs],
+                    groups,
+                };
+                let _workspace = workspace(self.op, convolution.workspace_bytes(), cx)?;
+                convolution.run(&mut result.values, cx)?;
+            }
+        }
+        let layout = Layout::dense_in_order(shape, Order::CHANNELS_LAST.dims());
+        Tensor::of(layout, result).cast(self.input.dtype().promote(self.weight.dtype()), cx)
+    }
+
+    /// The weight as `[groups, h, w, in/groups, out/groups]`.
+    fn weight_rows(&self, transposed: bool, groups: usize, cx: &OpContext) -> Result<Tensor, TensorError> {
+        let [first, second] = [self.weight.dims()[0], self.weight.dims()[1]].map(|length| length as i64);
+        let (height, width) = (self.weight.dims()[2] as i64, self.weight.dims()[3] as i64);
+        let groups = groups as i64;
+        let split = self.weight.reshape(&[groups, first / groups, second, height, width], cx)?;
+        let (inputs, outputs) = if transposed { (1, 2) } else { (2, 1) };
+        split.permute(&[0, 3, 4, inputs, outputs], cx)?.dense_floats(self.op, "weight", cx)
+    }
+}

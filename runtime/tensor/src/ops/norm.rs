@@ -1,0 +1,143 @@
+//! Normalisation, and softmax. All need floats, compute in float32 and keep the type.
+
+use crate::cpu::norm::{self, Affine, Groups, RowNorm};
+use crate::shape::{Layout, Order};
+use crate::storage::Allocation;
+use crate::{OpContext, Shape, Tensor, TensorError};
+
+fn check_eps(op: &'static str, eps: f64) -> Result<(), TensorError> {
+    if eps.is_finite() && eps >= 0.0 {
+        return Ok(());
+    }
+    Err(TensorError::argument(op, "eps", format!("is {eps}; it must be a finite number, zero or more")))
+}
+
+impl Tensor {
+    /// Normalises `[B,C,…]` over each of `groups` parts of its channels, then times `weight` plus `bias`, both `[C]`.
+    pub fn group_norm(
+        &self,
+        groups: u64,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+        cx: &OpContext,
+    ) -> Result<Tensor, TensorError> {
+        const OP: &str = "group-norm";
+        self.check_float(OP, "self")?;
+        check_eps(OP, eps)?;
+        if self.rank() < 2 {
+            let message = format!("has shape {}, but [B,C,…] is needed", self.lengths_shape());
+            return Err(TensorError::argument(OP, "self", message));
+        }
+        let (batch, channels) = (self.dims()[0], self.dims()[1]);
+        let groups = usize::try_from(groups).unwrap_or(usize::MAX);
+        if groups == 0 || !channels.is_multiple_of(groups) {
+            let message = format!("is {groups}, which does not divide the {channels} channels");
+            return Err(TensorError::argument(OP, "groups", message));
+        }
+        let weight = Tensor::per_channel(weight, OP, "weight", channels, cx)?;
+        let bias = Tensor::per_channel(bias, OP, "bias", channels, cx)?;
+        let affine = Affine { weight: weight.as_ref().map(Tensor::floats), bias: bias.as_ref().map(Tensor::floats) };
+        let order = self.layout.memory_order();
+        let last = self.rank() == 4 && order == Order::CHANNELS_LAST;
+        let order = if last { order } else { Order::identity(self.rank()) };
+        let input = self.with_layout(self.layout.permuted(order.dims())).dense_floats(OP, "self", cx)?;
+        let mut result = Allocation::<f32>::zeroed(OP, self.elements(), cx)?;
+        if self.elements() > 0 {
+            let inner = self.elements() / batch / channels;
+            let geometry = Groups { op: OP, batch, channels, groups, inner, channels_last: last, eps };
+            geometry.run(input.floats(), affine, &mut result.values, cx)?;
+        }
+        Tensor::of(Layout::dense_in_order(*self.lengths_shape(), order.dims()), result).cast(self.dtype(), cx)
+    }
+
+    /// Normalises over the last `dims` dimensions to mean 0 and variance 1, then times `weight` plus `bias`, both of the
+    /// shape of those dimensions.
+    pub fn layer_norm(
+        &self,
+        dims: u32,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+        cx: &OpContext,
+    ) -> Result<Tensor, TensorError> {
+        self.row_norm("layer-norm", dims, weight, bias, eps, false, cx)
+    }
+
+    /// As [`Tensor::layer_norm`], but only divides by the root of the mean square.
+    pub fn rms_norm(
+        &self,
+        dims: u32,
+        weight: Option<&Tensor>,
+        eps: f64,
+        cx: &OpContext,
+    ) -> Result<Tensor, TensorError> {
+        self.row_norm("rms-norm", dims, weight, None, eps, true, cx)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn row_norm(
+        &self,
+        op: &'static str,
+        dims: u32,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+        rms: bool,
+        cx: &OpContext,
+    ) -> Result<Tensor, TensorError> {
+        self.check_float(op, "self")?;
+        check_eps(op, eps)?;
+        let dims = dims as usize;
+        if dims == 0 || dims > self.rank() {
+            let message = format!("is {dims}; shape {} has 1 to {} last dimensions", self.lengths_shape(), self.rank());
+            return Err(TensorError::argument(op, "dims", message));
+        }
+        let inner = &self.dims()[self.rank() - dims..];
+        let parameter = |tensor: Option<&Tensor>, argument| {
+            let Some(tensor) = tensor else { return Ok(None) };
+            if tensor.dims() != inner {
+                let message = format!("has shape {}, but {inner:?} is needed", tensor.lengths_shape());
+                return Err(TensorError::argument(op, argument, message));
+            }
+            tensor.dense_floats(op, argument, cx).map(Some)
+        };
+        let (weight, bias) = (parameter(weight, "weight")?, parameter(bias, "bias")?);
+        let input = self.dense_floats(op, "self", cx)?;
+        let mut result = Allocation::<f32>::zeroed(op, self.elements(), cx)?;
+        if self.elements() > 0 {
+            let affine =
+                Affine { weight: weight.as_ref().map(Tensor::floats), bias: bias.as_ref().map(Tensor::floats) };
+            let rows = RowNorm { op, row: inner.iter().product(), eps, rms };
+            rows.run(input.floats(), affine, &mut result.values, cx)?;
+        }
+        Tensor::of(Layout::contiguous(*self.lengths_shape()), result).cast(self.dtype(), cx)
+    }
+
+    /// e to the power of each element, divided by the sum of these along `dim`.
+    pub fn softmax(&self, dim: i32, cx: &OpContext) -> Result<Tensor, TensorError> {
+        const OP: &str = "softmax";
+        self.check_float(OP, "self")?;
+        let (rows, order) = self.rows_along(OP, dim)?;
+        let input = rows.dense_floats(OP, "self", cx)?;
+        let mut result = Allocation::<f32>::zeroed(OP, self.elements(), cx)?;
+        if self.elements() > 0 {
+            let row = rows.dims()[rows.rank() - 1];
+            norm::softmax(OP, input.floats(), row, &mut result.values, cx)?;
+        }
+        let dense = Tensor::of(Layout::contiguous(*rows.lengths_shape()), result);
+        dense.back_from_memory_order(&order).cast(self.dtype(), cx)
+    }
+
+    /// This tensor with `dim` as the last dimension, and the order that brings it back.
+    pub(super) fn rows_along(&self, op: &'static str, dim: i32) -> Result<(Tensor, Order), TensorError> {
+        let dim = self.lengths_shape().dim(op, "dim", dim)?;
+        let order = Order::with_last(self.rank(), dim);
+        Ok((self.with_layout(self.layout.permuted(order.dims())), order))
+    }
+
+    /// A result that has one element per row, or rows of `length`, in the order of the tensor it was made of.
+    pub(super) fn shape_of_rows(&self, op: &'static str, length: usize) -> Result<Shape, TensorError> {
+        self.lengths_shape().with_length(op, self.rank() - 1, length)
+    }
+}

@@ -1,0 +1,55 @@
+//! Random numbers that a seed determines, on every machine alike.
+
+use crate::cpu::fill;
+use crate::cpu::random::{MersenneTwister, Philox, normal_like_pytorch, uniform_like_pytorch};
+use crate::shape::Layout;
+use crate::storage::Allocation;
+use crate::{OpContext, Shape, Tensor, TensorError};
+
+/// Where random numbers come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Generator {
+    /// PyTorch's generator of the CPU, as after `torch.manual_seed(seed)`; one number after the other.
+    Pytorch,
+    /// Philox 4×32-10, which computes any part on its own.
+    Philox,
+}
+
+impl Tensor {
+    /// Numbers spread evenly over 0..1 (1 excluded), as float32.
+    pub fn rand(shape: &[u64], seed: u64, generator: Generator, cx: &OpContext) -> Result<Tensor, TensorError> {
+        const OP: &str = "rand";
+        random(OP, shape, cx, |out| match generator {
+            Generator::Pytorch => uniform_like_pytorch(OP, &mut MersenneTwister::new(seed), out, cx),
+            Generator::Philox => {
+                let philox = Philox::new(seed);
+                fill(OP, out, cx, &|start, chunk| philox.uniform(start, chunk))
+            }
+        })
+    }
+
+    /// Numbers of the standard normal distribution, as float32. From [`Generator::Pytorch`], `torch.randn` gives the
+    /// same.
+    pub fn randn(shape: &[u64], seed: u64, generator: Generator, cx: &OpContext) -> Result<Tensor, TensorError> {
+        const OP: &str = "randn";
+        random(OP, shape, cx, |out| match generator {
+            Generator::Pytorch => normal_like_pytorch(OP, &mut MersenneTwister::new(seed), out, cx),
+            Generator::Philox => {
+                let philox = Philox::new(seed);
+                fill(OP, out, cx, &|start, chunk| philox.normal(start, chunk))
+            }
+        })
+    }
+}
+
+fn random(
+    op: &'static str,
+    shape: &[u64],
+    cx: &OpContext,
+    fill: impl FnOnce(&mut [f32]) -> Result<(), TensorError>,
+) -> Result<Tensor, TensorError> {
+    let shape = Shape::new(op, shape)?;
+    let mut result = Allocation::<f32>::zeroed(op, shape.elements(), cx)?;
+    fill(&mut result.values)?;
+    Ok(Tensor::of(Layout::contiguous(shape), result))
+}
