@@ -91,6 +91,30 @@ fn errors_name_what_does_not_fit() {
 }
 
 #[test]
+fn indices_just_outside_are_refused_and_just_inside_are_not() {
+    let cx = context();
+    let line = Tensor::from_vec(&[4], vec![0.0f32, 1.0, 2.0, 3.0], &cx).unwrap();
+    let source = Tensor::zeros(&[1], DType::Float32, &cx).unwrap();
+    for (index, allowed) in [(i64::MIN, false), (-1, false), (0, true), (3, true), (4, false), (i64::MAX, false)] {
+        let index = Tensor::from_vec(&[1], vec![index], &cx).unwrap();
+        let works: [Work<'_>; 5] = [
+            &|cx| line.gather(0, &index, cx),
+            &|cx| line.index_select(0, &index, cx),
+            &|cx| line.embedding(&index, cx),
+            &|cx| line.scatter(0, &index, &source, cx),
+            &|cx| line.scatter_add(0, &index, &source, cx),
+        ];
+        for (number, work) in works.iter().enumerate() {
+            assert_eq!(
+                work(&cx).map_err(|refused| refused.kind()).err(),
+                (!allowed).then_some(ErrorKind::InvalidArgument),
+                "{number}"
+            );
+        }
+    }
+}
+
+#[test]
 fn workspace_is_charged_and_given_back() {
     let (cx, budget) = budgeted(200_000);
     let image = Tensor::zeros(&[1, 8, 16, 16], DType::Float32, &cx).unwrap();

@@ -124,7 +124,9 @@ proptest! {
 
     #[test]
     fn attention_weighs_values(
-        (heads, queries, keys, width, value_width) in (1u64..3, 1u64..80, 1u64..20, 1u64..9, 1u64..9),
+        (heads, queries, width, value_width) in (1u64..3, 1u64..80, 1u64..9, 1u64..9),
+        // Sometimes more than one tile of keys.
+        keys in prop_oneof![3 => 1u64..20, 1 => 500u64..1100],
         causal in any::<bool>(),
         seed in any::<u64>(),
     ) {
