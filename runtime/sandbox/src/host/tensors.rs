@@ -155,6 +155,7 @@ impl HostState {
     }
 }
 
+#[allow(clippy::large_enum_variant)] // One at a time, on the stack.
 enum OwnedOperand {
     Tensor(Tensor),
     Scalar(f64),
