@@ -49,6 +49,7 @@ pub struct PackObject {
 }
 
 /// One entry of a handle table.
+#[allow(clippy::large_enum_variant, reason = "nearly every entry is a tensor, and they live for one call")]
 #[derive(Clone, Debug)]
 pub(crate) enum HandleEntry {
     Tensor(Tensor),
