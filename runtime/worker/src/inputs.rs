@@ -213,11 +213,14 @@ pub(crate) fn all_blocked(definition: &NodeDefinition, blocker: &NodeValue) -> V
     definition.outputs.iter().map(|_| blocker.clone()).collect()
 }
 
+/// One value per slot, and the `ui` of the call.
+pub(crate) type Answered = (Vec<NodeValue>, Option<Map<String, Value>>);
+
 /// The slots and the `ui` of a call, or the expansion that it answered instead.
 pub(crate) fn plain_slots(
     outcome: Outcome,
     definition: &NodeDefinition,
-) -> Result<(Vec<NodeValue>, Option<Map<String, Value>>), Box<NodeValue>> {
+) -> Result<Answered, Box<NodeValue>> {
     match outcome {
         Outcome::Outputs { slots, ui } => Ok((slots, ui)),
         Outcome::Blocked(message) => Ok((all_blocked(definition, &NodeValue::Blocked(message)), None)),
