@@ -217,10 +217,7 @@ pub(crate) fn all_blocked(definition: &NodeDefinition, blocker: &NodeValue) -> V
 pub(crate) type Answered = (Vec<NodeValue>, Option<Map<String, Value>>);
 
 /// The slots and the `ui` of a call, or the expansion that it answered instead.
-pub(crate) fn plain_slots(
-    outcome: Outcome,
-    definition: &NodeDefinition,
-) -> Result<Answered, Box<NodeValue>> {
+pub(crate) fn plain_slots(outcome: Outcome, definition: &NodeDefinition) -> Result<Answered, Box<NodeValue>> {
     match outcome {
         Outcome::Outputs { slots, ui } => Ok((slots, ui)),
         Outcome::Blocked(message) => Ok((all_blocked(definition, &NodeValue::Blocked(message)), None)),
