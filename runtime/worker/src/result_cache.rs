@@ -158,7 +158,7 @@ mod tests {
     fn results_of_an_expansion_stay_while_its_node_does_and_until_its_next_expansion() {
         let owner: Owner = ("7".into(), "Loop".into());
         let mut cache = ResultCache::default();
-        let mut begin = |cache: &mut ResultCache, there: bool| {
+        let begin = |cache: &mut ResultCache, there: bool| {
             cache.begin_prompt(CacheMode::Classic, &HashSet::new(), |asked| there && *asked == owner);
         };
         begin(&mut cache, true);
