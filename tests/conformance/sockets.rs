@@ -49,13 +49,11 @@ fn a_client_that_lost_its_connection_gets_what_it_missed() -> Result<()> {
     server.wait(&prompt)?;
     let mut socket = server.connect(Some("c"))?;
     let after = socket.events_of(&prompt)?;
-    // What was under way when the connection broke may come once more.
-    let mut all = [before, after].concat();
-    all.retain(|event| !names(std::slice::from_ref(event)).is_empty());
-    all.dedup();
-    let all = names(&all);
+    let (before, after) = (names(&before), names(&after));
     let whole = ["execution_start", "execution_cached", "executing", "executed", "execution_success", "executing"];
-    ensure!(all == whole, "heard {all:?}");
+    // What was under way when the connection broke may come once more, but nothing is left out.
+    let complete = whole.starts_with(&before) && whole.ends_with(&after) && before.len() + after.len() >= whole.len();
+    ensure!(complete, "heard {before:?}, then {after:?}");
     Ok(())
 }
 
