@@ -10,7 +10,7 @@
 //! - [`scale`]: ImageScale, ImageScaleBy
 //! - [`filter`]: ImageBlur, ImageSharpen
 //! - [`compose`]: ImageBlend, ImageBatch, ImageCrop, ImageCompositeMasked
-//! - [`rebatch`]: RebatchImages
+//! - [`rebatch`]: RebatchImages, which cuts batches anew
 //! - [`resample`]: sizes, cropping and channels as the nodes above share them
 
 mod compose;
