@@ -57,6 +57,16 @@ pub enum BlobError {
         /// Folder and name.
         name: String,
     },
+    /// The tenant has no room left.
+    #[error("the storage of {tenant} is full: {used} of {limit} bytes are used; delete files that are not needed")]
+    Quota {
+        /// Whose.
+        tenant: String,
+        /// Bytes it may have.
+        limit: u64,
+        /// Bytes it has.
+        used: u64,
+    },
     /// More bytes than the upload may have.
     #[error("the upload is larger than the limit of {limit} bytes")]
     TooLarge {

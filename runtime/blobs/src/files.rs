@@ -15,6 +15,7 @@ use vivarium_protocol::tenant::TenantId;
 
 use crate::output::Counters;
 use crate::path::RESERVED_PREFIX;
+use crate::room::Room;
 use crate::root::{Root, inode, is_visible};
 use crate::store::{Blob, BlobStore, Digest};
 use crate::{BlobError, RelativePath, UserData, place};
@@ -160,6 +161,7 @@ pub struct TenantFiles {
     digests: Mutex<HashMap<(Folder, RelativePath), (DigestStamp, Digest)>>,
     listings: Mutex<HashMap<Folder, Listing>>,
     user_data: UserData,
+    pub(crate) room: Room,
 }
 
 impl fmt::Debug for TenantFiles {
@@ -187,6 +189,7 @@ impl TenantFiles {
             digests: Mutex::default(),
             listings: Mutex::default(),
             user_data,
+            room: Room::default(),
         };
         for folder in Folder::ALL {
             let root = files.root(folder)?;
@@ -199,6 +202,10 @@ impl TenantFiles {
     #[must_use]
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
+    }
+
+    pub(crate) fn dirs(&self) -> &TenantDirs {
+        &self.dirs
     }
 
     /// The store beneath.

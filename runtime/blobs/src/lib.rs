@@ -30,6 +30,7 @@ pub mod models;
 pub mod output;
 pub mod path;
 mod place;
+mod room;
 mod root;
 pub mod store;
 pub mod upload;

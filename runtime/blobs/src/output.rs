@@ -103,6 +103,7 @@ impl TenantFiles {
         extension: &str,
         blob: &Blob,
     ) -> Result<SavedFile, BlobError> {
+        self.reserve(blob.len())?;
         let link = |directory: &Dir, filename: &str| place::link_new(&self.store, blob, directory, filename);
         let (saved, directory) = self.save_as_next(folder, name, batch_number, extension, &link)?;
         let path = name.subfolder.join(&RelativePath::parse_file(&saved.name)?)?;
@@ -122,6 +123,7 @@ impl TenantFiles {
         extension: &str,
         bytes: &[u8],
     ) -> Result<SavedFile, BlobError> {
+        self.reserve(bytes.len() as u64)?;
         let write = |directory: &Dir, filename: &str| place::write_new(directory, filename, bytes);
         Ok(self.save_as_next(Folder::Temp, name, batch_number, extension, &write)?.0)
     }

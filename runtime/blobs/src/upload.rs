@@ -33,6 +33,7 @@ impl TenantFiles {
         let below = RelativePath::parse(subfolder)?;
         let name = RelativePath::parse_file(filename)?;
         below.join(&name)?;
+        self.reserve(staged.len())?;
         let durability = if folder == Folder::Temp { Durability::Fast } else { Durability::Synced };
         let blob = staged.commit(durability)?;
         self.name_upload(folder, subfolder, &name, &blob, overwrite)
@@ -50,7 +51,9 @@ impl TenantFiles {
         blob: &Blob,
         overwrite: bool,
     ) -> Result<SavedFile, BlobError> {
-        self.name_upload(folder, subfolder, &RelativePath::parse_file(filename)?, blob, overwrite)
+        let name = RelativePath::parse_file(filename)?;
+        self.reserve(blob.len())?;
+        self.name_upload(folder, subfolder, &name, blob, overwrite)
     }
 
     fn name_upload(

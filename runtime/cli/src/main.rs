@@ -4,7 +4,7 @@
 //! it runs and what it may touch is decided in those crates.
 //!
 //! # Layout
-//! - [`serve`], [`run`], [`submit`], [`nodes`], [`packs`], [`doctor`]: one module per command
+//! - [`serve`], [`run`], [`submit`], [`nodes`], [`packs`], [`tenant`], [`doctor`]: one module per command
 //! - [`options`]: flags that commands share
 //! - [`host`]: the parts, put together
 //! - [`workflow`], [`progress`], [`results`], [`report`]: what `run` and `submit` have in common
@@ -31,6 +31,7 @@ mod run;
 mod serve;
 mod signals;
 mod submit;
+mod tenant;
 mod text;
 mod workflow;
 
@@ -66,6 +67,7 @@ enum Command {
     Submit(Box<submit::Submit>),
     Nodes(nodes::Nodes),
     Packs(packs::Packs),
+    Tenant(tenant::TenantCommand),
     Doctor(doctor::Doctor),
 }
 
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
         Command::Submit(submit) => submit.run(),
         Command::Nodes(nodes) => nodes.run(),
         Command::Packs(packs) => packs.run(),
+        Command::Tenant(tenant) => tenant.run(),
         Command::Doctor(doctor) => doctor.run(),
     };
     match outcome {

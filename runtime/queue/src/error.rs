@@ -17,6 +17,20 @@ pub enum QueueError {
         /// The limit.
         limit: usize,
     },
+    /// The tenant used up its seconds of this hour.
+    #[error(
+        "{tenant} used {used:.0} s of workers in the last hour, and its limit is {limit:.0} s; wait {retry_after_seconds} s"
+    )]
+    Spent {
+        /// Whose.
+        tenant: TenantId,
+        /// The limit in seconds per hour.
+        limit: f64,
+        /// Seconds used.
+        used: f64,
+        /// Seconds until it may go on.
+        retry_after_seconds: u32,
+    },
     /// A place in the queue must be an ordinary number.
     #[error("the prompt's number is {number}, which is no place in a queue; give a finite number or none")]
     Number {

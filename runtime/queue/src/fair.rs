@@ -92,14 +92,18 @@ impl<K: Clone + Eq + Hash> FairScheduler<K> {
 
     /// Whose prompt to start now; `None` when nobody waits. That tenant's next turn comes after everybody else's.
     pub fn pick(&mut self) -> Option<K> {
-        if self.turns.is_empty() {
-            return None;
-        }
-        let position = self.first_in_credit().or_else(|| {
-            self.give_rounds();
-            self.first_in_credit()
+        self.pick_among(&|_| true)
+    }
+
+    /// As [`FairScheduler::pick`], passing over those who may not start anything now. They keep their turns, and their debts
+    /// are paid off while others are served.
+    pub fn pick_among(&mut self, may_start: &dyn Fn(&K) -> bool) -> Option<K> {
+        let first = self.turns.iter().position(may_start)?;
+        let position = self.first_in_credit(may_start).or_else(|| {
+            self.give_rounds(may_start);
+            self.first_in_credit(may_start)
         });
-        let tenant = self.turns.remove(position.unwrap_or(0))?;
+        let tenant = self.turns.remove(position.unwrap_or(first))?;
         self.turns.push_back(tenant.clone());
         Some(tenant)
     }
@@ -131,15 +135,17 @@ impl<K: Clone + Eq + Hash> FairScheduler<K> {
         self.forget_if_even(tenant);
     }
 
-    fn first_in_credit(&self) -> Option<usize> {
-        self.turns.iter().position(|tenant| self.accounts.get(tenant).is_some_and(|account| account.balance > 0.0))
+    fn first_in_credit(&self, may_start: &dyn Fn(&K) -> bool) -> Option<usize> {
+        let in_credit = |tenant: &K| self.accounts.get(tenant).is_some_and(|account| account.balance > 0.0);
+        self.turns.iter().position(|tenant| in_credit(tenant) && may_start(tenant))
     }
 
     /// As many rounds as the first tenant needs to have credit, all at once: a debt of hours costs one step.
-    fn give_rounds(&mut self) {
+    fn give_rounds(&mut self, may_start: &dyn Fn(&K) -> bool) {
         let rounds_needed = |account: &Account| (-account.balance / (ROUND_SECONDS * account.weight)).floor() + 1.0;
-        let waiting = || self.turns.iter().filter_map(|tenant| self.accounts.get(tenant));
-        let rounds = waiting().map(rounds_needed).fold(f64::INFINITY, f64::min);
+        let may_start = self.turns.iter().filter(|tenant| may_start(tenant));
+        let waiting = may_start.filter_map(|tenant| self.accounts.get(tenant));
+        let rounds = waiting.map(rounds_needed).fold(f64::INFINITY, f64::min);
         if !rounds.is_finite() {
             return;
         }

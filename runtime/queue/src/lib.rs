@@ -8,6 +8,7 @@
 //!
 //! # Layout
 //! - [`fair`]: whose turn it is (pure)
+//! - [`quota`]: what one tenant may take
 //! - [`jobs`]: a prompt as the newer job list shows it (pure)
 //! - [`sqlite`]: the queue of one machine, in one file
 //! - [`error`]: everything that can go wrong
@@ -17,6 +18,7 @@
 pub mod error;
 pub mod fair;
 pub mod jobs;
+pub mod quota;
 pub mod sqlite;
 
 use std::time::Duration;
@@ -28,6 +30,7 @@ use vivarium_protocol::tenant::TenantId;
 
 pub use error::QueueError;
 pub use jobs::{Job, JobDetail, JobFilter, JobPage, Pagination, PromptState};
+pub use quota::{QuotasOf, TenantQuota};
 pub use sqlite::SqliteQueue;
 
 /// What a queue refuses to exceed.
@@ -150,6 +153,12 @@ pub trait Queue: Send + Sync {
     /// # Errors
     /// What the storage says.
     fn next_number(&self, tenant: &TenantId) -> Result<i64, QueueError>;
+
+    /// Limits tenants further than [`QueueLimits`] does, from now on. They are asked for every time, so they may change.
+    fn limit_tenants(&self, quotas: QuotasOf);
+
+    /// Seconds of workers that a tenant used in the last hour; what runs is counted when it ends.
+    fn spent_seconds(&self, tenant: &TenantId) -> f64;
 
     /// Takes the next prompt, if any waits. `worker` is a name for people.
     ///

@@ -16,6 +16,8 @@ pub struct ServerConfig {
     pub port: u16,
     /// Lets `serve` listen where other machines can reach it, although nobody has to log in.
     pub allow_unauthenticated_remote: bool,
+    /// The file of tenants (see [`crate::auth::Registry`]). Without one nobody ever has to log in.
+    pub tenants_file: Option<PathBuf>,
     /// Host names, beside `localhost` and IP addresses, that browsers may know this server by (a reverse proxy's name).
     pub allowed_hosts: Vec<String>,
     /// `--enable-cors-header`: the web origin whose pages may call this server, or `*` for all of them.
@@ -42,6 +44,7 @@ impl Default for ServerConfig {
             listen: vec!["127.0.0.1".to_owned()],
             port: 8188,
             allow_unauthenticated_remote: false,
+            tenants_file: None,
             allowed_hosts: Vec::new(),
             cors_origin: None,
             max_upload_size: 100 * 1024 * 1024,

@@ -15,7 +15,7 @@ use vivarium_image_codec::CodecError;
 use vivarium_protocol::error::{Invalid, PromptError};
 use vivarium_queue::QueueError;
 
-use crate::json::json_response;
+use crate::{auth::RegistryError, json::json_response};
 
 const DISK_FULL: &str = "The server's disk is full; its operator has to free some space";
 
@@ -35,7 +35,7 @@ pub enum ServerError {
     /// Other machines could reach the server, and nothing would ask them who they are.
     #[error(
         "refusing to listen on {address}: it can be reached from other machines, and this server asks nobody to log in. \
-         Listen on 127.0.0.1 and let a reverse proxy or an SSH tunnel authenticate people, or say \
+         Make a tenant with `vivarium tenant add NAME`, or listen on 127.0.0.1 and let a reverse proxy or an SSH tunnel authenticate people, or say \
          --allow-unauthenticated-remote if everybody who can reach it may use it"
     )]
     Unauthenticated {
@@ -70,6 +70,9 @@ pub enum ServerError {
         /// Why.
         reason: &'static str,
     },
+    /// The file of tenants cannot be used.
+    #[error(transparent)]
+    Tenants(#[from] RegistryError),
     /// The listener broke while serving.
     #[error("the server stopped: {0}")]
     Serve(#[from] std::io::Error),
@@ -196,6 +199,10 @@ impl From<BlobError> for ApiError {
             BlobError::IsDirectory { .. } | BlobError::NotAFile { .. } => (StatusCode::FORBIDDEN, "not_a_file"),
             BlobError::NotADirectory { .. } => (StatusCode::BAD_REQUEST, "not_a_directory"),
             BlobError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            BlobError::Quota { .. } => {
+                let message = raise(&error, "--storage");
+                return Self::new(StatusCode::PAYLOAD_TOO_LARGE, "storage_quota", message);
+            }
             BlobError::DiskFull { .. } => {
                 tracing::error!(%error, "a disk is full");
                 return Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", DISK_FULL);
@@ -208,12 +215,22 @@ impl From<BlobError> for ApiError {
     }
 }
 
+/// What a quota says, and how it is raised.
+fn raise(error: &dyn fmt::Display, flag: &str) -> String {
+    format!("{error}. The operator can raise a tenant's quota with `vivarium tenant quota NAME {flag} N`")
+}
+
 impl From<QueueError> for ApiError {
     fn from(error: QueueError) -> Self {
         match error {
             // A prompt takes seconds; whoever waits less only asks in vain.
             QueueError::Full { .. } => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", error.to_string()).retry_after(5)
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", raise(&error, "--queue-length")).retry_after(5)
+            }
+            QueueError::Spent { retry_after_seconds, .. } => {
+                let message = raise(&error, "--cpu-seconds");
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "cpu_seconds_used_up", message)
+                    .retry_after(retry_after_seconds)
             }
             QueueError::Number { .. } => Self::bad_request("bad_number", error.to_string()),
             QueueError::DiskFull { .. } => {

@@ -8,7 +8,7 @@
 //! 2. `Origin: null` is never ours.
 //! 3. What the browser itself says (`Sec-Fetch-Site`) is believed; `Origin` is compared with `Host` where it says nothing.
 //! 4. A page of another site may only be left for ours (a link): a top-level GET navigation.
-//! 5. Nothing that changes state is a navigation: a form cannot post here. A browser so discreet that it says neither
+//! 5. Nothing that changes state is a navigation: a form cannot post here, except our own one at `/login`. A browser so discreet that it says neither
 //!    where it comes from nor that it is a form must at least send a content type that forms cannot.
 //!
 //! Programs send none of these headers and are not held up: this guard is about browsers, not about authentication.
@@ -24,7 +24,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::{config::ServerConfig, error::ApiError, error::ServerError, state::AppState};
+use crate::{auth, config::ServerConfig, error::ApiError, error::ServerError, state::AppState};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -173,7 +173,12 @@ pub(crate) async fn guard(State(state): State<AppState>, request: Request, next:
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer);
     // Without a peer address (a test, a Unix socket) the stricter rule holds.
     let over_loopback = peer.is_none_or(|peer| peer.ip().to_canonical().is_loopback());
-    if let Err(refusal) = guard.check(request.method(), request.headers(), over_loopback) {
+    let checked = guard.check(request.method(), request.headers(), over_loopback);
+    // Forms are checked last: the page that posts this one is of our origin.
+    let is_own_form = checked == Err(Refusal::Form) && auth::is_login_form(request.method(), request.uri().path());
+    if let Err(refusal) = checked
+        && !is_own_form
+    {
         tracing::warn!(path = request.uri().path(), "refused: {refusal}");
         return ApiError::text(StatusCode::FORBIDDEN, refusal.to_string()).into_response();
     }

@@ -185,14 +185,17 @@ impl Hub {
         socket.map(|socket| socket.wants_logs.store(on, Ordering::Relaxed)).is_some()
     }
 
-    /// Sends log lines to those of the tenant's sockets that asked for them.
-    pub(crate) fn send_logs(&self, tenant: &TenantId, event: &Event) {
-        let Some(room) = self.existing_room(tenant) else { return };
-        let room = room.lock();
-        let mut listeners = room.sockets.values().filter(|socket| socket.wants_logs.load(Ordering::Relaxed)).peekable();
-        if listeners.peek().is_some() {
-            let item = event_item(event, None);
-            listeners.for_each(|socket| socket.outbox.push(item.clone(), &self.limits));
+    /// Sends log lines to those sockets that asked for them, which only operators may.
+    pub(crate) fn send_logs(&self, event: &Event) {
+        let rooms: Vec<_> = self.rooms.read().values().map(Arc::clone).collect();
+        for room in rooms {
+            let room = room.lock();
+            let wants_logs = |socket: &&Arc<Socket>| socket.wants_logs.load(Ordering::Relaxed);
+            let mut listeners = room.sockets.values().filter(wants_logs).peekable();
+            if listeners.peek().is_some() {
+                let item = event_item(event, None);
+                listeners.for_each(|socket| socket.outbox.push(item.clone(), &self.limits));
+            }
         }
     }
 

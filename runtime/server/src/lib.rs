@@ -14,12 +14,12 @@
 //! ```
 //!
 //! # Layout
-//! A request passes, outermost first: `access_log` → `guard` → `caching` → `routes` → a handler.
+//! A request passes, outermost first: `access_log` → `guard` → the gate of [`auth`] → `caching` → `routes` → a handler.
 //! - [`config`]: settings and limits with their defaults
 //! - [`state`]: what handlers can reach
 //! - `serve`: listening and stopping
 //! - `routes`: the table of routes, and a file per group of handlers
-//! - `tenant`: whose request it is
+//! - [`auth`], `tenant`: whose request it is, and what it may do; tokens, scopes, quotas, the login page
 //! - `guard`: which web pages may call; CORS
 //! - `user_bytes`, `serve_file`: what browsers may show of files, and HTTP's way with files
 //! - `front_end`: static files; `legacy`: a warning about deprecated ones
@@ -32,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 mod access_log;
+pub mod auth;
 mod caching;
 pub mod config;
 pub mod error;

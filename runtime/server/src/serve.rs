@@ -16,6 +16,7 @@ use tower_http::compression::{CompressionLayer, predicate::Predicate};
 
 use crate::{
     access_log::access_log,
+    auth,
     caching::cache_control,
     config::ServerConfig,
     error::ServerError,
@@ -31,13 +32,14 @@ use crate::{
 /// [`ServerError::Bind`] names the address; [`ServerError::Unauthenticated`] when it is not loopback and nobody said that
 /// this is meant.
 pub async fn bind(config: &ServerConfig) -> Result<Vec<TcpListener>, ServerError> {
+    let asks_to_log_in = auth::Accounts::of(config)?.required();
     let mut listeners = Vec::new();
     for host in &config.listen {
         let host = host.trim().trim_start_matches('[').trim_end_matches(']');
         let failed = |source| ServerError::Bind { address: format!("{host}:{}", config.port), source };
         let addresses: Vec<SocketAddr> = lookup_host((host, config.port)).await.map_err(failed)?.collect();
         for address in addresses {
-            check_reach(address, config)?;
+            check_reach(address, config, asks_to_log_in)?;
             let listener = TcpListener::bind(address).await;
             listeners.push(listener.map_err(|source| ServerError::Bind { address: address.to_string(), source })?);
         }
@@ -51,8 +53,10 @@ pub fn router(state: AppState) -> Router {
     let limit = usize::try_from(state.config().max_upload_size).unwrap_or(usize::MAX);
     let compress = state.config().compress_responses;
     let router = routes::table().layer(DefaultBodyLimit::max(limit)).layer(middleware::from_fn(cache_control));
+    let router = router.merge(auth::routes());
     let router = if compress { router.layer(CompressionLayer::new().compress_when(is_text)) } else { router };
     router
+        .layer(middleware::from_fn_with_state(state.clone(), auth::gate))
         .layer(middleware::from_fn_with_state(state.clone(), guard))
         .layer(middleware::from_fn(access_log))
         .with_state(state)
@@ -69,7 +73,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServerError> {
     for listener in &listeners {
-        check_reach(listener.local_addr()?, state.config())?;
+        check_reach(listener.local_addr()?, state.config(), state.accounts().required())?;
     }
     let stop = CancellationToken::new();
     let mut servers = JoinSet::new();
@@ -118,8 +122,8 @@ async fn send_held_statuses(state: AppState) {
     }
 }
 
-fn check_reach(address: SocketAddr, config: &ServerConfig) -> Result<(), ServerError> {
-    if address.ip().to_canonical().is_loopback() || config.allow_unauthenticated_remote {
+fn check_reach(address: SocketAddr, config: &ServerConfig, asks_to_log_in: bool) -> Result<(), ServerError> {
+    if address.ip().to_canonical().is_loopback() || config.allow_unauthenticated_remote || asks_to_log_in {
         Ok(())
     } else {
         Err(ServerError::Unauthenticated { address })

@@ -9,6 +9,7 @@ use vivarium_queue::Queue;
 use vivarium_worker::{Engine, FilesOf};
 
 use crate::{
+    auth::Accounts,
     config::ServerConfig,
     error::{ApiError, ServerError},
     front_end::FrontEnd,
@@ -44,6 +45,7 @@ struct Inner {
     config: ServerConfig,
     parts: Parts,
     guard: Guard,
+    accounts: Arc<Accounts>,
     front_end: FrontEnd,
     legacy_imports: LegacyImports,
     object_info: ObjectInfoCache,
@@ -58,7 +60,11 @@ impl AppState {
     /// # Errors
     /// When a setting means nothing, or a folder or file that it names cannot be used.
     pub fn new(config: ServerConfig, parts: Parts) -> Result<Self, ServerError> {
+        let accounts = Arc::new(Accounts::of(&config)?);
+        let quotas = Arc::clone(&accounts);
+        parts.queue.limit_tenants(Arc::new(move |tenant| quotas.quotas(tenant).map(Into::into).unwrap_or_default()));
         let inner = Inner {
+            accounts,
             guard: Guard::new(&config)?,
             front_end: FrontEnd::open(config.front_end_root.as_deref())?,
             legacy_imports: LegacyImports::default(),
@@ -85,6 +91,10 @@ impl AppState {
 
     pub(crate) fn guard(&self) -> &Guard {
         &self.0.guard
+    }
+
+    pub(crate) fn accounts(&self) -> &Accounts {
+        &self.0.accounts
     }
 
     pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
@@ -170,6 +180,8 @@ impl AppState {
 
     /// A tenant's folders. May block the first time.
     pub(crate) fn files(&self, tenant: &TenantId) -> Result<Arc<TenantFiles>, ApiError> {
-        (self.0.parts.files)(tenant).map_err(Into::into)
+        let files = (self.0.parts.files)(tenant)?;
+        files.limit_storage(self.accounts().quotas(tenant).map(|quotas| quotas.storage_bytes));
+        Ok(files)
     }
 }

@@ -2,13 +2,20 @@
 
 use std::convert::Infallible;
 
-use axum::{extract::FromRequestParts, http::request::Parts};
+use axum::{
+    extract::FromRequestParts,
+    http::{StatusCode, request::Parts},
+};
 use vivarium_protocol::tenant::TenantId;
+
+use crate::{
+    auth::{Access, Scope},
+    error::ApiError,
+};
 
 /// The tenant of a request. Every route takes it, and hands it to everything it asks.
 ///
-/// A middleware that authenticates puts a [`TenantId`] into the request's extensions; without one, which is only
-/// possible on loopback or with the operator's word, everybody is the default tenant.
+/// The gate puts it into the request's extensions. ComfyUI's `comfy-user` header is not looked at: a tenant has one user.
 #[derive(Clone, Debug)]
 pub(crate) struct Tenant(pub(crate) TenantId);
 
@@ -18,5 +25,21 @@ impl<S: Sync> FromRequestParts<S> for Tenant {
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
         let authenticated = parts.extensions.get::<TenantId>().cloned();
         Ok(Self(authenticated.unwrap_or_else(TenantId::default_tenant)))
+    }
+}
+
+/// A request with the scope `admin`: what concerns the whole server, and may name other tenants.
+pub(crate) struct Operator;
+
+impl<S: Sync> FromRequestParts<S> for Operator {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        if parts.extensions.get::<Access>().is_some_and(|access| access.allows(Scope::Admin)) {
+            return Ok(Self);
+        }
+        let message =
+            "The log is the operator's, since it may name other tenants: a token needs the scope admin for it";
+        Err(ApiError::new(StatusCode::FORBIDDEN, "scope", message))
     }
 }

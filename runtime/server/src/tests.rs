@@ -5,6 +5,7 @@
 
 mod additions;
 mod sockets;
+mod tenants;
 
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::{
     body::Bytes,
     extract::{
-        Query, State, WebSocketUpgrade,
+        Extension, Query, State, WebSocketUpgrade,
         ws::{CloseFrame, Message, WebSocket, close_code, rejection::WebSocketUpgradeRejection},
     },
     http::StatusCode,
@@ -24,6 +24,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use vivarium_protocol::{event::Event, tenant::TenantId};
 
 use crate::{
+    auth::Access,
     error::ApiError,
     hub::{Refused, Socket},
     outbox::{Cut, Item},
@@ -34,6 +35,9 @@ use crate::{
 
 /// How often a client that was sent events is asked whether they arrived.
 const CONFIRM_EVERY: Duration = Duration::from_secs(10);
+
+/// How often an open socket's token is looked at again.
+const ADMISSION_EVERY: Duration = Duration::from_secs(10);
 
 /// How long the close frame of a socket that is cut off may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -48,6 +52,7 @@ pub(crate) struct Parameters {
 pub(crate) async fn connect(
     State(state): State<AppState>,
     Tenant(tenant): Tenant,
+    Extension(access): Extension<Access>,
     Query(parameters): Query<Parameters>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
@@ -77,10 +82,10 @@ pub(crate) async fn connect(
         .write_buffer_size(0)
         .max_message_size(incoming)
         .max_frame_size(incoming)
-        .on_upgrade(move |socket| serve_socket(state, tenant, client_id, socket))
+        .on_upgrade(move |socket| serve_socket(state, tenant, access, client_id, socket))
 }
 
-async fn serve_socket(state: AppState, tenant: TenantId, client_id: String, mut websocket: WebSocket) {
+async fn serve_socket(state: AppState, tenant: TenantId, access: Access, client_id: String, mut websocket: WebSocket) {
     let queue_remaining = state.queue().remaining(&tenant);
     let socket = match state.hub().join(&tenant, client_id, queue_remaining) {
         Ok(socket) => socket,
@@ -101,11 +106,21 @@ async fn serve_socket(state: AppState, tenant: TenantId, client_id: String, mut 
         politely = read(&state, &tenant, &socket, stream) => politely,
         () = write(&state, &tenant, &socket, &mut sink) => false,
         () = socket.outbox.cut_off.cancelled() => false,
+        () = no_longer_admitted(&state, &access) => true,
     };
     state.hub().leave(&tenant, &socket, politely);
     if let Some(cut) = socket.outbox.why_cut() {
         tracing::info!(client_id = socket.client_id, ?cut, "closing a socket");
         let _ = timeout(CLOSE_TIMEOUT, sink.send(Message::Close(Some(farewell(cut))))).await;
+    }
+}
+
+/// Returns once the token with which a socket was opened is revoked or expired.
+async fn no_longer_admitted(state: &AppState, access: &Access) {
+    let mut ticks = interval(ADMISSION_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while state.accounts().still_good(access) {
+        ticks.tick().await;
     }
 }
 

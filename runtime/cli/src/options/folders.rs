@@ -118,6 +118,11 @@ impl Folders {
         self.private().join("queue.sqlite")
     }
 
+    /// The tenants and their tokens' hashes.
+    pub(crate) fn tenants(&self) -> PathBuf {
+        self.private().join("tenants.json")
+    }
+
     /// Contents of files, under their digests.
     pub(crate) fn blobs(&self) -> PathBuf {
         self.private().join("blobs")

@@ -2,7 +2,7 @@
 
 mod folders;
 mod guests;
-mod size;
+pub(crate) mod size;
 
 pub(crate) use self::{
     folders::{FolderOptions, Folders, SourceOptions},

@@ -2,12 +2,12 @@
 
 mod options;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, runtime::Runtime};
 use vivarium_protocol::tenant::TenantId;
 use vivarium_queue::Queue;
-use vivarium_server::{AppState, Hub, LogRing, ServerConfig, ServerError};
+use vivarium_server::{AppState, Hub, LogRing, ServerConfig, ServerError, auth::Registry};
 use vivarium_worker::{FilesOf, Parts, Worker};
 
 pub(crate) use self::options::Serve;
@@ -25,7 +25,7 @@ impl Serve {
     pub(crate) fn run(self) -> Outcome<()> {
         let stop = Stop::on_signals()?;
         let folders = self.folders.resolve()?;
-        let config = self.server_config()?;
+        let config = ServerConfig { tenants_file: Some(folders.tenants()), ..self.server_config()? };
         let logs = LogRing::new(config.limits.log_lines);
         logging::start(self.verbose, Some(&logs));
         folders.create()?;
@@ -42,8 +42,10 @@ impl Serve {
             folders,
         };
         let base = plan.folders.base.clone();
+        let folders_tenants = plan.folders.tenants();
         let parts = plan.build(hub.clone())?;
-        empty_temp(&parts.files);
+        let tenants = Registry::at(folders_tenants);
+        empty_temp(&parts.files, &tenants);
         take_back_prompts(parts.queue.as_ref())?;
         let worker = Worker::start(self.worker_config(), parts.clone())
             .or_fail(Exit::Machine, || "could not start the worker's threads")?;
@@ -60,7 +62,7 @@ impl Serve {
         announce(&listeners, &parts, &base);
         let served = runtime.block_on(vivarium_server::serve(listeners, state, stop.asked()));
         worker.stop(PATIENCE);
-        empty_temp(&parts.files);
+        empty_temp(&parts.files, &tenants);
         served.map_err(as_failure)
     }
 }
@@ -78,10 +80,16 @@ fn take_back_prompts(queue: &dyn Queue) -> Outcome<()> {
 }
 
 /// Previews don't outlive the server that made them.
-fn empty_temp(files: &FilesOf) {
-    let emptied = files(&TenantId::default_tenant()).and_then(|files| files.clear_temp());
-    if let Err(error) = emptied {
-        tracing::warn!(%error, "the temp folder could not be emptied");
+fn empty_temp(files: &FilesOf, tenants: &Registry) {
+    let mut names: BTreeSet<TenantId> = [TenantId::default_tenant()].into();
+    match tenants.read() {
+        Ok(tenants) => names.extend(tenants.tenants.into_keys()),
+        Err(error) => tracing::warn!(%error, "only the default tenant's temp folder is emptied"),
+    }
+    for tenant in names {
+        if let Err(error) = files(&tenant).and_then(|files| files.clear_temp()) {
+            tracing::warn!(%tenant, %error, "the temp folder could not be emptied");
+        }
     }
 }
 
@@ -109,6 +117,7 @@ impl Serve {
             listen: self.listen.clone(),
             port: self.port,
             allow_unauthenticated_remote: self.allow_unauthenticated_remote,
+            tenants_file: None,
             allowed_hosts: self.allowed_host.clone(),
             cors_origin: self.enable_cors_header.clone(),
             max_upload_size: self.max_upload_bytes()?.unwrap_or(defaults.max_upload_size),

@@ -18,6 +18,7 @@ Examples:
   vivarium serve
   vivarium serve --port 8288 --base-directory ~/art
   vivarium serve --front-end-root ./comfyui_frontend_package/static
+  vivarium tenant add alice && vivarium serve --listen       # other machines need a token
   vivarium serve --listen --allow-unauthenticated-remote     # every machine of your network can use it
   vivarium serve --cache-lru 100 --tensor-memory 16G
 

@@ -68,7 +68,11 @@ pub(crate) struct Submit {
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
 
-    /// Send this header with every request, for example 'Authorization: Bearer …'
+    /// The token that the server's operator gave you; better in the environment, where other users don't see it
+    #[arg(long, value_name = "TOKEN", env = "VIVARIUM_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+
+    /// Send this header with every request, for example 'X-Api-Key: …'
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<String>,
 
@@ -85,7 +89,9 @@ impl Submit {
     pub(crate) fn run(self) -> Outcome<()> {
         let stop = Stop::on_signals()?;
         let started = Instant::now();
-        let api = Api::new(&self.server, &self.header)?;
+        let token = self.token.iter().map(|token| format!("Authorization: Bearer {}", token.trim()));
+        let headers: Vec<String> = token.chain(self.header.iter().cloned()).collect();
+        let api = Api::new(&self.server, &headers)?;
         let mut workflow = Workflow::read(&self.workflow)?;
         self.change_inputs(&api, &mut workflow)?;
         self.upload_files(&api, &mut workflow)?;

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use vivarium_protocol::history::HistoryEntry;
 use vivarium_protocol::tenant::TenantId;
 
-use super::{SqliteQueue, State};
+use super::{SqliteQueue, State, now_minute, spent};
 use crate::{Job, Lease, PromptState, QueueError, Ticket};
 
 impl SqliteQueue {
@@ -34,7 +34,15 @@ impl SqliteQueue {
                 .query_row(params![ticket.row, ticket.number], |row| row.get(0))
                 .optional()
         };
-        self.move_to_history(state, tenant, &entry, take)?;
+        let minute = now_minute();
+        self.move_to_history(state, tenant, &entry, |transaction| {
+            let taken = take(transaction)?;
+            if taken.is_some() {
+                spent::add(transaction, tenant, minute, seconds)?;
+            }
+            Ok(taken)
+        })?;
+        state.spent.add(tenant, minute, spent::sane(seconds));
         state.scheduler.finished(tenant, ticket.estimate, seconds);
         Ok(())
     }

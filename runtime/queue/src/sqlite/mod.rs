@@ -8,12 +8,14 @@
 //! - `waiting`: from enqueue to lease, and back
 //! - `ended`: from lease to history
 //! - `listing`: the job list
+//! - `spent`: seconds that tenants used
 //! - `once`: what was queued under the keys of clients
 
 mod ended;
 mod listing;
 mod once;
 mod schema;
+mod spent;
 mod waiting;
 
 use std::collections::HashMap;
@@ -24,12 +26,13 @@ use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime};
 
 use indexmap::IndexMap;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock};
 use rusqlite::Connection;
 use vivarium_protocol::history::{HistoryEntry, QueueItem};
 use vivarium_protocol::tenant::TenantId;
 
 use crate::fair::FairScheduler;
+use crate::quota::{QuotasOf, Spent, TenantQuota};
 use crate::{
     Enqueued, JobDetail, JobFilter, JobPage, Lease, NewPrompt, Once, PromptState, Queue, QueueError, QueueLimits,
     Remembered,
@@ -39,6 +42,7 @@ use crate::{
 pub struct SqliteQueue {
     path: PathBuf,
     limits: QueueLimits,
+    quotas: RwLock<Option<QuotasOf>>,
     state: Mutex<State>,
     reader: Mutex<Connection>,
     /// Told when a prompt begins to wait.
@@ -52,6 +56,7 @@ struct State {
     connection: Connection,
     scheduler: FairScheduler<TenantId>,
     counts: HashMap<TenantId, Counts>,
+    spent: Spent,
     /// Never reused while the process lives, so that an old lease can't mean a new row.
     next_row: i64,
     next_lease: i64,
@@ -119,6 +124,7 @@ impl SqliteQueue {
         Ok(Self {
             path,
             limits,
+            quotas: RwLock::default(),
             state: Mutex::new(state),
             reader: Mutex::new(reader),
             work: Condvar::new(),
@@ -137,6 +143,10 @@ impl SqliteQueue {
         self.state.lock().scheduler.set_weight(tenant, weight);
     }
 
+    fn quota(&self, tenant: &TenantId) -> TenantQuota {
+        self.quotas.read().as_ref().map_or_else(TenantQuota::default, |quotas| quotas(tenant))
+    }
+
     fn failed(&self, source: rusqlite::Error) -> QueueError {
         QueueError::database(&self.path, source)
     }
@@ -150,10 +160,12 @@ fn load(connection: Connection) -> rusqlite::Result<State> {
         connection,
         scheduler: FairScheduler::default(),
         counts: HashMap::new(),
+        spent: Spent::default(),
         next_row,
         next_lease,
         first_own_lease: next_lease,
     };
+    state.spent = spent::load(&state.connection, now_minute())?;
     let mut counted: Vec<(String, Counts)> = Vec::new();
     {
         let mut statement = state.connection.prepare(
@@ -187,7 +199,20 @@ fn now_ms() -> i64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
+fn now_minute() -> i64 {
+    now_ms() / 60_000
+}
+
 impl Queue for SqliteQueue {
+    fn limit_tenants(&self, quotas: QuotasOf) {
+        *self.quotas.write() = Some(quotas);
+        self.work.notify_all();
+    }
+
+    fn spent_seconds(&self, tenant: &TenantId) -> f64 {
+        self.state.lock().spent.used(tenant, now_minute())
+    }
+
     fn enqueue(&self, prompt: NewPrompt) -> Result<QueueItem, QueueError> {
         let item = self.add(&mut self.state.lock(), prompt, None)?;
         self.work.notify_one();

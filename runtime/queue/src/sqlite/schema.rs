@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use super::once;
+use super::{once, spent};
 use crate::QueueError;
 
 /// Counted up with every change of the tables.
@@ -105,6 +105,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, QueueError> {
         transaction.commit().map_err(failed)?;
     }
     connection.execute_batch(once::TABLE).map_err(failed)?;
+    connection.execute_batch(spent::TABLE).map_err(failed)?;
     Ok(connection)
 }
 

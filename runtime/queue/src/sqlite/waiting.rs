@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use vivarium_protocol::history::{HistoryEntry, QueueItem, Status};
 use vivarium_protocol::tenant::TenantId;
 
-use super::{SqliteQueue, State, ended, now_ms, once};
+use super::{SqliteQueue, State, ended, now_minute, now_ms, once};
 use crate::{Lease, NewPrompt, Once, QueueError, Ticket, jobs};
 
 /// A row as it is stored.
@@ -100,9 +100,7 @@ impl SqliteQueue {
         mut new: NewPrompt,
         once: Option<&Once>,
     ) -> Result<QueueItem, QueueError> {
-        if state.counts(&new.tenant).waiting >= self.limits.max_pending_per_tenant {
-            return Err(QueueError::Full { tenant: new.tenant, limit: self.limits.max_pending_per_tenant });
-        }
+        self.check_quota(state, &new.tenant)?;
         if let Some(number) = new.number.filter(|number| !number.is_finite()) {
             return Err(QueueError::Number { number });
         }
@@ -138,8 +136,35 @@ impl SqliteQueue {
         Ok(item)
     }
 
+    /// Whether a tenant may have one more prompt wait.
+    fn check_quota(&self, state: &mut State, tenant: &TenantId) -> Result<(), QueueError> {
+        let quota = self.quota(tenant);
+        let limit = quota.max_pending.min(self.limits.max_pending_per_tenant);
+        if state.counts(tenant).waiting >= limit {
+            return Err(QueueError::Full { tenant: tenant.clone(), limit });
+        }
+        let minute = now_minute();
+        let (limit, used) = (quota.seconds_per_hour, state.spent.used(tenant, minute));
+        if used >= limit {
+            let retry_after_seconds = 60 * state.spent.minutes_until_below(tenant, minute, limit);
+            return Err(QueueError::Spent { tenant: tenant.clone(), limit, used, retry_after_seconds });
+        }
+        Ok(())
+    }
+
+    /// Whose prompt to start, among those whose quota allows it.
+    fn pick(&self, state: &mut State) -> Option<TenantId> {
+        let State { scheduler, counts, spent, .. } = state;
+        let minute = now_minute();
+        scheduler.pick_among(&|tenant| {
+            let quota = self.quota(tenant);
+            let leased = counts.get(tenant).map_or(0, |counts| counts.leased);
+            leased < quota.max_leased && spent.used(tenant, minute) < quota.seconds_per_hour
+        })
+    }
+
     pub(super) fn take(&self, state: &mut State, worker: &str) -> Result<Option<Lease>, QueueError> {
-        while let Some(tenant) = state.scheduler.pick() {
+        while let Some(tenant) = self.pick(state) {
             let number = state.next_lease;
             let stored =
                 mark_leased(&state.connection, &tenant, worker, number).map_err(|source| self.failed(source))?;

@@ -7,42 +7,37 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 use vivarium_blobs::Folder;
-use vivarium_protocol::{
-    event::{Event, TerminalSize},
-    tenant::TenantId,
-};
+use vivarium_protocol::event::{Event, TerminalSize};
 
 use crate::{
     error::ApiError,
     json::{self, JsonObject},
     routes::models::directories,
     state::AppState,
-    tenant::Tenant,
+    tenant::{Operator, Tenant},
 };
 
 /// There is no terminal: a front end shows the log in one of this size.
 const TERMINAL: TerminalSize = TerminalSize { cols: 120, rows: 30 };
 
 /// `GET /internal/logs`: all lines as one text.
-pub(crate) async fn logs(State(state): State<AppState>, Tenant(tenant): Tenant) -> Result<Response, ApiError> {
-    only_for_the_operator(&tenant)?;
+pub(crate) async fn logs(State(state): State<AppState>, _: Operator) -> Response {
     let lines = state.logs().entries();
-    Ok(json::ok(&lines.iter().map(|entry| format!("{} - {}", entry.t, entry.m)).collect::<String>()))
+    json::ok(&lines.iter().map(|entry| format!("{} - {}", entry.t, entry.m)).collect::<String>())
 }
 
 /// `GET /internal/logs/raw`
-pub(crate) async fn raw_logs(State(state): State<AppState>, Tenant(tenant): Tenant) -> Result<Response, ApiError> {
-    only_for_the_operator(&tenant)?;
-    Ok(json::ok(&json!({ "entries": state.logs().entries(), "size": TERMINAL })))
+pub(crate) async fn raw_logs(State(state): State<AppState>, _: Operator) -> Response {
+    json::ok(&json!({ "entries": state.logs().entries(), "size": TERMINAL }))
 }
 
 /// `PATCH /internal/logs/subscribe`: new lines go to this client's socket, or no longer.
 pub(crate) async fn subscribe(
     State(state): State<AppState>,
     Tenant(tenant): Tenant,
+    _: Operator,
     JsonObject(body): JsonObject,
 ) -> Result<Response, ApiError> {
-    only_for_the_operator(&tenant)?;
     let (Some(Value::String(client_id)), Some(Value::Bool(enabled))) = (body.get("clientId"), body.get("enabled"))
     else {
         let message = "The body must hold \"clientId\" (text) and \"enabled\" (true or false)";
@@ -55,14 +50,13 @@ pub(crate) async fn subscribe(
 
 /// Sends new log lines to the sockets that asked for them, until the server stops.
 pub(crate) async fn stream_logs(state: AppState) {
-    let tenant = TenantId::default_tenant();
     let (_, mut seen) = state.logs().entries_after(u64::MAX);
     loop {
         state.logs().grew().await;
         let (entries, total) = state.logs().entries_after(seen);
         seen = total;
         if !entries.is_empty() {
-            state.hub().send_logs(&tenant, &Event::Logs { entries, size: None });
+            state.hub().send_logs(&Event::Logs { entries, size: None });
         }
     }
 }
@@ -84,11 +78,4 @@ pub(crate) async fn folder_paths(State(state): State<AppState>) -> Response {
     let models = state.models();
     let folders = models.types().map(|folder| (folder.to_owned(), directories(models, folder)));
     json::ok(&folders.collect::<Map<_, _>>())
-}
-
-fn only_for_the_operator(tenant: &TenantId) -> Result<(), ApiError> {
-    if *tenant == TenantId::default_tenant() {
-        return Ok(());
-    }
-    Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", "The log is the operator's: it may name other tenants"))
 }

@@ -124,6 +124,8 @@ fn submit_blocking(
     once: Option<(String, String)>,
 ) -> Result<Accepted, ApiError> {
     let request = PromptRequest::from_bytes(body)?;
+    // Nothing could be saved.
+    state.files(tenant)?.reserve(1)?;
     let validated = match check(state, tenant, &request, strict) {
         Ok(validated) => validated,
         Err(invalid) => {

@@ -36,7 +36,12 @@ pub(crate) async fn merge(
     Tenant(tenant): Tenant,
     JsonObject(changes): JsonObject,
 ) -> Result<Response, ApiError> {
-    state.with_files(&tenant, "writing the settings", |files| files.user_data().merge_settings(changes)).await?;
+    state
+        .with_files(&tenant, "writing the settings", |files| {
+            files.reserve(serde_json::to_vec(&changes).map_or(0, |text| text.len() as u64))?;
+            files.user_data().merge_settings(changes)
+        })
+        .await?;
     Ok(StatusCode::OK.into_response())
 }
 

@@ -126,6 +126,7 @@ pub(crate) async fn write(
     let overwrite = parameters.overwrites();
     let info = state
         .with_files(&tenant, "writing user data", move |files| {
+            files.reserve(body.len() as u64)?;
             files.user_data().write(&decode(&file), &body, overwrite).map_err(write_error)
         })
         .await?;

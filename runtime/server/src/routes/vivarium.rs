@@ -4,6 +4,8 @@ use std::path::Path;
 
 use axum::{body::Bytes, extract::State, http::StatusCode, response::Response};
 use serde_json::{Map, Value, json};
+use vivarium_protocol::tenant::TenantId;
+use vivarium_worker::report::LimitReport;
 
 use crate::{
     error::{ApiError, ServerError},
@@ -48,9 +50,32 @@ pub(crate) async fn limits(State(state): State<AppState>, Tenant(tenant): Tenant
     let limits = state.blocking("listing limits", move |state| {
         let mut limits = state.engine().limits(&tenant);
         limits.extend(state.config().report(state.hub().socket_count(&tenant) as u64));
+        limits.extend(quota_report(state, &tenant)?);
         Ok::<_, ApiError>(limits)
     });
     Ok(json::ok(&json!({ "limits": limits.await? })))
+}
+
+/// The tenant's quotas, if it has any.
+fn quota_report(state: &AppState, tenant: &TenantId) -> Result<Vec<LimitReport>, ApiError> {
+    let Some(quotas) = state.accounts().quotas(tenant) else { return Ok(Vec::new()) };
+    let running = state.queue().running(tenant)?.len() as u64;
+    let waiting = (state.queue().remaining(tenant) as u64).saturating_sub(running);
+    let spent = state.queue().spent_seconds(tenant).round() as u64;
+    let report = |name: &str, value, used, unit: &str, description: &str| LimitReport {
+        name: format!("quota_{name}"),
+        value,
+        unit: unit.to_owned(),
+        description: format!("{description}; the operator changes it with vivarium tenant quota"),
+        used: Some(used),
+    };
+    let stored = state.files(tenant)?.stored_bytes()?;
+    Ok(vec![
+        report("storage", quotas.storage_bytes, stored, "bytes", "Bytes of all files of the tenant"),
+        report("queue_length", quotas.queue_length, waiting, "count", "Waiting prompts of the tenant"),
+        report("concurrent_jobs", quotas.concurrent_jobs, running, "count", "Prompts of the tenant that run at once"),
+        report("cpu_seconds", quotas.cpu_seconds_per_hour, spent, "s", "Seconds of workers in the last hour"),
+    ])
 }
 
 #[cfg(test)]
