@@ -17,6 +17,7 @@ ImageBlend(image1: IMAGE, image2: IMAGE, blend_factor: FLOAT {"default":0.5,"min
 ImageBlur(image: IMAGE, blur_radius: INT {"default":1,"min":1,"max":31,"step":1}, sigma: FLOAT {"default":1.0,"min":0.1,"max":10.0,"step":0.1}) -> IMAGE
 ImageSharpen(image: IMAGE, sharpen_radius: INT {"default":1,"min":1,"max":31,"step":1}, sigma: FLOAT {"default":1.0,"min":0.1,"max":10.0,"step":0.01}, alpha: FLOAT {"default":1.0,"min":0.0,"max":5.0,"step":0.01}) -> IMAGE
 ImageCrop(image: IMAGE, width: INT {"default":512,"min":1,"max":16384,"step":1}, height: INT {"default":512,"min":1,"max":16384,"step":1}, x: INT {"default":0,"min":0,"max":16384,"step":1}, y: INT {"default":0,"min":0,"max":16384,"step":1}) -> IMAGE
+RebatchImages(images: IMAGE, batch_size: INT {"default":1,"min":1,"max":4096}) -> IMAGE
 "#;
 
 #[test]
