@@ -17,7 +17,7 @@
 //! - `progress`, [`events`]: what clients see
 //! - `result_cache`: results that later prompts reuse
 //! - `services`: what a running node may reach of its tenant
-//! - `definitions`, `shared`, [`config`], [`report`]
+//! - `definitions`, `shared`, `config`, [`report`]
 
 #![forbid(unsafe_code)]
 
