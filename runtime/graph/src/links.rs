@@ -37,7 +37,8 @@ fn link<'a>(name: &'a str, value: &'a Value, definition: &NodeDefinition) -> Opt
 }
 
 /// Whether a value under this input can reach the node at all.
-pub(crate) fn counts(declared: Option<&InputDefinition>, definition: &NodeDefinition) -> bool {
+#[must_use]
+pub fn counts(declared: Option<&InputDefinition>, definition: &NodeDefinition) -> bool {
     match declared {
         Some(input) => input.section != Section::Hidden,
         None => definition.accepts_undeclared,

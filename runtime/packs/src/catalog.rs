@@ -36,7 +36,8 @@ pub struct Snapshot {
 #[derive(Debug)]
 struct ClassEntry {
     component: Arc<PackComponent>,
-    node: usize,
+    /// Shared, since every run of a node holds it.
+    definition: Arc<NodeDefinition>,
 }
 
 /// One file in a packs folder, usable or not.
@@ -122,8 +123,13 @@ impl Snapshot {
     /// The definition of a class.
     #[must_use]
     pub fn definition(&self, class: &str) -> Option<&NodeDefinition> {
-        let entry = self.classes.get(class)?;
-        entry.component.definition().nodes.get(entry.node)
+        self.shared_definition(class).map(Arc::as_ref)
+    }
+
+    /// The definition of a class, to be kept beyond the snapshot.
+    #[must_use]
+    pub fn shared_definition(&self, class: &str) -> Option<&Arc<NodeDefinition>> {
+        Some(&self.classes.get(class)?.definition)
     }
 
     /// The component that provides a class.
@@ -134,9 +140,7 @@ impl Snapshot {
 
     /// Every class with its definition and its pack.
     pub fn classes(&self) -> impl Iterator<Item = (&NodeDefinition, &Arc<PackComponent>)> {
-        self.classes
-            .values()
-            .filter_map(|entry| Some((entry.component.definition().nodes.get(entry.node)?, &entry.component)))
+        self.classes.values().map(|entry| (entry.definition.as_ref(), &entry.component))
     }
 
     fn admit(&mut self, component: Arc<PackComponent>) -> Result<Arc<PackComponent>, PackError> {
@@ -152,8 +156,9 @@ impl Snapshot {
                 owner: owner.component.name().to_owned(),
             });
         }
-        for (index, node) in nodes.iter().enumerate() {
-            self.classes.insert(node.class_type.clone(), ClassEntry { component: component.clone(), node: index });
+        for node in nodes {
+            let entry = ClassEntry { component: component.clone(), definition: Arc::new(node.clone()) };
+            self.classes.insert(node.class_type.clone(), entry);
         }
         Ok(component)
     }

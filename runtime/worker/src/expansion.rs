@@ -24,7 +24,7 @@ pub(crate) struct PendingExpansion {
     /// The answers of all calls, with placeholders for `sources`.
     pub(crate) answers: Vec<Vec<NodeValue>>,
     pub(crate) ui: Option<Map<String, Value>>,
-    pub(crate) definition: Option<NodeDefinition>,
+    pub(crate) definition: Option<Arc<NodeDefinition>>,
 }
 
 impl PendingExpansion {

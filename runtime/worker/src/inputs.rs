@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
-use vivarium_graph::DynamicPrompt;
+use vivarium_graph::{DynamicPrompt, links};
 use vivarium_protocol::{
     definition::{InputDefinition, NodeDefinition, Section},
     prompt::{PromptNode, as_link},
@@ -49,7 +49,7 @@ pub(crate) fn gather(
     let constants = hidden.constants.get(id);
     for (name, value) in &node.inputs {
         let declared = definition.input(name);
-        if !declared.map_or(definition.accepts_undeclared, |input| input.section != Section::Hidden) {
+        if !links::counts(declared, definition) {
             continue;
         }
         if let Some(constant) = constants.and_then(|constants| constants.get(name)) {
@@ -120,10 +120,9 @@ impl HiddenValues<'_> {
     }
 }
 
-/// Python's indexing: a negative slot counts from the end.
+/// The values of an output; a negative slot counts from the end.
 pub(crate) fn slot(slots: &[Vec<NodeValue>], index: i64) -> Option<&Vec<NodeValue>> {
-    let index = if index < 0 { index.checked_add(i64::try_from(slots.len()).ok()?)? } else { index };
-    slots.get(usize::try_from(index).ok()?)
+    slots.get(links::slot_index(index, slots.len())?)
 }
 
 /// The inputs of each call.

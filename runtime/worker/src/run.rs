@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::{Map, Value, json};
-use vivarium_graph::{CacheKeys, Definitions, DynamicPrompt, ExecutionList, GraphError, Lookup, Step};
+use vivarium_graph::{CacheKeys, DynamicPrompt, ExecutionList, GraphError, Lookup, Step};
 use vivarium_packs::Snapshot;
 use vivarium_protocol::{
     definition::NodeDefinition,
@@ -50,7 +50,7 @@ pub(crate) enum Progressed {
 /// What one look at a node's class answers.
 #[derive(Clone)]
 pub(crate) struct ClassOf {
-    pub(crate) definition: NodeDefinition,
+    pub(crate) definition: Arc<NodeDefinition>,
     pub(crate) component: Arc<PackComponent>,
 }
 
@@ -137,7 +137,7 @@ impl<'a> PromptRun<'a> {
             status: Some(status),
             meta: self.meta,
         };
-        Ended { entry: entry.without_secrets(), seconds: started.elapsed().as_secs_f64() }
+        Ended { entry, seconds: started.elapsed().as_secs_f64() }
     }
 
     /// Sends to the client and keeps for the history.
@@ -147,16 +147,7 @@ impl<'a> PromptRun<'a> {
     }
 
     fn prepare(&mut self) -> Result<(), Stop> {
-        let fingerprints = GuestFingerprints {
-            snapshot: self.snapshot.clone(),
-            call: self.shared.call_context(
-                &self.lease.tenant,
-                &self.lease.item.prompt_id,
-                "",
-                &self.interrupt,
-                self.services.clone(),
-            ),
-        };
+        let fingerprints = GuestFingerprints { snapshot: self.snapshot.clone(), call: self.context("") };
         self.keys = CacheKeys::compute(&self.prompt, &self.definitions, &fingerprints);
         let used: HashSet<_> = self.keys.used().collect();
         let cache = self.shared.cache(&self.lease.tenant);
@@ -287,7 +278,7 @@ impl<'a> PromptRun<'a> {
 
     fn class_of(&self, id: &str) -> Result<ClassOf, Stop> {
         let class = self.prompt.get(id).map(|node| node.class_type.clone()).unwrap_or_default();
-        match (self.definitions.get(&class), self.snapshot.component(&class)) {
+        match (self.snapshot.shared_definition(&class), self.snapshot.component(&class)) {
             (Some(definition), Some(component)) => {
                 Ok(ClassOf { definition: definition.clone(), component: component.clone() })
             }

@@ -190,13 +190,12 @@ fn failed_entry(lease: &Lease, message: &str) -> HistoryEntry {
         "timestamp": now_ms(),
     });
     let messages = vec![("execution_error".to_owned(), data)];
-    let entry = HistoryEntry {
+    HistoryEntry {
         prompt: lease.item.clone(),
         outputs: Map::new(),
         status: Some(Status { status_str: "error".into(), completed: false, messages }),
         meta: Map::new(),
-    };
-    entry.without_secrets()
+    }
 }
 
 impl Engine for Worker {

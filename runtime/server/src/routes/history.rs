@@ -30,7 +30,7 @@ pub(crate) async fn list(
 ) -> Result<Response, ApiError> {
     let (max_items, offset) = (whole("max_items", page.max_items)?, whole("offset", page.offset)?);
     let entries = state.blocking("reading the history", move |state| state.queue().history(&tenant, max_items, offset));
-    let entries: IndexMap<_, _> = entries.await?.into_iter().map(|(id, entry)| (id, entry.without_secrets())).collect();
+    let entries: IndexMap<_, _> = entries.await?.into_iter().collect();
     Ok(json::ok(&entries))
 }
 
@@ -43,7 +43,7 @@ pub(crate) async fn one(
     let wanted = id.clone();
     let entry =
         state.blocking("reading the history", move |state| state.queue().history_entry(&tenant, &wanted)).await?;
-    let entries: IndexMap<_, _> = entry.map(|entry| (id, entry.without_secrets())).into_iter().collect();
+    let entries: IndexMap<_, _> = entry.map(|entry| (id, entry)).into_iter().collect();
     Ok(json::ok(&entries))
 }
 
