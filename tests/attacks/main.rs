@@ -6,6 +6,11 @@
 
 #![forbid(unsafe_code)]
 
+mod images;
+mod logs;
+mod requests;
+mod tenants;
+
 use std::{
     path::Path,
     time::{Duration, Instant},

@@ -19,7 +19,10 @@ use vivarium_tests::{
     tests_folder,
 };
 
-use crate::likeness::{filled, filled_value, unlike};
+use crate::{
+    likeness::{filled, filled_value, unlike},
+    recordings,
+};
 
 /// A whole `steps.json`.
 #[derive(Deserialize)]
@@ -28,6 +31,8 @@ struct Conversation {
     /// What it is about, for the reader.
     #[serde(rename = "about")]
     _about: String,
+    /// Why there is no recording of it.
+    not_recorded: Option<String>,
     /// Settings of the server that differ from the defaults.
     #[serde(default)]
     server: Settings,
@@ -40,6 +45,9 @@ struct Conversation {
     /// Files written below the base directory before, with their content.
     #[serde(default)]
     files: BTreeMap<String, String>,
+    /// The same, their bytes in hexadecimal.
+    #[serde(default)]
+    binary_files: BTreeMap<String, String>,
     steps: Vec<Step>,
 }
 
@@ -69,6 +77,8 @@ struct Step {
     send: Option<Value>,
     /// A body of text.
     send_text: Option<String>,
+    /// A body of these bytes, in hexadecimal.
+    send_hex: Option<String>,
     /// A body of so many bytes.
     send_bytes: Option<usize>,
     /// A form: texts, and files as `{"file": a golden input}` or `{"text": content}`, each with `"as"`, its name.
@@ -76,6 +86,8 @@ struct Step {
     /// Asks again until the answer is so.
     #[serde(default)]
     until: bool,
+    /// Why the real ComfyUI's answer is another.
+    differs: Option<String>,
     status: u16,
     /// Headers of the answer as patterns; null for none.
     #[serde(default)]
@@ -146,7 +158,10 @@ fn hold(case: &Path, prefix: &str) -> Result<()> {
         compress_responses: settings.compress_responses,
         ..defaults
     })?;
-    for (path, content) in &conversation.files {
+    let texts = conversation.files.iter().map(|(path, content)| (path, Ok(content.clone().into_bytes())));
+    let binaries = conversation.binary_files.iter().map(|(path, content)| (path, bytes_of(content)));
+    for (path, content) in texts.chain(binaries) {
+        let content = content?;
         let path = server.base().join(path);
         fs::create_dir_all(path.parent().context("a file needs a folder")?)?;
         fs::write(path, content)?;
@@ -155,11 +170,27 @@ fn hold(case: &Path, prefix: &str) -> Result<()> {
         server.upload(name, &golden(name)?)?;
     }
     let mut kept = BTreeMap::from([("address".to_owned(), server.address().to_string())]);
+    let asks: Vec<&str> = conversation.steps.iter().map(|step| step.ask.as_str()).collect();
+    let recorded = recordings::read(case, &asks)?;
+    ensure!(recorded.is_some() != conversation.not_recorded.is_some(), "it is recorded, or says why not");
+    let mut unlike_recorded = Vec::new();
     for (index, step) in conversation.steps.iter().enumerate() {
-        take(&server, step, prefix, &mut kept)
-            .with_context(|| format!("step {}, {} ({})", index + 1, step.ask, step.say))?;
+        let at = || format!("step {}, {} ({})", index + 1, step.ask, step.say);
+        let answer = take(&server, step, prefix, &mut kept).with_context(at)?;
+        if let Some(recorded) = recorded.as_ref().and_then(|recorded| recorded.get(index))
+            && let Err(error) = recordings::check(recorded, &answer, &kept, step.differs.as_deref())
+        {
+            unlike_recorded.push(format!("{}: {error:#}", at()));
+        }
     }
+    ensure!(unlike_recorded.is_empty(), "{}", unlike_recorded.join("\n  "));
     Ok(())
+}
+
+fn bytes_of(hexadecimal: &str) -> Result<Vec<u8>> {
+    let digits: Vec<char> = hexadecimal.chars().filter(|character| !character.is_whitespace()).collect();
+    let byte = |pair: &[char]| Ok(u8::from_str_radix(&pair.iter().collect::<String>(), 16)?);
+    digits.chunks(2).map(byte).collect()
 }
 
 fn golden(name: &str) -> Result<Vec<u8>> {
@@ -167,7 +198,7 @@ fn golden(name: &str) -> Result<Vec<u8>> {
     fs::read(&path).with_context(|| path.display().to_string())
 }
 
-fn take(server: &Server, step: &Step, prefix: &str, kept: &mut BTreeMap<String, String>) -> Result<()> {
+fn take(server: &Server, step: &Step, prefix: &str, kept: &mut BTreeMap<String, String>) -> Result<Answer> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let answer = ask(server, step, prefix, kept)?;
@@ -179,7 +210,7 @@ fn take(server: &Server, step: &Step, prefix: &str, kept: &mut BTreeMap<String, 
                     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                     kept.insert(name.clone(), text);
                 }
-                return Ok(());
+                return Ok(answer);
             }
             Err(error) if !step.until || Instant::now() > deadline => return Err(error),
             Err(_) => std::thread::sleep(Duration::from_millis(10)),
@@ -197,6 +228,8 @@ fn ask(server: &Server, step: &Step, prefix: &str, kept: &BTreeMap<String, Strin
         body = filled_value(json, kept).to_string().into_bytes();
     } else if let Some(text) = &step.send_text {
         body = filled(text, kept).into_bytes();
+    } else if let Some(hexadecimal) = &step.send_hex {
+        body = bytes_of(hexadecimal)?;
     } else if let Some(bytes) = step.send_bytes {
         body = vec![b' '; bytes];
     } else if let Some(fields) = &step.form {

@@ -4,8 +4,10 @@
 
 mod bad_input;
 mod conversations;
+mod coverage;
 mod kept;
 mod likeness;
+mod recordings;
 mod refusals;
 mod sockets;
 mod transcripts;

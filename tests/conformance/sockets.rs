@@ -209,6 +209,7 @@ fn pages_of_other_sites_get_no_socket() -> Result<()> {
         (vec![("origin", &*own)], true),
         (vec![("origin", "https://evil.example")], false),
         (vec![("origin", "null")], false),
+        (vec![("host", "evil.example"), ("origin", "http://evil.example")], false),
         (vec![("origin", "http://evil.example"), ("sec-fetch-site", "cross-site")], false),
     ] {
         for path in ["/ws", "/api/ws"] {

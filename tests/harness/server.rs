@@ -5,6 +5,7 @@
 use std::{
     fs,
     net::{SocketAddr, TcpStream},
+    ops::Deref,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -24,10 +25,17 @@ use vivarium_worker::{Worker, WorkerConfig};
 /// How long a test waits for something that should take milliseconds.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running server.
-pub struct Server {
+/// Somebody who asks a server, with a token or without. A [`Server`] is one without.
+#[derive(Clone)]
+pub struct Client {
     address: SocketAddr,
     agent: Agent,
+    token: Option<String>,
+}
+
+/// A running server.
+pub struct Server {
+    client: Client,
     worker: Arc<Worker>,
     base: TempDir,
     stop: Option<oneshot::Sender<()>>,
@@ -65,19 +73,36 @@ impl Server {
             .timeout_global(Some(PATIENCE))
             .build()
             .new_agent();
-        Ok(Self { address, agent, worker, base, stop: Some(stop), serving: Some(serving), runtime })
-    }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+        let client = Client { address, agent, token: None };
+        Ok(Self { client, worker, base, stop: Some(stop), serving: Some(serving), runtime })
     }
 
     /// Its base directory.
     #[must_use]
     pub fn base(&self) -> &Path {
         self.base.path()
+    }
+
+    /// Somebody who shows this token with every request.
+    #[must_use]
+    pub fn with_token(&self, token: &str) -> Client {
+        Client { token: Some(token.to_owned()), ..self.client.clone() }
+    }
+}
+
+impl Deref for Server {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Client {
+    /// Where the server listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Sends one request, with exactly these headers beside those that HTTP demands.
@@ -88,6 +113,9 @@ impl Server {
         let mut request = http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         for (name, value) in headers {
             request = request.header(*name, *value);
+        }
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
         }
         let sent = match body {
             [] if matches!(method, "GET" | "HEAD" | "OPTIONS" | "DELETE") => self.agent.run(request.body(())?),
@@ -187,7 +215,9 @@ impl Server {
     /// When it is refused.
     pub fn connect(&self, client_id: Option<&str>) -> Result<Socket> {
         let query = client_id.map_or(String::new(), |id| format!("?clientId={id}"));
-        let mut socket = Socket::open(self.address, &format!("/ws{query}"), &[])?;
+        let bearer = self.token.as_ref().map(|token| format!("Bearer {token}"));
+        let headers: Vec<_> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        let mut socket = Socket::open(self.address, &format!("/ws{query}"), &headers)?;
         let greeting = socket.event()?;
         let sid = greeting["data"]["sid"].as_str();
         socket.client_id = sid.ok_or_else(|| anyhow!("no greeting: {greeting}"))?.to_owned();

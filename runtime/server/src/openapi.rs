@@ -25,8 +25,7 @@ fn document(operations: &[Operation]) -> Value {
     let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     for operation in operations {
         let item = paths.entry(path(operation.path)).or_default();
-        if operation.path.starts_with("/internal/") {
-            // The only ones that are not under /api, too.
+        if !operation.twin {
             item.insert("servers".to_owned(), json!([{"url": "/"}]));
         }
         item.insert(operation.method.as_str().to_ascii_lowercase(), describe(operation));
@@ -82,14 +81,16 @@ fn content(body: Body) -> Value {
     match body {
         Body::Json(schema) => json!({"application/json": {"schema": reference(schema)}}),
         Body::Bytes => json!({"application/octet-stream": {}}),
-        Body::Form(fields) => {
-            let properties: Map<String, Value> =
-                fields.iter().map(|field| ((*field).to_owned(), json!({"type": "string"}))).collect();
-            json!({"multipart/form-data": {"schema": {
-                "type": "object", "properties": properties, "required": [fields.first()],
-            }}})
-        }
+        Body::Form(fields) => json!({"multipart/form-data": {"schema": texts(fields)}}),
+        Body::Fields(fields) => json!({"application/x-www-form-urlencoded": {"schema": texts(fields)}}),
     }
+}
+
+/// Fields of a form; the first must be there.
+fn texts(fields: &[&str]) -> Value {
+    let properties: Map<String, Value> =
+        fields.iter().map(|field| ((*field).to_owned(), json!({"type": "string"}))).collect();
+    json!({"type": "object", "properties": properties, "required": [fields.first()]})
 }
 
 fn responses(answer: Answer) -> Value {
@@ -101,6 +102,10 @@ fn responses(answer: Answer) -> Value {
         Answer::Empty => ("200", json!({"description": "Done"})),
         Answer::NoContent => ("204", json!({"description": "Done"})),
         Answer::Socket => ("101", json!({"description": "A WebSocket"})),
+        Answer::Page => {
+            ("200", json!({"description": "A page or its style", "content": {"text/html": {}, "text/css": {}}}))
+        }
+        Answer::Redirect => ("303", json!({"description": "Go on there"})),
     };
     let refused = json!({
         "description": "Refused; the error says why",
@@ -225,6 +230,36 @@ mod tests {
             Value::Array(items) => items.iter().for_each(|item| references(item, found)),
             _ => {}
         }
+    }
+
+    /// The routes that the first column of the tables in `docs/protocol.md` names, with the status beside them.
+    fn documented() -> Vec<(String, String)> {
+        let text = include_str!("../../../docs/protocol.md");
+        let rows = text.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+        rows.flat_map(|(routes, rest)| {
+            let status = rest.split(" | ").next().unwrap_or_default().to_owned();
+            let spans = routes.split('`').skip(1).step_by(2);
+            let routes = spans.filter(|span| span.split_once(' ').is_some_and(|(_, path)| path.starts_with('/')));
+            routes.map(move |route| (route.to_owned(), status.clone())).collect::<Vec<_>>()
+        })
+        .collect()
+    }
+
+    #[test]
+    fn the_matrix_names_every_route_once_and_no_other() {
+        let operations = routes::operations();
+        let routes = operations.iter().map(|operation| format!("{} {}", operation.method, path(operation.path)));
+        let mut routes: Vec<String> = routes.chain(["GET /".to_owned()]).collect();
+        let (absent, mut present): (Vec<_>, Vec<_>) =
+            documented().into_iter().partition(|(_, status)| status == "not there");
+        assert!(absent.len() > 3);
+        for (route, _) in absent {
+            assert!(!routes.contains(&route), "{route} is there");
+        }
+        let mut present: Vec<String> = present.drain(..).map(|(route, _)| route).collect();
+        routes.sort_unstable();
+        present.sort_unstable();
+        assert_eq!(present, routes);
     }
 
     #[test]

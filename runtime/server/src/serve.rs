@@ -53,7 +53,7 @@ pub fn router(state: AppState) -> Router {
     let limit = usize::try_from(state.config().max_upload_size).unwrap_or(usize::MAX);
     let compress = state.config().compress_responses;
     let router = routes::table().layer(DefaultBodyLimit::max(limit)).layer(middleware::from_fn(cache_control));
-    let router = router.merge(auth::routes());
+    let router = router.merge(auth::routes().finish().0);
     let router = if compress { router.layer(CompressionLayer::new().compress_when(is_text)) } else { router };
     router
         .layer(middleware::from_fn_with_state(state.clone(), auth::gate))

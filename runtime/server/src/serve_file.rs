@@ -49,7 +49,7 @@ impl Content {
     /// Answers a GET or HEAD with these request headers. `headers` are added to the answer.
     pub(crate) async fn respond(self, request: &HeaderMap, headers: HeaderMap) -> Response {
         let mut response = if self.is_unchanged(request) {
-            StatusCode::NOT_MODIFIED.into_response()
+            (StatusCode::NOT_MODIFIED, self.validators()).into_response()
         } else {
             match self.range(request) {
                 Wanted::All => {
@@ -76,6 +76,16 @@ impl Content {
         matches!((since, self.modified), (Some(since), Some(modified)) if whole_seconds(modified) <= whole_seconds(since))
     }
 
+    /// What a client may ask with the next time; a 304 has them like a 200.
+    fn validators(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        insert(&mut headers, header::ETAG, &self.etag);
+        if let Some(modified) = self.modified {
+            insert(&mut headers, header::LAST_MODIFIED, &httpdate::fmt_http_date(modified));
+        }
+        headers
+    }
+
     fn range(&self, request: &HeaderMap) -> Wanted {
         let Some(range) = text(request, &header::RANGE) else { return Wanted::All };
         if let Some(condition) = text(request, &header::IF_RANGE) {
@@ -92,13 +102,9 @@ impl Content {
 
     async fn send(self, start: u64, length: u64, status: StatusCode) -> Response {
         let total = self.len;
-        let mut headers = HeaderMap::new();
+        let mut headers = self.validators();
         headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-        insert(&mut headers, header::ETAG, &self.etag);
-        if let Some(modified) = self.modified {
-            insert(&mut headers, header::LAST_MODIFIED, &httpdate::fmt_http_date(modified));
-        }
         if status == StatusCode::PARTIAL_CONTENT {
             let last = start + length - 1;
             insert(&mut headers, header::CONTENT_RANGE, &format!("bytes {start}-{last}/{total}"));

@@ -50,6 +50,11 @@ const SHOWN: &[(&str, &str)] = &[
     ("aac", "audio/aac"),
 ];
 
+/// What is a download, but under its own type: a program that asks for a workflow reads it as JSON only when it is called so.
+/// No browser runs these, and with `nosniff` none takes them for something else.
+const TYPED: &[(&str, &str)] =
+    &[("json", "application/json"), ("txt", "text/plain"), ("md", "text/markdown"), ("csv", "text/csv")];
+
 /// How one file is to be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Treatment {
@@ -84,6 +89,9 @@ fn treatment(name: &str, destination: &str) -> Treatment {
     };
     if let Some((_, content_type)) = SHOWN.iter().find(|(shown, _)| *shown == extension) {
         return Treatment { content_type, shown: true, depends_on_destination: false };
+    }
+    if let Some((_, content_type)) = TYPED.iter().find(|(typed, _)| *typed == extension) {
+        return Treatment { content_type, ..DOWNLOAD };
     }
     let as_wanted = |content_type| Treatment { content_type, shown: true, depends_on_destination: true };
     match (extension.as_str(), destination) {
@@ -145,8 +153,6 @@ mod tests {
             "a",
             "a.css",
             "png",
-            "a.json",
-            "a.txt",
         ] {
             for destination in ["", "document", "iframe", "script", "object", "embed"] {
                 let treatment = treatment(name, destination);
@@ -163,6 +169,14 @@ mod tests {
         assert_eq!((svg.content_type, svg.shown, svg.depends_on_destination), ("image/svg+xml", true, true));
         assert!(treatment("a.svg", "").depends_on_destination);
         assert_eq!(treatment("user.css", "style").content_type, "text/css; charset=utf-8");
+    }
+
+    #[test]
+    fn data_keeps_its_type_and_is_a_download() {
+        for (name, content_type) in [("a.json", "application/json"), ("a.TXT", "text/plain")] {
+            let treatment = treatment(name, "document");
+            assert_eq!((treatment.content_type, treatment.shown), (content_type, false));
+        }
     }
 
     #[test]

@@ -91,3 +91,15 @@ impl Pollable for Wait {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guests_see_whole_milliseconds_only() {
+        assert_eq!(coarse(Duration::from_nanos(1_999_999)), Duration::from_millis(1));
+        assert_eq!(coarse(Duration::from_nanos(999_999)), Duration::ZERO);
+        assert!(RESOLUTION >= Duration::from_millis(1));
+    }
+}

@@ -4,17 +4,18 @@
 //! the token is revoked. Scripts cannot read it, and no other site can make a browser send it.
 
 use axum::{
-    Router,
     body::to_bytes,
     extract::{Query, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
-    routing::{get, post},
 };
 use serde::Deserialize;
 
 use super::{accounts::Denied, gate::peer_of};
-use crate::state::AppState;
+use crate::{
+    routes::table::{Answer, Table, about},
+    state::AppState,
+};
 
 pub(super) const PATH: &str = "/login";
 const LOGOUT: &str = "/logout";
@@ -31,11 +32,13 @@ const POLICY: &str =
     "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// The routes that need no login.
-pub(crate) fn routes() -> Router<AppState> {
-    Router::new()
-        .route(PATH, get(show).post(log_in))
-        .route(LOGOUT, post(log_out))
-        .route(STYLE, get(async || ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE_SHEET)))
+pub(crate) fn routes() -> Table {
+    let style = async || ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE_SHEET);
+    Table::tagged("login")
+        .get(PATH, show, about("The page that asks for a token").answers(Answer::Page))
+        .post(PATH, log_in, about("Turns a token into a cookie").fields(&["token"]).answers(Answer::Redirect))
+        .post(LOGOUT, log_out, about("Takes the cookie away").answers(Answer::Redirect))
+        .get(STYLE, style, about("What the page looks like").answers(Answer::Page))
 }
 
 pub(super) fn is_login(path: &str) -> bool {

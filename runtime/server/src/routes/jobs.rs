@@ -28,10 +28,11 @@ pub(crate) struct Parameters {
     workflow_id: Option<String>,
     limit: Option<String>,
     offset: Option<String>,
+    sort_by: Option<String>,
     sort_order: Option<String>,
 }
 
-/// `GET /jobs?status=a,b&workflow_id&limit&offset&sort_order`: the newest first.
+/// `GET /jobs?status=a,b&workflow_id&limit&offset&sort_by&sort_order`: the newest first.
 pub(crate) async fn list(
     State(state): State<AppState>,
     Tenant(tenant): Tenant,
@@ -53,18 +54,18 @@ pub(crate) async fn one(
     job.map(|job| json::ok(&job)).ok_or_else(|| unknown(&id))
 }
 
-/// `POST /jobs/{id}/cancel`: takes a job out of the queue, or interrupts it.
+/// `POST /jobs/{id}/cancel`: takes a job out of the queue, or interrupts it. Nothing happens to one that has ended or that
+/// nobody knows, and that is no error: a client may ask twice.
 pub(crate) async fn cancel(
     State(state): State<AppState>,
     Tenant(tenant): Tenant,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let wanted = id.clone();
-    let cancelled = state.blocking("cancelling a job", move |state| cancel_blocking(state, &tenant, &wanted)).await?;
-    cancelled.map(|cancelled| json::ok(&json!({ "cancelled": cancelled }))).ok_or_else(|| unknown(&id))
+    let cancelled = state.blocking("cancelling a job", move |state| cancel_blocking(state, &tenant, &id)).await?;
+    Ok(json::ok(&json!({ "cancelled": cancelled })))
 }
 
-/// `POST /jobs/cancel`: the same for `{"job_ids": […]}`; unknown ids are passed over.
+/// `POST /jobs/cancel`: the same for `{"job_ids": […]}`; tells whether any was cancelled.
 pub(crate) async fn cancel_many(
     State(state): State<AppState>,
     Tenant(tenant): Tenant,
@@ -73,11 +74,9 @@ pub(crate) async fn cancel_many(
     let ids = id_list(&body, "job_ids")?;
     let cancelled = state
         .blocking("cancelling jobs", move |state| {
-            let mut cancelled = Vec::new();
+            let mut cancelled = false;
             for id in ids {
-                if cancel_blocking(state, &tenant, &id)? == Some(true) {
-                    cancelled.push(id);
-                }
+                cancelled |= cancel_blocking(state, &tenant, &id)?;
             }
             Ok::<_, QueueError>(cancelled)
         })
@@ -85,22 +84,25 @@ pub(crate) async fn cancel_many(
     Ok(json::ok(&json!({ "cancelled": cancelled })))
 }
 
-/// Whether the job was cancelled; false for one that has ended, `None` for an unknown one.
-fn cancel_blocking(state: &AppState, tenant: &TenantId, id: &str) -> Result<Option<bool>, QueueError> {
+/// Whether there was something to cancel.
+fn cancel_blocking(state: &AppState, tenant: &TenantId, id: &str) -> Result<bool, QueueError> {
     if state.queue().delete_pending(tenant, &[id.to_owned()])? > 0 {
         state.send_status(tenant);
-        return Ok(Some(true));
+        return Ok(true);
     }
-    if state.engine().interrupt(tenant, Some(id)) {
-        return Ok(Some(true));
-    }
-    Ok(state.queue().status_of(tenant, id)?.map(|_| false))
+    Ok(state.engine().interrupt(tenant, Some(id)))
 }
 
 impl Parameters {
     fn filter(self) -> Result<JobFilter, ApiError> {
         let states = self.status.as_deref().unwrap_or_default().split(',').map(str::trim);
         let limit: Option<u64> = whole("limit", self.limit)?;
+        if limit == Some(0) {
+            return Err(ApiError::bad_request("bad_number", "limit must be at least 1"));
+        }
+        // ComfyUI sorts by `execution_duration`, too; no front end asks for it, and it would read every job of the history.
+        one_of("sort_by", self.sort_by.as_deref(), &["created_at"])?;
+        one_of("sort_order", self.sort_order.as_deref(), &["asc", "desc"])?;
         Ok(JobFilter {
             states: states.filter(|name| !name.is_empty()).map(state_of).collect::<Result<_, _>>()?,
             workflow_id: self.workflow_id.filter(|id| !id.is_empty()),
@@ -108,6 +110,17 @@ impl Parameters {
             offset: whole("offset", self.offset)?.unwrap_or(0),
             oldest_first: self.sort_order.is_some_and(|order| order.eq_ignore_ascii_case("asc")),
         })
+    }
+}
+
+/// Refuses a word that is none of these; none is fine.
+fn one_of(name: &str, word: Option<&str>, known: &[&str]) -> Result<(), ApiError> {
+    match word.filter(|word| !word.is_empty()) {
+        Some(word) if !known.iter().any(|known| known.eq_ignore_ascii_case(word)) => {
+            let (shown, known): (String, _) = (word.chars().take(50).collect(), known.join(", "));
+            Err(ApiError::bad_request("unknown_order", format!("{name} cannot be {shown:?}; use {known}")))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -155,6 +168,7 @@ mod tests {
             workflow_id: None,
             limit: Some(limit.to_owned()),
             offset: None,
+            sort_by: None,
             sort_order: None,
         };
         let filter = parameters("in_progress, pending,", "200").filter().unwrap();
@@ -162,5 +176,8 @@ mod tests {
         assert_eq!((filter.limit, filter.offset, filter.oldest_first), (Some(200), 0, false));
         assert_eq!(parameters("", "99999").filter().unwrap().limit, Some(MAX_LIMIT));
         assert!(parameters("done", "1").filter().is_err());
+        assert!(parameters("", "0").filter().is_err());
+        let sorted = |by: &str| Parameters { sort_by: Some(by.to_owned()), ..parameters("", "1") }.filter();
+        assert!(sorted("created_at").is_ok() && sorted("execution_duration").is_err());
     }
 }

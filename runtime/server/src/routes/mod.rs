@@ -23,7 +23,7 @@ pub(crate) mod vivarium;
 use axum::Router;
 
 use crate::{
-    front_end, openapi,
+    auth, front_end, openapi,
     routes::table::{Answer, Table, about},
     state::AppState,
     ws,
@@ -42,9 +42,7 @@ pub(crate) fn table() -> Router<AppState> {
 
 /// What is said about all routes.
 pub(crate) fn operations() -> Vec<table::Operation> {
-    let mut operations = protocol().finish().1;
-    operations.extend(internal_routes().finish().1);
-    operations
+    protocol().merge(internal_routes()).merge(auth::routes()).finish().1
 }
 
 /// What is there with and without `/api`.
@@ -58,6 +56,7 @@ fn protocol() -> Table {
         .merge(descriptions())
         .merge(models())
         .merge(own())
+        .with_twins()
 }
 
 fn prompts() -> Table {
@@ -86,7 +85,14 @@ fn jobs() -> Table {
         .get(
             "/jobs",
             jobs::list,
-            about("Prompts in every state, a page at a time").query(&["status", "limit", "offset"]),
+            about("Prompts in every state, a page at a time").query(&[
+                "status",
+                "workflow_id",
+                "limit",
+                "offset",
+                "sort_by",
+                "sort_order",
+            ]),
         )
         .post("/jobs/cancel", jobs::cancel_many, about("Stop or remove several jobs").body("JobIds"))
         .get("/jobs/{id}", jobs::one, "One job with everything about it")

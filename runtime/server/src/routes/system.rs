@@ -42,7 +42,7 @@ pub(crate) async fn stats(State(state): State<AppState>) -> Response {
             "python_version": format!("none (Vivarium {version})"),
             "pytorch_version": format!("none (Vivarium {version})"),
             "embedded_python": false,
-            "argv": state.config().argv,
+            "argv": shown_arguments(&state.config().argv),
             "vivarium_version": version,
         },
         "devices": [{
@@ -55,6 +55,14 @@ pub(crate) async fn stats(State(state): State<AppState>) -> Response {
             "torch_vram_free": tensors_free,
         }],
     }))
+}
+
+/// The command line as every tenant may see it: the program's name without its folder, and the names of options. Values are
+/// paths, addresses and names of hosts, which are the operator's business.
+fn shown_arguments(argv: &[String]) -> Vec<&str> {
+    let program = argv.first().map(|program| program.rsplit(['/', '\\']).next().unwrap_or_default());
+    let options = argv.iter().skip(1).filter(|word| word.starts_with("--"));
+    program.into_iter().chain(options.map(|option| option.split('=').next().unwrap_or_default())).collect()
 }
 
 /// Total and available memory of the machine in bytes; zeros where the system does not say.
@@ -78,6 +86,14 @@ mod tests {
         assert_eq!(meminfo(text, "MemTotal:"), 2048 * 1024);
         assert_eq!(meminfo(text, "MemAvailable:"), 1024 * 1024);
         assert_eq!(meminfo("", "MemTotal:"), 0);
+    }
+
+    #[test]
+    fn the_command_line_is_shown_without_values() {
+        let argv = ["/home/me/bin/vivarium", "serve", "--base-directory", "/home/me/x", "--listen=10.0.0.4", "--json"];
+        let shown = argv.map(str::to_owned);
+        assert_eq!(shown_arguments(&shown), ["vivarium", "--base-directory", "--listen", "--json"]);
+        assert!(shown_arguments(&[]).is_empty());
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub(crate) struct Operation {
     pub(crate) path: &'static str,
     /// Which group it belongs to.
     pub(crate) tag: &'static str,
+    /// Whether it is below `/api`, too.
+    pub(crate) twin: bool,
     pub(crate) about: About,
 }
 
@@ -45,6 +47,8 @@ pub(crate) enum Body {
     Json(&'static str),
     /// A form with files.
     Form(&'static [&'static str]),
+    /// A form of texts.
+    Fields(&'static [&'static str]),
     /// Any bytes.
     Bytes,
 }
@@ -62,6 +66,10 @@ pub(crate) enum Answer {
     NoContent,
     /// 101: a WebSocket.
     Socket,
+    /// For people's eyes.
+    Page,
+    /// 303: somewhere else.
+    Redirect,
 }
 
 /// Begins a description.
@@ -82,6 +90,11 @@ impl About {
 
     pub(crate) const fn form(mut self, fields: &'static [&'static str]) -> Self {
         self.body = Some(Body::Form(fields));
+        self
+    }
+
+    pub(crate) const fn fields(mut self, fields: &'static [&'static str]) -> Self {
+        self.body = Some(Body::Fields(fields));
         self
     }
 
@@ -145,7 +158,7 @@ impl Table {
         H: Handler<T, AppState>,
         T: 'static,
     {
-        self.operations.push(Operation { method, path, tag: self.tag, about });
+        self.operations.push(Operation { method, path, tag: self.tag, twin: false, about });
         Self { router: self.router.route(path, on(filter, handler)), ..self }
     }
 
@@ -153,6 +166,12 @@ impl Table {
     pub(crate) fn merge(mut self, other: Self) -> Self {
         self.operations.extend(other.operations);
         Self { router: self.router.merge(other.router), ..self }
+    }
+
+    /// Says that all of these are below `/api`, too.
+    pub(crate) fn with_twins(mut self) -> Self {
+        self.operations.iter_mut().for_each(|operation| operation.twin = true);
+        self
     }
 
     /// The routes and their descriptions.
