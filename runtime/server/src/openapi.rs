@@ -51,11 +51,11 @@ fn path(path: &str) -> String {
 fn describe(operation: &Operation) -> Value {
     let about = &operation.about;
     let in_path = operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-    let parameter = |name: &str, place: &str| json!({"name": name, "in": place, "required": place == "path", "schema": {"type": "string"}});
     let mut parameters: Vec<Value> = in_path.map(|name| parameter(name.trim_start_matches('*'), "path")).collect();
     parameters.extend(about.query.iter().map(|name| parameter(name, "query")));
     if operation.path == "/prompt" && operation.method == axum::http::Method::POST {
-        parameters.push(parameter("Idempotency-Key", "header"));
+        let schema = json!({"type": "string", "minLength": 1, "maxLength": 255});
+        parameters.push(json!({"name": "Idempotency-Key", "in": "header", "required": false, "schema": schema}));
     }
     let mut described = json!({
         "operationId": operation_id(operation),
@@ -65,9 +65,22 @@ fn describe(operation: &Operation) -> Value {
         "responses": responses(about.answer),
     });
     if let (Some(body), Value::Object(described)) = (about.body, &mut described) {
-        described.insert("requestBody".to_owned(), json!({"content": content(body)}));
+        // Only an interrupt may come without a body, and a file may be empty.
+        let required = operation.path != "/interrupt" && !matches!(body, Body::Bytes);
+        described.insert("requestBody".to_owned(), json!({"required": required, "content": content(body)}));
     }
     described
+}
+
+/// A name with `!` must be given, one with `#` is a whole number.
+fn parameter(name: &str, place: &str) -> Value {
+    let schema = if name.ends_with('#') || name == "index" {
+        json!({"type": "integer", "minimum": 0})
+    } else {
+        json!({"type": "string"})
+    };
+    let required = place == "path" || name.ends_with('!');
+    json!({"name": name.trim_end_matches(['!', '#']), "in": place, "required": required, "schema": schema})
 }
 
 /// For example `post_jobs_id_cancel`.
@@ -81,7 +94,11 @@ fn content(body: Body) -> Value {
     match body {
         Body::Json(schema) => json!({"application/json": {"schema": reference(schema)}}),
         Body::Bytes => json!({"application/octet-stream": {}}),
-        Body::Form(fields) => json!({"multipart/form-data": {"schema": texts(fields)}}),
+        Body::Form(fields) => {
+            let mut schema = texts(fields);
+            schema["properties"][fields[0]] = json!({"type": "string", "format": "binary"});
+            json!({"multipart/form-data": {"schema": schema}})
+        }
         Body::Fields(fields) => json!({"application/x-www-form-urlencoded": {"schema": texts(fields)}}),
     }
 }
@@ -109,7 +126,7 @@ fn responses(answer: Answer) -> Value {
     };
     let refused = json!({
         "description": "Refused; the error says why",
-        "content": {"application/json": {"schema": reference("Error")}},
+        "content": {"application/json": {"schema": reference("Error")}, "text/plain": {}, "text/html": {}},
     });
     json!({status: response, "default": refused})
 }
@@ -135,9 +152,15 @@ fn schemas() -> Value {
     let items = json!({"type": "array", "items": item});
     json!({
         "Any": true,
+        "Object": any_object,
+        "Subscription": {
+            "type": "object",
+            "properties": {"clientId": text, "enabled": {"type": "boolean"}},
+            "required": ["clientId", "enabled"],
+        },
         "Error": {
             "type": "object",
-            "properties": {"error": detail, "node_errors": reference("NodeErrors")},
+            "properties": {"error": {"anyOf": [detail, text]}, "node_errors": reference("NodeErrors")},
             "required": ["error"],
         },
         "NodeErrors": {

@@ -71,6 +71,9 @@ pub(crate) async fn cancel_many(
     Tenant(tenant): Tenant,
     JsonObject(body): JsonObject,
 ) -> Result<Response, ApiError> {
+    if !body.contains_key("job_ids") {
+        return Err(ApiError::bad_request("invalid_request", "The body must hold \"job_ids\", a list of ids"));
+    }
     let ids = id_list(&body, "job_ids")?;
     let cancelled = state
         .blocking("cancelling jobs", move |state| {

@@ -75,7 +75,7 @@ fn prompts() -> Table {
         .post("/queue", queue::change, about("Clear the queue or delete prompts").body("Change").answers(EMPTY))
         .post("/interrupt", queue::interrupt, about("Stop what runs, or one prompt").body("PromptId").answers(EMPTY))
         .post("/free", queue::free, about("Drop cached results").body("Free").answers(EMPTY))
-        .get("/history", history::list, about("Prompts that ended").query(&["max_items", "offset"]).answers(Answer::Json("History")))
+        .get("/history", history::list, about("Prompts that ended").query(&["max_items#", "offset#"]).answers(Answer::Json("History")))
         .post("/history", history::change, about("Clear the history or delete entries").body("Change").answers(EMPTY))
         .get("/history/{id}", history::one, about("One prompt that ended, or {}").answers(Answer::Json("History")))
 }
@@ -88,8 +88,8 @@ fn jobs() -> Table {
             about("Prompts in every state, a page at a time").query(&[
                 "status",
                 "workflow_id",
-                "limit",
-                "offset",
+                "limit#",
+                "offset#",
                 "sort_by",
                 "sort_order",
             ]),
@@ -118,7 +118,7 @@ fn files() -> Table {
             "/view",
             view::view,
             about("A file, as it is or as an image in another form")
-                .query(&["filename", "subfolder", "type", "preview", "channel"])
+                .query(&["filename!", "subfolder", "type", "preview", "channel"])
                 .answers(Answer::File),
         )
 }
@@ -132,7 +132,7 @@ fn user_data() -> Table {
         .get(
             "/userdata",
             userdata::list,
-            about("Files below a folder").query(&["dir", "recurse", "split", "full_info"]),
+            about("Files below a folder").query(&["dir!", "recurse", "split", "full_info"]),
         )
         .get("/v2/userdata", userdata::tree, about("Files and folders in a folder").query(&["path"]))
         .get("/userdata/{file}", userdata::read, about("A file").answers(Answer::File))
@@ -140,7 +140,7 @@ fn user_data() -> Table {
         .delete("/userdata/{file}", userdata::delete, about("Delete a file").answers(Answer::NoContent))
         .post("/userdata/{file}/move/{dest}", userdata::rename, about("Rename a file").query(FLAGS))
         .get("/settings", settings::all, "All settings of user interfaces")
-        .post("/settings", settings::merge, about("Change several settings").body("Any").answers(EMPTY))
+        .post("/settings", settings::merge, about("Change several settings").body("Object").answers(EMPTY))
         .get("/settings/{id}", settings::one, "One setting, or null")
         .post("/settings/{id}", settings::set, about("Change a setting").body("Any").answers(EMPTY))
 }
@@ -166,7 +166,7 @@ fn models() -> Table {
         .get(
             "/view_metadata/{folder}",
             models::metadata,
-            about("What a safetensors file says about itself").query(&["filename"]),
+            about("What a safetensors file says about itself").query(&["filename!"]),
         )
         .get("/experiment/models", models::types_with_directories, "Types of models and their folders")
         .get("/experiment/models/{folder}", models::files, "Models of a type with size and time")
@@ -198,7 +198,7 @@ fn internal_routes() -> Table {
         .patch(
             "/internal/logs/subscribe",
             internal::subscribe,
-            about("Get log lines as events").body("Any").answers(Answer::Empty),
+            about("Get log lines as events").body("Subscription").answers(Answer::Empty),
         )
         .get("/internal/files/{folder}", internal::files, "Files in a folder, newest first")
         .get("/internal/folder_paths", internal::folder_paths, "Types of models and their folders")

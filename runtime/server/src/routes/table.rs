@@ -34,7 +34,7 @@ pub(crate) struct Operation {
 #[derive(Clone, Debug)]
 pub(crate) struct About {
     pub(crate) summary: &'static str,
-    /// Names of query parameters.
+    /// Names of query parameters; `!` at the end of one that must be given, `#` of one that is a whole number.
     pub(crate) query: &'static [&'static str],
     pub(crate) body: Option<Body>,
     pub(crate) answer: Answer,
