@@ -115,6 +115,22 @@ test("a server that is gone is announced, and one that returns is found", () =>
     assert.equal(await page.getByText("The server does not answer.").count(), 0);
   }));
 
+test("a server that wants a token is told apart from one that is gone, and leads to its login page", () =>
+  withPage(browser, {}, async (page) => {
+    const refused = { status: 401, contentType: "application/json", body: '{"error": {"type": "unauthenticated", "message": "m"}}' };
+    await page.route("**/{api,vivarium}/**", (route) => route.fulfill(refused));
+    await page.routeWebSocket(/\/ws/, (socket) => socket.close());
+    await page.goto(base);
+    await page.getByText("This server wants a token.").waitFor();
+    assert.equal(await page.getByText("The server does not answer.").count(), 0);
+    assert.deepEqual(await seriousViolations(page), [], "signed out");
+    await screenshot(page, "signed-out");
+    await page.getByRole("link", { name: "Sign in" }).click();
+    await page.getByLabel("Token").waitFor();
+    assert.deepEqual(await seriousViolations(page), [], "the login page");
+    await screenshot(page, "login");
+  }));
+
 test("the open workflow, its values and the last result survive a reload", () =>
   withPage(browser, {}, async (page) => {
     await openExample(page);

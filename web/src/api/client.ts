@@ -176,7 +176,7 @@ async function failure(path: string, response: Response): Promise<RequestError> 
 
 function failureMessage(path: string, status: number, body: Json): string {
   const name = path.split("?")[0];
-  if (status === 401) return "The server asks for a sign-in that this browser has not done.";
+  if (status === 401) return "This server wants a token, and this browser has shown none that counts. Sign in, then try again.";
   if (status === 403) return `The server refused the request to ${name} (403). Open the page under the address that the server printed at start.`;
   if (status === 413) return typeof body === "string" && body !== "" ? body : "The file is larger than the server accepts.";
   const error = isObject(body) ? body["error"] : null;

@@ -95,6 +95,11 @@ export function removeRun(id: string): void {
 /** Marks the server as down if that is what the failure means. */
 export function noteFailure(error: unknown): void {
   if (error instanceof api.UnreachableError) setState({ connection: "down" });
+  if (wantsToken(error)) setState({ signedOut: true });
+}
+
+function wantsToken(error: unknown): boolean {
+  return error instanceof api.RequestError && error.status === 401;
 }
 
 export function messageOf(error: unknown): string {
@@ -190,9 +195,10 @@ function finish(id: string, entry: HistoryEntry): void {
 async function checkServer(): Promise<void> {
   try {
     const queue = await api.getQueue();
-    setState({ queue, connection: socket?.isOpen ? "live" : "reconnecting" });
-  } catch {
-    setState({ connection: "down" });
+    setState({ queue, signedOut: false, connection: socket?.isOpen ? "live" : "reconnecting" });
+  } catch (error) {
+    // A server that asks who this is does answer.
+    setState(wantsToken(error) ? { signedOut: true, connection: "reconnecting" } : { connection: "down" });
     return;
   }
   await catchUp();

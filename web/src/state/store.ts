@@ -32,6 +32,8 @@ export interface AppState {
   historyError: string | null;
   historyCount: number;
   hasExample: boolean;
+  /** The server wants a token, and this browser has shown none, or one that counts no longer. */
+  signedOut: boolean;
 }
 
 export const HISTORY_PAGE = 60;
@@ -52,6 +54,7 @@ export const useStore = create<AppState>(() => ({
   historyError: null,
   historyCount: HISTORY_PAGE,
   hasExample: false,
+  signedOut: false,
 }));
 
 export const getState = useStore.getState;

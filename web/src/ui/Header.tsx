@@ -72,7 +72,9 @@ function ThemeButton() {
 
 export function DownBanner() {
   const connection = useStore((app) => app.connection);
+  const signedOut = useStore((app) => app.signedOut);
   const [busy, setBusy] = useState(false);
+  if (signedOut) return <SignInBanner />;
   if (connection !== "down" && connection !== "reconnecting") return null;
   const tryAgain = () => {
     setBusy(true);
@@ -94,6 +96,20 @@ export function DownBanner() {
       <Button onClick={tryAgain} disabled={busy}>
         {busy ? "Trying…" : "Retry now"}
       </Button>
+    </div>
+  );
+}
+
+/** The token is typed on a page of the server's own, where no script of this page can read it. */
+function SignInBanner() {
+  return (
+    <div className="banner banner-reconnecting" role="alert">
+      <p>
+        <strong>This server wants a token.</strong> You are not signed in, or no longer. Your workflow is safe in this browser; its operator makes tokens with <code>vivarium tenant token add</code>.
+      </p>
+      <a className="button button-primary" href="./login">
+        Sign in
+      </a>
     </div>
   );
 }

@@ -1,4 +1,4 @@
-import { Eraser } from "lucide-react";
+import { Eraser, LogOut } from "lucide-react";
 import { freeMemory, getLimits, getSystemStats, RequestError } from "../../api/client";
 import { formatAmount, formatBytes, formatShare, humanName } from "../../lib/format";
 import type { Device, Limit, SystemStats } from "../../lib/types";
@@ -37,6 +37,7 @@ export function ServerView() {
           <p className="small">
             <a href="./licenses.txt">Licences of the parts of this page</a>
           </p>
+          {limits.data?.some((limit) => limit.name.startsWith("quota_")) && <SignOut />}
         </section>
         <section className="card server-limits" aria-labelledby="limits-title">
           <h2 id="limits-title">Limits</h2>
@@ -47,6 +48,18 @@ export function ServerView() {
         </section>
       </div>
     </>
+  );
+}
+
+/** Only a server with tenants has quotas, and only there somebody is signed in. */
+function SignOut() {
+  return (
+    <form method="post" action="./logout">
+      <button type="submit" className="button button-plain">
+        <LogOut size={16} aria-hidden="true" />
+        <span>Sign out</span>
+      </button>
+    </form>
   );
 }
 
