@@ -1,5 +1,6 @@
 //! What an operation runs under.
 
+use crate::cuda::GpuJob;
 use crate::{Budget, TensorError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,12 +16,19 @@ pub struct OpContext {
     pub budget: Arc<Budget>,
     /// Once true, operations stop at their next chunk with [`TensorError::Cancelled`].
     pub cancelled: Arc<AtomicBool>,
+    /// Where operations run that have a kernel for it; without one, and for all others, that is the CPU.
+    pub gpu: Option<GpuJob>,
 }
 
 impl OpContext {
     /// A context that nobody has cancelled yet.
     pub fn new(budget: Arc<Budget>) -> Self {
-        OpContext { budget, cancelled: Arc::default() }
+        OpContext { budget, cancelled: Arc::default(), gpu: None }
+    }
+
+    /// The same context with a GPU.
+    pub fn on_gpu(self, gpu: GpuJob) -> Self {
+        OpContext { gpu: Some(gpu), ..self }
     }
 
     /// True once somebody asked to stop.

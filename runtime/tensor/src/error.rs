@@ -11,6 +11,8 @@ pub enum ErrorKind {
     LimitExceeded,
     /// The context was cancelled.
     Interrupted,
+    /// The device failed. Nothing on it can be trusted any more, but the caller did nothing wrong.
+    DeviceFailed,
 }
 
 /// Why an operation was refused. Every message starts with the operation's name.
@@ -80,6 +82,14 @@ pub enum TensorError {
         /// Size of the refused allocation.
         bytes: u64,
     },
+    /// The GPU or its driver failed.
+    #[error("{op}: the GPU failed: {message}")]
+    Device {
+        /// The operation during which it came to light; an earlier one may be the cause.
+        op: &'static str,
+        /// The driver's words.
+        message: String,
+    },
     /// The context was cancelled while the operation ran.
     #[error("{op}: interrupted")]
     Cancelled {
@@ -99,6 +109,7 @@ impl TensorError {
                 ErrorKind::LimitExceeded
             }
             TensorError::Cancelled { .. } => ErrorKind::Interrupted,
+            TensorError::Device { .. } => ErrorKind::DeviceFailed,
         }
     }
 

@@ -9,18 +9,30 @@
 //! [`DType::promote`] and [`DType::promote_scalar`]. Results keep the memory order of the operand, so an image that is
 //! seen as `[B,C,H,W]` stays channels-last through a chain of operations.
 //!
-//! Not here: automatic differentiation, in-place writes, devices other than the CPU, files.
+//! Where a context names a GPU, operations that have a kernel for it run there, and results stay there. Tensors never
+//! change, so one may have its elements in both memories: they are copied over when an operation first needs them on the
+//! other side, and the copies are counted.
+//!
+//! Not here: automatic differentiation, in-place writes, files.
 //!
 //! # Layout
 //! - [`dtype`], [`shape`]: element types; lengths, strides and how they are rearranged
 //! - [`budget`], [`storage`]: accounts; typed memory that holds a charge
 //! - [`tensor`]: the handle, and copies from and to the host
+//! - `device`: what an operation asks of a GPU, whichever it is
 //! - `ops/`: one definition of each operation: its rules for shape, type and cost
 //! - `cpu/`: the loops that do the work
+//! - [`cuda`]: the same operations on NVIDIA's GPUs (feature `cuda`)
 
 pub mod budget;
 mod context;
 mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
+#[cfg(not(feature = "cuda"))]
+#[path = "cuda/absent.rs"]
+pub mod cuda;
+mod device;
 pub mod dtype;
 mod error;
 pub mod ops;
@@ -30,6 +42,7 @@ pub mod tensor;
 
 pub use budget::{Budget, BudgetExceeded, Charge};
 pub use context::{MAX_OPERATIONS, OpContext};
+pub use cuda::{Gpu, GpuJob};
 pub use dtype::{DType, Element};
 pub use error::{ErrorKind, TensorError};
 pub use ops::{Activation, BinaryOp, ConvGeometry, Generator, InterpolateMode, Operand, PadMode, ReduceOp, UnaryOp};

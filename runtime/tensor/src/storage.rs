@@ -1,10 +1,11 @@
 //! Typed memory that holds a charge. Memory starts out as zeros, so nothing that another tenant wrote can be read.
 
 use crate::budget::{Budget, BudgetExceeded, Charge};
+use crate::cuda::DeviceBuffer;
 use crate::{DType, Element, OpContext, TensorError};
 use half::{bf16, f16};
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Charged for every storage besides its bytes: bookkeeping, so that very many tiny tensors are not free.
 pub const STORAGE_OVERHEAD: u64 = 256;
@@ -118,23 +119,93 @@ impl Buffer {
 }
 
 /// Elements and the charge for them. Shared by all views of it.
+///
+/// They lie in this machine's memory, in a GPU's, or, since they never change, in both.
 #[derive(Debug)]
 pub(crate) struct Storage {
-    pub(crate) buffer: Buffer,
+    dtype: DType,
+    host: OnceLock<Buffer>,
+    device: Mutex<Option<Arc<DeviceBuffer>>>,
     charge: Mutex<Charge>,
+    /// For the copy in this machine's memory of what came to be on a GPU.
+    copy_charge: Mutex<Option<Charge>>,
 }
 
 impl Storage {
     pub(crate) fn new(buffer: Buffer, charge: Charge) -> Arc<Storage> {
-        Arc::new(Storage { buffer, charge: Mutex::new(charge) })
+        let dtype = buffer.dtype();
+        Arc::new(Storage {
+            dtype,
+            host: OnceLock::from(buffer),
+            device: Mutex::default(),
+            charge: Mutex::new(charge),
+            copy_charge: Mutex::default(),
+        })
+    }
+
+    /// Elements that are on a GPU only. `charge` is for the bookkeeping; the buffer has its own.
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+    pub(crate) fn on_device(dtype: DType, buffer: Arc<DeviceBuffer>, charge: Charge) -> Arc<Storage> {
+        Arc::new(Storage {
+            dtype,
+            host: OnceLock::new(),
+            device: Mutex::new(Some(buffer)),
+            charge: Mutex::new(charge),
+            copy_charge: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The elements, if they are in this machine's memory.
+    pub(crate) fn host(&self) -> Option<&Buffer> {
+        self.host.get()
+    }
+
+    /// The elements in this machine's memory, copied there if need be.
+    pub(crate) fn bring_home(&self, op: &'static str, cx: &OpContext) -> Result<&Buffer, TensorError> {
+        if let Some(buffer) = self.host.get() {
+            return Ok(buffer);
+        }
+        let device = self.device.lock().clone();
+        let Some(device) = device else {
+            return Err(TensorError::Device { op, message: "a tensor without elements".to_owned() });
+        };
+        let (buffer, charge) = device.download(op, self.dtype, cx)?;
+        if self.host.set(buffer).is_ok() {
+            *self.copy_charge.lock() = Some(charge);
+        }
+        self.host.get().ok_or_else(|| TensorError::Device { op, message: "a copy that was lost".to_owned() })
+    }
+
+    /// Some elements as little-endian bytes, straight from the GPU.
+    pub(crate) fn read_device(&self, op: &'static str, start: usize, length: usize) -> Result<Vec<u8>, TensorError> {
+        let device = self.device.lock().clone();
+        let Some(device) = device else {
+            return Err(TensorError::Device { op, message: "a tensor without elements".to_owned() });
+        };
+        device.read(op, start * self.dtype.size(), length * self.dtype.size())
+    }
+
+    /// The copy on a GPU.
+    pub(crate) fn device(&self) -> &Mutex<Option<Arc<DeviceBuffer>>> {
+        &self.device
     }
 
     /// Bytes that the storage is charged for.
     pub(crate) fn charged(&self) -> u64 {
-        self.charge.lock().bytes()
+        let copy = self.copy_charge.lock().as_ref().map_or(0, Charge::bytes);
+        let device =
+            if self.host.get().is_none() { self.device.lock().as_ref().map_or(0, |buffer| buffer.bytes()) } else { 0 };
+        self.charge.lock().bytes() + copy + device
     }
 
     pub(crate) fn charge_to(&self, budget: &Arc<Budget>) -> Result<(), BudgetExceeded> {
+        if let Some(copy) = self.copy_charge.lock().as_mut() {
+            copy.move_to(budget)?;
+        }
         self.charge.lock().move_to(budget)
     }
 }
@@ -158,6 +229,11 @@ impl<T: Stored> Allocation<T> {
     pub(crate) fn adopt(op: &'static str, values: Vec<T>, cx: &OpContext) -> Result<Self, TensorError> {
         let charge = charge_elements::<T>(op, values.len(), cx)?;
         Ok(Allocation { values, charge })
+    }
+
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+    pub(crate) fn into_parts(self) -> (Vec<T>, Charge) {
+        (self.values, self.charge)
     }
 
     pub(crate) fn into_storage(self) -> Arc<Storage> {

@@ -41,7 +41,7 @@ impl Tensor {
 
     /// The element type.
     pub fn dtype(&self) -> DType {
-        self.storage.buffer.dtype()
+        self.storage.dtype()
     }
 
     /// Steps between neighbours along each dimension, in elements. 0 where expanded, negative where flipped.
@@ -93,9 +93,9 @@ impl Tensor {
         Ok(Tensor::of(Layout::contiguous(shape), Allocation::adopt(OP, values, cx)?))
     }
 
-    /// The elements in row-major order without a copy, if they are of type T and lie so in memory.
+    /// The elements in row-major order without a copy, if they are of type T and lie so in this machine's memory.
     pub fn as_slice<T: HostElement>(&self) -> Option<&[T]> {
-        let values = T::view(&self.storage.buffer)?;
+        let values = T::view(self.storage.host()?)?;
         if !self.is_contiguous() {
             return None;
         }
@@ -109,6 +109,7 @@ impl Tensor {
             return Ok(values.to_vec());
         }
         let cast = self.cast(T::DTYPE, cx)?.contiguous(cx)?;
+        cast.buffer("to-vec", cx)?;
         Ok(cast.as_slice::<T>().map(<[T]>::to_vec).unwrap_or_default())
     }
 
@@ -120,8 +121,14 @@ impl Tensor {
         Tensor { storage: Arc::clone(&self.storage), layout }
     }
 
-    pub(crate) fn buffer(&self) -> &Buffer {
-        &self.storage.buffer
+    /// The elements for an operation that runs on the CPU.
+    pub(crate) fn buffer(&self, op: &'static str, cx: &OpContext) -> Result<&Buffer, TensorError> {
+        self.storage.bring_home(op, cx)
+    }
+
+    /// The elements of a tensor that [`Tensor::buffer`] has been asked for before.
+    pub(crate) fn values<T: Stored>(&self) -> &[T] {
+        self.storage.host().and_then(T::view).unwrap_or_default()
     }
 
     pub(crate) fn lengths_shape(&self) -> &Shape {

@@ -9,6 +9,7 @@
 //! - [`web`]: the embedded page, rebuilt or checked to be up to date
 //! - [`demo`]: the main job, end to end, as a user meets it
 //! - [`mod@bench`]: figures, beside those of a real ComfyUI
+//! - [`cuda`]: the CUDA back end on a simulated driver, and what its kernels need
 //! - [`mod@test`]: every check of the repository, in named stages
 //! - [`serving`]: a running `vivarium serve`
 //! - [`stages`]: naming, timing and summing up steps
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 mod bench;
+mod cuda;
 mod demo;
 mod nodes;
 mod serving;
@@ -37,6 +39,7 @@ cargo xtask <command>
   web [--check]             rebuild web/dist with npm, or only check that it matches its sources
   demo [--once] [--port N]  build everything, serve, run the example workflow, print the image's path
   test [STAGE…]             every check and test, or only the named stages (`cargo xtask test --list`)
+  cuda <command>            the CUDA back end without a GPU (`cargo xtask cuda` lists what there is)
   bench [--quick] [FLAG…]   figures, beside those of a real ComfyUI where one is given (`cargo xtask bench --help`)
 
 `cargo xtask demo` keeps serving until Ctrl-C; with --once it stops after the image and exits non-zero on any failure.
@@ -64,6 +67,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         "web" => web::command(rest),
         "demo" => demo::command(rest),
         "test" => test::command(rest),
+        "cuda" => cuda::command(rest),
         "bench" => bench::command(rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

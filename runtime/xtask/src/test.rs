@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::Command};
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    nodes,
+    cuda, nodes,
     serving::{self, Server},
     setup,
     shell::{Profile, cargo, find, in_ci, output, root, run, target_dir},
@@ -23,13 +23,19 @@ struct Check {
 }
 
 /// In this order: what fails fastest comes first, and the host tests come after the packs that they load.
-const CHECKS: [Check; 11] = [
+const CHECKS: [Check; 12] = [
     Check { name: "setup", what: "the wasm target, rustfmt, clippy", run: setup::for_tests, missing: nothing },
     Check { name: "fmt", what: "formatting of host and guests", run: fmt, missing: nothing },
     Check { name: "nodes", what: "build the stock and the test packs", run: nodes::build, missing: nothing },
     Check { name: "clippy", what: "lints of the host, warnings are errors", run: clippy, missing: nothing },
     Check { name: "clippy-nodes", what: "lints of the guests", run: clippy_nodes, missing: nothing },
     Check { name: "test", what: "tests of the host, on the real sandbox", run: test_host, missing: nothing },
+    Check {
+        name: "cuda",
+        what: "the tensor tests through the CUDA back end, on a simulated driver where there is no GPU",
+        run: cuda::stage,
+        missing: cuda::missing,
+    },
     Check { name: "test-nodes", what: "tests of the guest SDK, run natively", run: test_nodes, missing: nothing },
     Check { name: "docs", what: "rustdoc, warnings are errors", run: docs, missing: nothing },
     Check { name: "web", what: "the page: types, unit tests, its committed build", run: page, missing: nothing },

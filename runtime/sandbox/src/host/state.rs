@@ -112,7 +112,11 @@ impl HostState {
         let mut table = ResourceTable::new();
         // WASI's own streams and pollables live in the same table; ours are counted apart, with an error a guest can handle.
         table.set_max_capacity(to_usize(limits.handles.saturating_mul(2)));
-        let op = OpContext { budget: call.budget.child(limits.call_tensor_bytes), cancelled: call.interrupt.clone() };
+        let op = OpContext {
+            budget: call.budget.child(limits.call_tensor_bytes),
+            cancelled: call.interrupt.clone(),
+            gpu: None,
+        };
         let memory = MemoryMeter {
             memory: to_usize(limits.guest_memory),
             table_elements: to_usize(limits.table_elements),

@@ -54,7 +54,7 @@ impl Tensor {
                 keys,
                 width,
                 value_width,
-                mask: mask.as_ref().map(|mask| mask.view(scores)),
+                mask: mask.as_ref().map(|mask| mask.view(scores, cx)).transpose()?,
                 causal,
                 scale: scale as f32,
             };
@@ -99,7 +99,9 @@ impl Tensor {
         let rank = tensor.rank();
         let strides = tensor.layout.strides();
         let usable = (strides[rank - 1] == 1 || tensor.dims()[rank - 1] == 1) && strides[rank - 2] > 0;
-        Ok(Heads(if usable { tensor } else { tensor.contiguous(cx)? }))
+        let tensor = if usable { tensor } else { tensor.contiguous(cx)? };
+        tensor.buffer(OP, cx)?;
+        Ok(Heads(tensor))
     }
 }
 
@@ -111,7 +113,7 @@ impl Heads {
         let rank = self.0.rank();
         let dims = layout.lengths().iter().copied().zip(layout.strides().iter().copied());
         crate::cpu::attention::Rows {
-            values: crate::storage::Stored::view(self.0.buffer()).unwrap_or_default(),
+            values: self.0.values(),
             batch: Reader::of_dims(layout.offset, dims.take(rank - 2)),
             stride: layout.strides()[rank - 2] as usize,
         }
@@ -136,7 +138,8 @@ fn prepared_mask(mask: &Tensor, scores: &Shape, cx: &OpContext) -> Result<BroadM
 }
 
 impl BroadMask {
-    fn view(&self, scores: Shape) -> Mask<'_> {
-        Mask { input: Input::new(self.0.buffer(), &self.0.layout.expanded(scores)), boolean: self.1 }
+    fn view(&self, scores: Shape, cx: &OpContext) -> Result<Mask<'_>, TensorError> {
+        let input = Input::new(self.0.buffer(OP, cx)?, &self.0.layout.expanded(scores));
+        Ok(Mask { input, boolean: self.1 })
     }
 }

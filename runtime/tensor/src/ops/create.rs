@@ -3,6 +3,7 @@
 use crate::cpu::copy::{Source, copy};
 use crate::cpu::fill;
 use crate::cpu::reader::Reader;
+use crate::device::{Piece, Task};
 use crate::shape::Layout;
 use crate::storage::{Allocation, Stored, with_buffer, with_dtype};
 use crate::{DType, Element, OpContext, Shape, Tensor, TensorError};
@@ -100,7 +101,14 @@ impl Tensor {
         cx.check(OP)?;
         let (start, length) = (offset as usize, length as usize);
         let mut out = Vec::with_capacity(bytes as usize);
-        with_buffer!(self.buffer(), values => read_bytes(values, &self.layout, start, length, &mut out));
+        if self.storage.host().is_none() {
+            // Only what was asked for leaves the GPU.
+            let dense = self.contiguous(cx)?;
+            if dense.storage.host().is_none() {
+                return dense.storage.read_device(OP, dense.layout.offset + start, length);
+            }
+        }
+        with_buffer!(self.buffer(OP, cx)?, values => read_bytes(values, &self.layout, start, length, &mut out));
         Ok(out)
     }
 
@@ -110,7 +118,17 @@ impl Tensor {
             let message = format!("has shape {} and not exactly one element", self.lengths_shape());
             return Err(TensorError::argument("item", "self", message));
         }
-        Ok(with_buffer!(self.buffer(), values => values[self.layout.offset].to_f64()))
+        match self.storage.host() {
+            Some(buffer) => Ok(with_buffer!(buffer, values => values[self.layout.offset].to_f64())),
+            None => {
+                let bytes = self.storage.read_device("item", self.layout.offset, 1)?;
+                Ok(with_dtype!(self.dtype(), T => {
+                    let mut value = [T::default()];
+                    T::read_le(&bytes, &mut value);
+                    value[0].to_f64()
+                }))
+            }
+        }
     }
 
     /// A second handle to the same tensor.
@@ -124,7 +142,14 @@ impl Tensor {
         if self.is_contiguous() {
             return Ok(self.clone());
         }
-        with_buffer!(self.buffer(), values => copied(OP, values, &self.layout, cx))
+        let dense = Layout::contiguous(self.layout.shape);
+        let piece = Piece { source: self, from: self.layout, to: dense };
+        if let Some(result) =
+            cx.on_device(OP, Task::Assemble { layout: dense, dtype: self.dtype(), fill: None, pieces: &[piece] })?
+        {
+            return Ok(result);
+        }
+        with_buffer!(self.buffer(OP, cx)?, values => copied(OP, values, &self.layout, cx))
     }
 }
 

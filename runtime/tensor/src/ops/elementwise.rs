@@ -5,6 +5,7 @@ use crate::cpu::convert::{Compute, Store};
 use crate::cpu::elementwise::{Input, Kernel, elementwise};
 use crate::cpu::kernels::{Number, binary_float, binary_int, predicate, unary_float, unary_int};
 use crate::cpu::simd::{map1, map3};
+use crate::device::{DeviceCode, Task};
 use crate::shape::{Layout, Order};
 use crate::storage::{Allocation, with_dtype};
 use crate::{DType, OpContext, Shape, Tensor, TensorError};
@@ -64,7 +65,8 @@ impl BinaryOp {
 
 /// Operands that have been found to fit: the shape they broadcast to and the order of the result's memory.
 struct Plan<'a, const N: usize> {
-    inputs: [Input<'a>; N],
+    operands: [Operand<'a>; N],
+    order: Order,
     layout: Layout,
     elements: usize,
 }
@@ -84,20 +86,42 @@ impl<'a, const N: usize> Plan<'a, N> {
         }
         let full = tensors().find(|(_, tensor)| *tensor.lengths_shape() == shape);
         let order = full.map_or(Order::identity(shape.rank()), |(_, tensor)| tensor.layout.memory_order());
-        let inputs = operands.map(|(_, operand)| match operand {
-            Operand::Scalar(value) => Input::Scalar(value),
-            Operand::Tensor(tensor) => {
-                Input::new(tensor.buffer(), &tensor.layout.expanded(shape).permuted(order.dims()))
-            }
-        });
-        Ok(Plan { inputs, layout: Layout::dense_in_order(shape, order.dims()), elements: shape.elements() })
+        let layout = Layout::dense_in_order(shape, order.dims());
+        Ok(Plan { operands: operands.map(|(_, operand)| operand), order, layout, elements: shape.elements() })
     }
 
-    /// Computes in C, stores as `dtype`.
+    /// The operands as the loops of the CPU read them.
+    fn inputs(&self, op: &'static str, cx: &OpContext) -> Result<[Input<'a>; N], TensorError> {
+        let mut inputs = [const { Input::Scalar(0.0) }; N];
+        for (slot, operand) in inputs.iter_mut().zip(self.operands) {
+            *slot = match operand {
+                Operand::Scalar(value) => Input::Scalar(value),
+                Operand::Tensor(tensor) => {
+                    let layout = tensor.layout.expanded(self.layout.shape).permuted(self.order.dims());
+                    Input::new(tensor.buffer(op, cx)?, &layout)
+                }
+            };
+        }
+        Ok(inputs)
+    }
+
+    fn on_device(
+        &self,
+        op: &'static str,
+        dtype: DType,
+        code: &DeviceCode,
+        cx: &OpContext,
+    ) -> Result<Option<Tensor>, TensorError> {
+        let (operands, layout, order) = (&self.operands[..], self.layout, self.order);
+        cx.on_device(op, Task::Elementwise { operands, layout, order, dtype, code })
+    }
+
+    /// Computes in C, stores as `dtype`. `code` says for a GPU what `kernel` does.
     fn run<C: Compute>(
         &self,
         op: &'static str,
         dtype: DType,
+        code: &DeviceCode,
         cx: &OpContext,
         kernel: &Kernel<'_, C, C, N>,
     ) -> Result<Tensor, TensorError>
@@ -110,9 +134,13 @@ impl<'a, const N: usize> Plan<'a, N> {
         i64: Store<C>,
         bool: Store<C>,
     {
+        if let Some(result) = self.on_device(op, dtype, code, cx)? {
+            return Ok(result);
+        }
+        let inputs = self.inputs(op, cx)?;
         with_dtype!(dtype, T => {
             let mut result = Allocation::<T>::zeroed(op, self.elements, cx)?;
-            elementwise::<C, C, T, N>(op, &self.inputs, &mut result.values, cx, kernel)?;
+            elementwise::<C, C, T, N>(op, &inputs, &mut result.values, cx, kernel)?;
             Ok(Tensor::of(self.layout, result))
         })
     }
@@ -121,11 +149,16 @@ impl<'a, const N: usize> Plan<'a, N> {
     fn test<C: Compute>(
         &self,
         op: &'static str,
+        code: &DeviceCode,
         cx: &OpContext,
         kernel: &Kernel<'_, C, bool, N>,
     ) -> Result<Tensor, TensorError> {
+        if let Some(result) = self.on_device(op, DType::Boolean, code, cx)? {
+            return Ok(result);
+        }
+        let inputs = self.inputs(op, cx)?;
         let mut result = Allocation::<bool>::zeroed(op, self.elements, cx)?;
-        elementwise::<C, bool, bool, N>(op, &self.inputs, &mut result.values, cx, kernel)?;
+        elementwise::<C, bool, bool, N>(op, &inputs, &mut result.values, cx, kernel)?;
         Ok(Tensor::of(self.layout, result))
     }
 }
@@ -147,9 +180,9 @@ impl Tensor {
         }
         let plan = Plan::new(OP, [("self", Operand::Tensor(self))])?;
         if self.dtype().is_float() {
-            plan.run::<f32>(OP, dtype, cx, &|[x], out| out.copy_from_slice(x))
+            plan.run::<f32>(OP, dtype, &DeviceCode::floats("a"), cx, &|[x], out| out.copy_from_slice(x))
         } else {
-            plan.run::<i64>(OP, dtype, cx, &|[x], out| out.copy_from_slice(x))
+            plan.run::<i64>(OP, dtype, &DeviceCode::integers("a"), cx, &|[x], out| out.copy_from_slice(x))
         }
     }
 
@@ -161,21 +194,21 @@ impl Tensor {
         let dtype = self.dtype();
         if op == UnaryOp::LogicalNot {
             return if dtype.is_float() {
-                plan.test::<f32>(OP, cx, &|[x], out| map1(x, out, |v: f32| v == 0.0))
+                plan.test::<f32>(OP, &DeviceCode::floats("a == 0"), cx, &|[x], out| map1(x, out, |v: f32| v == 0.0))
             } else {
-                plan.test::<i64>(OP, cx, &|[x], out| map1(x, out, |v: i64| v == 0))
+                plan.test::<i64>(OP, &DeviceCode::integers("a == 0"), cx, &|[x], out| map1(x, out, |v: i64| v == 0))
             };
         }
         if dtype.is_float() {
-            return plan.run::<f32>(OP, dtype, cx, &|[x], out| unary_float(op, x, out));
+            return plan.run::<f32>(OP, dtype, &op.float_code(), cx, &|[x], out| unary_float(op, x, out));
         }
         if !op.keeps_integers() {
-            return plan.run::<f32>(OP, DType::Float32, cx, &|[x], out| unary_float(op, x, out));
+            return plan.run::<f32>(OP, DType::Float32, &op.float_code(), cx, &|[x], out| unary_float(op, x, out));
         }
         if dtype == DType::Boolean {
             return Err(TensorError::Type { op: OP, argument: "self", found: dtype, expected: "a number" });
         }
-        plan.run::<i64>(OP, dtype, cx, &|[x], out| unary_int(op, x, out))
+        plan.run::<i64>(OP, dtype, &op.integer_code(), cx, &|[x], out| unary_int(op, x, out))
     }
 
     /// Float results of each element.
@@ -183,10 +216,11 @@ impl Tensor {
         &self,
         op: &'static str,
         dtype: DType,
+        code: &DeviceCode,
         cx: &OpContext,
         kernel: &(dyn Fn(&[f32], &mut [f32]) + Sync),
     ) -> Result<Tensor, TensorError> {
-        Plan::new(op, [("self", Operand::Tensor(self))])?.run::<f32>(op, dtype, cx, &|[x], out| kernel(x, out))
+        Plan::new(op, [("self", Operand::Tensor(self))])?.run::<f32>(op, dtype, code, cx, &|[x], out| kernel(x, out))
     }
 
     /// `self op other`, broadcasting. Comparisons and logic answer booleans, `div` and `atan2` floats; else the type is
@@ -215,7 +249,9 @@ impl Tensor {
         if dtype.is_float() {
             let low = min.map_or(f32::NEG_INFINITY, |value| value as f32);
             let high = max.map_or(f32::INFINITY, |value| value as f32);
-            return plan.run::<f32>(OP, dtype, cx, &move |[x], out| {
+            let code = DeviceCode::floats("p != p || q != q ? NAN : a < p ? (p > q ? q : p) : (a > q ? q : a)");
+            let code = code.with([f64::from(low), f64::from(high)]);
+            return plan.run::<f32>(OP, dtype, &code, cx, &move |[x], out| {
                 if low.is_nan() || high.is_nan() {
                     return out.fill(f32::NAN);
                 }
@@ -227,7 +263,8 @@ impl Tensor {
         }
         let low = min.map_or(i64::MIN, |value| value as i64);
         let high = max.map_or(i64::MAX, |value| value as i64);
-        plan.run::<i64>(OP, dtype, cx, &|[x], out| map1(x, out, |v: i64| v.max(low).min(high)))
+        let code = DeviceCode::integers("min(max(a, p), q)").with_integers([low, high]);
+        plan.run::<i64>(OP, dtype, &code, cx, &|[x], out| map1(x, out, |v: i64| v.max(low).min(high)))
     }
 
     /// self + weight · (end − self), of floats, broadcasting.
@@ -243,7 +280,8 @@ impl Tensor {
         }
         let dtype = promoted(self.dtype().promote(end.dtype()), weight);
         let plan = Plan::new(OP, named)?;
-        plan.run::<f32>(OP, dtype, cx, &|[start, end, weight], out| {
+        let code = DeviceCode::floats("fabsf(c) < 0.5f ? a + c * (b - a) : b - (b - a) * (1.0f - c)");
+        plan.run::<f32>(OP, dtype, &code, cx, &|[start, end, weight], out| {
             // From the nearer end, so that a weight of 1 gives `end` exactly.
             map3(start, end, weight, out, |start: f32, end: f32, weight: f32| {
                 let difference = end - start;
@@ -263,12 +301,18 @@ impl Tensor {
         let named = [("self", Operand::Tensor(self)), ("condition", Operand::Tensor(condition)), ("other", other)];
         let plan = Plan::new(OP, named)?;
         if dtype.is_float() {
-            plan.run::<f32>(OP, dtype, cx, &|[own, condition, other], out| choose(own, condition, other, out))
+            plan.run::<f32>(OP, dtype, &DeviceCode::floats(CHOOSE), cx, &|[own, condition, other], out| {
+                choose(own, condition, other, out);
+            })
         } else {
-            plan.run::<i64>(OP, dtype, cx, &|[own, condition, other], out| choose(own, condition, other, out))
+            plan.run::<i64>(OP, dtype, &DeviceCode::integers(CHOOSE), cx, &|[own, condition, other], out| {
+                choose(own, condition, other, out);
+            })
         }
     }
 }
+
+const CHOOSE: &str = "b != 0 ? a : c";
 
 fn choose<C: Number>(own: &[C], condition: &[C], other: &[C], out: &mut [C]) {
     let zero = C::default();
@@ -286,9 +330,9 @@ fn binary(
     let plan = Plan::new(name, [("self", left), ("other", right)])?;
     if op.is_predicate() {
         return if dtype.is_float() {
-            plan.test::<f32>(name, cx, &|[a, b], out| predicate(op, a, b, out))
+            plan.test::<f32>(name, &op.float_code(), cx, &|[a, b], out| predicate(op, a, b, out))
         } else {
-            plan.test::<i64>(name, cx, &|[a, b], out| predicate(op, a, b, out))
+            plan.test::<i64>(name, &op.integer_code(), cx, &|[a, b], out| predicate(op, a, b, out))
         };
     }
     if dtype == DType::Boolean && op.refuses_booleans() {
@@ -298,11 +342,12 @@ fn binary(
         let dtype = if dtype.is_float() { dtype } else { DType::Float32 };
         if op == BinaryOp::Pow
             && let Operand::Scalar(exponent) = right
-            && let Some(power) = simple_power(exponent)
+            && let Some((power, code)) = simple_power(exponent)
         {
-            return plan.run::<f32>(name, dtype, cx, &|[base, _], out| map1(base, out, power));
+            let code = DeviceCode::floats(code);
+            return plan.run::<f32>(name, dtype, &code, cx, &|[base, _], out| map1(base, out, power));
         }
-        return plan.run::<f32>(name, dtype, cx, &|[a, b], out| binary_float(op, a, b, out));
+        return plan.run::<f32>(name, dtype, &op.float_code(), cx, &|[a, b], out| binary_float(op, a, b, out));
     }
     if let Operand::Scalar(exponent) = right
         && op == BinaryOp::Pow
@@ -311,16 +356,17 @@ fn binary(
         let message = format!("is {exponent}: integers have no negative powers; cast to a float type first");
         return Err(TensorError::argument(name, "other", message));
     }
-    plan.run::<i64>(name, dtype, cx, &|[a, b], out| binary_int(op, a, b, out))
+    plan.run::<i64>(name, dtype, &op.integer_code(), cx, &|[a, b], out| binary_int(op, a, b, out))
 }
 
 /// Exponents that take no power function.
-fn simple_power(exponent: f64) -> Option<fn(f32) -> f32> {
+#[allow(clippy::type_complexity)] // The function, and the same for a GPU.
+fn simple_power(exponent: f64) -> Option<(fn(f32) -> f32, &'static str)> {
     match exponent {
-        1.0 => Some(|v| v),
-        2.0 => Some(|v| v * v),
-        3.0 => Some(|v| v * v * v),
-        -1.0 => Some(|v| 1.0 / v),
+        1.0 => Some((|v| v, "a")),
+        2.0 => Some((|v| v * v, "a * a")),
+        3.0 => Some((|v| v * v * v, "a * a * a")),
+        -1.0 => Some((|v| 1.0 / v, "1.0f / a")),
         _ => None,
     }
 }

@@ -34,7 +34,7 @@ impl Tensor {
         let shape = *self.lengths_shape();
         let size = (planes.height, planes.width, planes.channels);
         let mut along = Allocation::<f32>::zeroed(OP, shape.elements(), cx)?;
-        along_rows(OP, &planes.input, size, kernel_x, border, &mut along.values, cx)?;
+        along_rows(OP, &planes.input(OP, cx)?, size, kernel_x, border, &mut along.values, cx)?;
         if kernel_y == [1.0] {
             return planes.tensor_of(shape, along).cast(self.dtype(), cx);
         }

@@ -24,6 +24,7 @@ impl Indices {
         let charge = workspace(op, index.elements().saturating_mul(size_of::<usize>()), cx)?;
         let whole = index.cast(DType::Int64, cx)?.contiguous(cx)?;
         cx.check(op)?;
+        whole.buffer(op, cx)?;
         let values = whole.as_slice::<i64>().unwrap_or_default();
         let place = |value: &i64| usize::try_from(*value).ok().filter(|place| *place < length).ok_or(*value);
         let places = values.iter().map(place).collect::<Result<Vec<_>, _>>().map_err(|value| {
@@ -84,7 +85,7 @@ impl Tensor {
         let indices = Indices::new(OP, index, self.dims()[dim], cx)?;
         let reader = bases(self, &shape, dim);
         let stride = self.layout.strides()[dim];
-        with_buffer!(self.buffer(), values => {
+        with_buffer!(self.buffer(OP, cx)?, values => {
             let mut result = Allocation::zeroed(OP, shape.elements(), cx)?;
             fill_rows(OP, &mut result.values, 1, 4, cx, &|start, chunk| {
                 each_base(&reader, start, chunk.len(), |position, base| {
@@ -106,7 +107,7 @@ impl Tensor {
         let dense = self.contiguous(cx)?;
         let (length, count) = (self.dims()[dim], indices.places.len());
         let inner: usize = self.dims()[dim + 1..].iter().product();
-        with_buffer!(dense.buffer(), values => {
+        with_buffer!(dense.buffer(OP, cx)?, values => {
             let values = &values[dense.layout.offset.min(values.len())..];
             let mut result = Allocation::zeroed(OP, shape.elements(), cx)?;
             fill_rows(OP, &mut result.values, inner.max(1), 1, cx, &|first, rows| {
@@ -155,7 +156,7 @@ impl Tensor {
         let source = source.cast(self.dtype(), cx)?;
         let scatter = Scatter::new(OP, self, dim, index, &source, cx)?;
         let dense = self.contiguous(cx)?;
-        with_buffer!(dense.buffer(), values => scatter.run(values, &dense, cx, |_, new| new))
+        with_buffer!(dense.buffer(OP, cx)?, values => scatter.run(values, &dense, cx, |_, new| new))
     }
 
     /// As [`Tensor::scatter`], but adds to what is there. Not for booleans.
@@ -175,7 +176,8 @@ impl Tensor {
         let source = source.cast(self.dtype(), cx)?.cast(compute, cx)?;
         let scatter = Scatter::new(OP, self, dim, index, &source, cx)?;
         let dense = self.cast(compute, cx)?.contiguous(cx)?;
-        let sum = match (f32::view(dense.buffer()), i64::view(dense.buffer())) {
+        let buffer = dense.buffer(OP, cx)?;
+        let sum = match (f32::view(buffer), i64::view(buffer)) {
             (Some(values), _) => scatter.run(values, &dense, cx, |old, new| old + new)?,
             (_, Some(values)) => scatter.run(values, &dense, cx, i64::wrapping_add)?,
             _ => dense,
@@ -236,7 +238,7 @@ impl<'a> Scatter<'a> {
             self.source.layout.offset,
             self.shape.lengths().iter().copied().zip(self.source.layout.strides().iter().copied()),
         );
-        let new = T::view(self.source.buffer()).unwrap_or_default();
+        let new = T::view(self.source.buffer(self.op, cx)?).unwrap_or_default();
         let step = layout.strides().get(self.dim).copied().unwrap_or(0);
         for start in (0..self.indices.places.len()).step_by(STRIDE) {
             cx.check(self.op)?;

@@ -10,7 +10,7 @@ use crate::{OpContext, Shape, Tensor, TensorError};
 
 /// A `[B,C,H,W]` tensor as planes of rows of pixels of interleaved channels, in the order that its memory suggests.
 pub(super) struct Planes<'a> {
-    pub(super) input: Input<'a>,
+    tensor: &'a Tensor,
     /// Order of the dimensions of the result's memory.
     pub(super) order: Order,
     pub(super) layout: Layout,
@@ -47,7 +47,12 @@ impl<'a> Planes<'a> {
         let layout = tensor.layout.permuted(order.dims());
         let channels = if channels_last { tensor.dims()[1] } else { 1 };
         let (height, width) = (tensor.dims()[2], tensor.dims()[3]);
-        Planes { input: Input::new(tensor.buffer(), &layout), order, layout, height, width, channels }
+        Planes { tensor, order, layout, height, width, channels }
+    }
+
+    /// The elements for a loop of the CPU.
+    pub(super) fn input(&self, op: &'static str, cx: &OpContext) -> Result<Input<'a>, TensorError> {
+        Ok(Input::new(self.tensor.buffer(op, cx)?, &self.layout))
     }
 }
 
@@ -111,7 +116,7 @@ impl Tensor {
         let _workspace = workspace(OP, (height + width) * size_of::<u32>(), cx)?;
         let rows = Axis::indices(planes.height, height, mode);
         let columns = Axis::indices(planes.width, width, mode);
-        with_buffer!(self.buffer(), values => {
+        with_buffer!(self.buffer(OP, cx)?, values => {
             let mut result = Allocation::zeroed(OP, shape.elements(), cx)?;
             let source = crate::cpu::copy::Source { values, reader: crate::cpu::reader::Reader::new(&planes.layout) };
             let size = (planes.height, planes.width, planes.channels);
@@ -131,7 +136,7 @@ fn resampled(planes: &Planes<'_>, shape: Shape, mode: InterpolateMode, cx: &OpCo
         let rows = Axis::new(planes.height, height, mode);
         let columns = Axis::new(planes.width, width, mode);
         let size = (planes.height, planes.width, planes.channels);
-        resample(OP, &planes.input, size, &rows, &columns, &mut result.values, cx)?;
+        resample(OP, &planes.input(OP, cx)?, size, &rows, &columns, &mut result.values, cx)?;
     }
     Ok(planes.tensor_of(shape, result))
 }
@@ -145,7 +150,7 @@ fn lanczos_resized(tensor: &Tensor, shape: Shape, cx: &OpContext) -> Result<Tens
     let _workspace = workspace(OP, lanczos_workspace(from, to, channels), cx)?;
     let mut result = Allocation::<f32>::zeroed(OP, shape.elements(), cx)?;
     if shape.elements() > 0 {
-        lanczos(OP, &planes.input, from, to, channels, &mut result.values, cx)?;
+        lanczos(OP, &planes.input(OP, cx)?, from, to, channels, &mut result.values, cx)?;
     }
     Ok(planes.tensor_of(shape, result))
 }

@@ -43,7 +43,7 @@ impl Tensor {
         let shape = Shape::new(OP, &lengths)?;
         let dims = counts.iter().enumerate().flat_map(|(dim, count)| [(*count as usize, 0), own(dim)]);
         let reader = Reader::of_dims(self.layout.offset, dims);
-        with_buffer!(self.buffer(), values => {
+        with_buffer!(self.buffer(OP, cx)?, values => {
             let mut result = Allocation::zeroed(OP, shape.elements(), cx)?;
             copy(OP, &Source { values, reader }, &mut result.values, cx)?;
             Ok(Tensor::of(Layout::contiguous(shape), result))
@@ -73,7 +73,7 @@ impl Tensor {
         for (slot, dim) in moved.iter_mut().zip(order.dims()) {
             *slot = offsets[*dim] as usize;
         }
-        let result = with_buffer!(self.buffer(), values => paste_typed(values, &base, &source, &moved, cx))?;
+        let result = with_buffer!(self.buffer(OP, cx)?, values => paste_typed(values, &base, &source, &moved, cx))?;
         Ok(result.back_from_memory_order(&order))
     }
 }
@@ -117,7 +117,7 @@ fn cat_typed<T: Stored>(
     for tensor in tensors {
         let layout = tensor.layout.permuted(order.dims());
         let length = layout.lengths()[place] * inner;
-        if let Some(values) = T::view(tensor.buffer()).filter(|_| length > 0) {
+        if let Some(values) = T::view(tensor.buffer(OP, cx)?).filter(|_| length > 0) {
             segments.push(Segment { source: Source { values, reader: Reader::new(&layout) }, length, before });
             before += length;
         }
@@ -138,7 +138,7 @@ fn paste_typed<T: Stored>(
     let mut result = Allocation::<T>::zeroed(OP, base.elements(), cx)?;
     let layout = Layout::contiguous(*base.lengths_shape());
     let base_source = Source { values, reader: Reader::new(&base.layout) };
-    let pasted = T::view(source.buffer()).map(|values| Source { values, reader: Reader::new(&source.layout) });
+    let pasted = T::view(source.buffer(OP, cx)?).map(|values| Source { values, reader: Reader::new(&source.layout) });
     let partial = (0..base.rank()).rev().find(|dim| source.dims()[*dim] != base.dims()[*dim]);
     match (pasted, partial) {
         (None, _) => {}

@@ -20,6 +20,7 @@ impl Stack {
         let usable = strides.iter().all(|stride| *stride >= 0) && strides.contains(&1);
         let tensor = if usable { tensor } else { tensor.contiguous(cx)? };
         cx.check(op)?;
+        tensor.buffer(op, cx)?;
         Ok(Stack { batch: Reader::of_dims(0, std::iter::empty()), tensor })
     }
 
@@ -37,7 +38,7 @@ impl Stack {
     fn matrix(&self, index: usize) -> Matrix<'_> {
         let layout = &self.tensor.layout;
         let at = self.tensor.rank() - 2;
-        let values: &[f32] = crate::storage::Stored::view(self.tensor.buffer()).unwrap_or_default();
+        let values = self.tensor.values::<f32>();
         Matrix {
             values: &values[(self.batch.locate(index) as usize).min(values.len())..],
             rows: layout.lengths()[at],

@@ -43,10 +43,12 @@ impl Tensor {
         Err(TensorError::Type { op, argument, found: self.dtype(), expected: "a float type" })
     }
 
-    /// The same numbers as row-major float32; itself when it is that already.
+    /// The same numbers as row-major float32 in this machine's memory; itself when it is that already.
     fn dense_floats(&self, op: &'static str, argument: &'static str, cx: &OpContext) -> Result<Tensor, TensorError> {
         self.check_float(op, argument)?;
-        self.cast(DType::Float32, cx)?.contiguous(cx)
+        let dense = self.cast(DType::Float32, cx)?.contiguous(cx)?;
+        dense.buffer(op, cx)?;
+        Ok(dense)
     }
 
     /// The elements of what [`Tensor::dense_floats`] answered.

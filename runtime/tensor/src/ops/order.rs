@@ -21,6 +21,7 @@ impl Tensor {
         let (rows, order) = self.rows_along(op, dim)?;
         let compute = if self.dtype().is_float() { DType::Float32 } else { DType::Int64 };
         let tensor = rows.cast(compute, cx)?.contiguous(cx)?;
+        tensor.buffer(op, cx)?;
         Ok(RowsOf { row: tensor.dims()[tensor.rank() - 1], tensor, order })
     }
 
@@ -148,7 +149,7 @@ impl Tensor {
 
 impl RowsOf {
     fn values<T: Stored>(&self) -> &[T] {
-        let values = T::view(self.tensor.buffer()).unwrap_or_default();
+        let values = self.tensor.values::<T>();
         &values[self.tensor.layout.offset.min(values.len())..]
     }
 }

@@ -43,7 +43,7 @@ impl Tensor {
         }
         let value = if mode == PadMode::Constant { value } else { 0.0 };
         let result =
-            with_buffer!(self.buffer(), values => pad_typed(values, &source, shape, &moved, (mode, value), cx))?;
+            with_buffer!(self.buffer(OP, cx)?, values => pad_typed(values, &source, shape, &moved, (mode, value), cx))?;
         Ok(result.back_from_memory_order(&order))
     }
 }

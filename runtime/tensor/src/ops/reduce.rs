@@ -72,7 +72,7 @@ impl Tensor {
             }
         }
         let kept = Reader::of_dims(layout.offset, kept.into_iter());
-        let reduction = Reduction { op, buffer: self.buffer(), kept, reduced, innermost_kept, cx };
+        let reduction = Reduction { op, buffer: self.buffer(op, cx)?, kept, reduced, innermost_kept, cx };
         Ok(Job { reduction, shape, order })
     }
 

@@ -6,12 +6,46 @@ use std::sync::Arc;
 use vivarium_tensor::{Budget, DType, OpContext, Tensor};
 
 pub fn context() -> OpContext {
+    budgeted(1 << 30).0
+}
+
+/// On the CPU, or with `VIVARIUM_TEST_GPU=1` on the first GPU (which `cargo xtask cuda` simulates where there is none):
+/// the same tests hold for both. The GPU's memory is charged to the same account.
+pub fn budgeted(bytes: u64) -> (OpContext, Arc<Budget>) {
+    let budget = Budget::root(bytes);
+    (on_test_gpu(OpContext::new(Arc::clone(&budget))), budget)
+}
+
+/// On the CPU, whatever the environment says: the oracle.
+pub fn cpu_context() -> OpContext {
     OpContext::new(Budget::root(1 << 30))
 }
 
-pub fn budgeted(bytes: u64) -> (OpContext, Arc<Budget>) {
-    let budget = Budget::root(bytes);
-    (OpContext::new(Arc::clone(&budget)), budget)
+#[cfg(feature = "cuda")]
+pub fn test_gpu() -> Option<&'static vivarium_tensor::Gpu> {
+    static GPU: std::sync::OnceLock<Option<vivarium_tensor::Gpu>> = std::sync::OnceLock::new();
+    let open = || {
+        let wanted = std::env::var("VIVARIUM_TEST_GPU").is_ok_and(|value| value == "1");
+        let cache = std::env::var_os("VIVARIUM_TEST_KERNELS").map(std::path::PathBuf::from);
+        wanted.then(|| vivarium_tensor::Gpu::open(0, cache.as_deref()).unwrap())
+    };
+    GPU.get_or_init(open).as_ref()
+}
+
+#[cfg(feature = "cuda")]
+fn on_test_gpu(cx: OpContext) -> OpContext {
+    match test_gpu() {
+        Some(gpu) => {
+            let job = gpu.job(Arc::clone(&cx.budget)).unwrap();
+            cx.on_gpu(job)
+        }
+        None => cx,
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn on_test_gpu(cx: OpContext) -> OpContext {
+    cx
 }
 
 /// Shape and elements in row-major order.

@@ -1,0 +1,172 @@
+//! Device memory, and copies to it and back.
+
+use super::gpu::{GpuJob, Shared, add, failed};
+use crate::storage::{Allocation, Buffer, Stored, with_buffer, with_dtype};
+use crate::{Charge, DType, OpContext, Tensor, TensorError};
+use cudarc::driver::{CudaEvent, CudaSlice, CudaStream, DevicePtr, DriverError, sys};
+use parking_lot::Mutex;
+use std::fmt;
+use std::sync::Arc;
+
+/// Bytes on a GPU that hold a charge. Like all of a tensor, they are never changed once they are shared.
+pub(crate) struct DeviceBuffer {
+    pub(super) slice: CudaSlice<u8>,
+    gpu: Arc<Shared>,
+    stream: Arc<CudaStream>,
+    /// The last read of every other stream. `cudarc` remembers one reader only, and its memory would be given back while
+    /// another still reads.
+    readers: Mutex<Vec<(Arc<CudaStream>, CudaEvent)>>,
+    charge: Charge,
+}
+
+impl Drop for DeviceBuffer {
+    /// The memory goes back to the pool, in the order of its own stream, after everybody's last read.
+    fn drop(&mut self) {
+        for (_, event) in self.readers.get_mut().drain(..) {
+            self.gpu.context.record_err(self.stream.wait(&event));
+        }
+    }
+}
+
+impl fmt::Debug for DeviceBuffer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "DeviceBuffer({} bytes)", self.bytes())
+    }
+}
+
+impl GpuJob {
+    /// Memory that has been paid for and that the caller writes completely. Its content is what was there before.
+    #[allow(unsafe_code)]
+    pub(super) fn allocate(&self, op: &'static str, bytes: usize) -> Result<DeviceBuffer, TensorError> {
+        let charge = self.memory.charge(bytes as u64).map_err(|source| TensorError::Budget { op, source })?;
+        // SAFETY: bytes have no invalid values. That they are written before anybody reads them is the caller's part,
+        // which the simulated driver checks for every kernel.
+        let slice = unsafe { self.stream.alloc::<u8>(bytes) }.map_err(|error| match error {
+            DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY) => {
+                TensorError::OutOfMemory { op, bytes: bytes as u64 }
+            }
+            error => failed(op, error),
+        })?;
+        Ok(DeviceBuffer {
+            slice,
+            gpu: Arc::clone(&self.gpu.0),
+            stream: Arc::clone(&self.stream),
+            readers: Mutex::default(),
+            charge,
+        })
+    }
+
+    /// The tensor's storage on this GPU, copied there if need be.
+    pub(super) fn resident(
+        &self,
+        op: &'static str,
+        tensor: &Tensor,
+        cx: &OpContext,
+    ) -> Result<Arc<DeviceBuffer>, TensorError> {
+        let mut place = tensor.storage.device().lock();
+        if let Some(buffer) = place.as_ref().filter(|buffer| Arc::ptr_eq(&buffer.gpu, &self.gpu.0)) {
+            return Ok(Arc::clone(buffer));
+        }
+        drop(place);
+        // On another GPU or in this machine's memory: from there.
+        let buffer = Arc::new(self.upload(op, tensor.buffer(op, cx)?)?);
+        place = tensor.storage.device().lock();
+        *place = Some(Arc::clone(&buffer));
+        Ok(buffer)
+    }
+
+    fn upload(&self, op: &'static str, source: &Buffer) -> Result<DeviceBuffer, TensorError> {
+        let bytes: usize = with_buffer!(source, values => size_of_val(values.as_slice()));
+        let mut buffer = self.allocate(op, bytes)?;
+        add(&self.gpu.0.count.uploads, 1);
+        add(&self.gpu.0.count.uploaded_bytes, bytes as u64);
+        with_buffer!(source, values => {
+            self.stream.memcpy_htod(as_bytes(values), &mut buffer.slice).map_err(|error| failed(op, error))?;
+        });
+        Ok(buffer)
+    }
+}
+
+/// The memory of elements.
+#[allow(unsafe_code)]
+fn as_bytes<T: Stored>(values: &[T]) -> &[u8] {
+    // SAFETY: the element types (numbers and booleans) have no padding, and bytes no alignment and no invalid values.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) }
+}
+
+impl DeviceBuffer {
+    /// Notes that work queued on a stream reads this.
+    pub(super) fn read_by(&self, stream: &Arc<CudaStream>) -> Result<(), DriverError> {
+        if Arc::ptr_eq(stream, &self.stream) {
+            return Ok(());
+        }
+        let mut readers = self.readers.lock();
+        match readers.iter().find(|(reader, _)| Arc::ptr_eq(reader, stream)) {
+            Some((_, event)) => event.record(stream)?,
+            None => readers.push((Arc::clone(stream), stream.record_event(None)?)),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.charge.bytes()
+    }
+
+    /// Some bytes. Waits for them.
+    pub(crate) fn read(&self, op: &'static str, start: usize, length: usize) -> Result<Vec<u8>, TensorError> {
+        if length == 0 {
+            return Ok(Vec::new());
+        }
+        let Some(part) = self.slice.try_slice(start..start + length) else {
+            return Err(TensorError::Device { op, message: format!("a read of {length} bytes at {start}") });
+        };
+        let mut out = vec![0u8; length];
+        self.copy(op, &part, &mut out)?;
+        Ok(out)
+    }
+
+    /// All elements and the charge for their copy. Waits for them.
+    pub(crate) fn download(
+        &self,
+        op: &'static str,
+        dtype: DType,
+        cx: &OpContext,
+    ) -> Result<(Buffer, Charge), TensorError> {
+        with_dtype!(dtype, T => {
+            let elements = self.bytes() as usize / size_of::<T>();
+            let mut target = Allocation::<T>::zeroed(op, elements, cx)?;
+            add(&self.gpu.count.downloads, 1);
+            add(&self.gpu.count.downloaded_bytes, self.bytes());
+            self.copy_into(op, &mut target.values)?;
+            let (values, charge) = target.into_parts();
+            Ok((T::wrap(values), charge))
+        })
+    }
+
+    /// As bytes, since not every byte is a boolean.
+    fn copy_into<T: Stored>(&self, op: &'static str, target: &mut [T]) -> Result<(), TensorError> {
+        if self.bytes() == 0 {
+            return Ok(());
+        }
+        if T::DTYPE == DType::Boolean {
+            let mut bytes = vec![0u8; target.len()];
+            self.copy(op, &self.slice, &mut bytes)?;
+            T::read_le(&bytes, target);
+            return Ok(());
+        }
+        self.copy(op, &self.slice, as_bytes_mut(target))
+    }
+
+    fn copy(&self, op: &'static str, from: &impl DevicePtr<u8>, to: &mut [u8]) -> Result<(), TensorError> {
+        self.stream.memcpy_dtoh(from, to).map_err(|error| failed(op, error))?;
+        self.stream.synchronize().map_err(|error| failed(op, error))
+    }
+}
+
+/// The memory of numbers, to be overwritten. Not for booleans.
+#[allow(unsafe_code)]
+fn as_bytes_mut<T: Stored>(values: &mut [T]) -> &mut [u8] {
+    debug_assert!(T::DTYPE != DType::Boolean);
+    // SAFETY: the number types have no padding and no invalid values, so any bytes may be written to them.
+    unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast::<u8>(), size_of_val(values)) }
+}

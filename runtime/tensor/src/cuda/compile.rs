@@ -1,0 +1,183 @@
+//! Kernels: their sources, how they are compiled, and the cache on disk.
+
+use super::gpu::{Count, GpuInfo, add, failed};
+use crate::TensorError;
+use cudarc::driver::{CudaContext, CudaFunction};
+use cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opts};
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const COMMON: &str = include_str!("kernels/common.cuh");
+
+/// A file of kernels, each called like its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Source {
+    name: &'static str,
+    text: &'static str,
+}
+
+macro_rules! sources {
+    ($($constant:ident $name:literal),+ $(,)?) => {
+        $(pub(super) const $constant: Source =
+            Source { name: $name, text: include_str!(concat!("kernels/", $name, ".cu")) };)+
+    };
+}
+sources!(ELEMENTWISE "elementwise", COPY "copy");
+
+/// Architectures that kernels are compiled for, in tenths; a GPU takes the newest that it can run.
+const ARCHITECTURES: [(u32, &str); 7] = [
+    (75, "compute_75"),
+    (80, "compute_80"),
+    (86, "compute_86"),
+    (89, "compute_89"),
+    (90, "compute_90"),
+    (100, "compute_100"),
+    (120, "compute_120"),
+];
+
+/// A kernel with the definitions that it is compiled with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelSource {
+    /// The kernel.
+    pub name: &'static str,
+    /// What tells it from others of that name.
+    pub variant: String,
+    /// CUDA C.
+    pub source: String,
+}
+
+impl KernelSource {
+    /// PTX for an architecture, such as 89 for sm_89.
+    ///
+    /// # Errors
+    /// NVRTC's, and one when this program has no such architecture.
+    pub fn compile(&self, architecture: u32) -> Result<String, TensorError> {
+        let known = ARCHITECTURES.iter().find(|(number, _)| *number == architecture);
+        let (_, name) = known.ok_or_else(|| TensorError::Device {
+            op: self.name,
+            message: format!("sm_{architecture} is not one of {:?}", ARCHITECTURES.map(|(number, _)| number)),
+        })?;
+        compile(self.name, name, &self.source)
+    }
+}
+
+fn compile(op: &'static str, architecture: &'static str, text: &str) -> Result<String, TensorError> {
+    let options = CompileOptions { arch: Some(architecture), fmad: Some(false), ..CompileOptions::default() };
+    compile_ptx_with_opts(text, options)
+        .map(|ptx| ptx.to_src())
+        .map_err(|error| TensorError::Device { op, message: format!("a kernel does not compile: {error:?}") })
+}
+
+/// The kernels that work of SD 1.5 spends its time in, for tools that look at them without a GPU.
+pub fn kernel_sources() -> Vec<KernelSource> {
+    let float = [("COMPUTE", "float"), ("INDEX", "u32")];
+    let one = |source: Source, variant: &str, defines: &[(&str, &str)]| KernelSource {
+        name: source.name,
+        variant: variant.to_owned(),
+        source: full_text(source, defines),
+    };
+    let elementwise = |variant: &str, expression: &str, operands: &str| {
+        let defines = [&float[..], &[("EXPRESSION", expression), ("OPERANDS", operands)]].concat();
+        one(ELEMENTWISE, variant, &defines)
+    };
+    vec![
+        elementwise("add", "a + b", "2"),
+        elementwise("silu", "a * sigmoid(a)", "1"),
+        elementwise("sin", "sinf(a)", "1"),
+        elementwise("where", "b != 0 ? a : c", "3"),
+        one(COPY, "2 bytes", &[("ELEMENT", "u16"), ("INDEX", "u32")]),
+        one(COPY, "4 bytes", &[("ELEMENT", "u32"), ("INDEX", "u32")]),
+    ]
+}
+
+fn full_text(source: Source, defines: &[(&str, &str)]) -> String {
+    let defines: String = defines.iter().map(|(name, value)| format!("#define {name} {value}\n")).collect();
+    format!("{defines}{COMMON}\n{}", source.text)
+}
+
+/// Version of the run-time compiler, or zeros.
+#[allow(unsafe_code)]
+pub(super) fn compiler_version() -> (i32, i32) {
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: writes two integers through pointers to them.
+    let _ = unsafe { cudarc::nvrtc::sys::nvrtcVersion(&mut major, &mut minor) };
+    (major, minor)
+}
+
+/// All kernels in use.
+pub(super) struct Kernels {
+    loaded: Mutex<HashMap<String, Arc<CudaFunction>>>,
+    architecture: &'static str,
+    /// What results depend on besides the source.
+    environment: String,
+    cache: Option<PathBuf>,
+}
+
+impl Kernels {
+    pub(super) fn new(info: &GpuInfo, cache: Option<&Path>) -> Kernels {
+        let capability = info.capability.0 * 10 + info.capability.1;
+        let usable = ARCHITECTURES.iter().rev().find(|(number, _)| *number <= capability);
+        let architecture = usable.unwrap_or(&ARCHITECTURES[0]).1;
+        let environment = format!("{architecture} {:?} {}", info.compiler_version, info.driver_version);
+        Kernels { loaded: Mutex::default(), architecture, environment, cache: cache.map(Path::to_owned) }
+    }
+
+    /// The kernel of a file with these definitions, compiled if nobody has needed it before.
+    pub(super) fn get(
+        &self,
+        op: &'static str,
+        source: Source,
+        defines: &[(&str, &str)],
+        context: &Arc<CudaContext>,
+        count: &Count,
+    ) -> Result<Arc<CudaFunction>, TensorError> {
+        let key = format!("{} {defines:?}", source.name);
+        if let Some(kernel) = self.loaded.lock().get(&key) {
+            return Ok(Arc::clone(kernel));
+        }
+        let text = full_text(source, defines);
+        let ptx = match self.read_cache(&text) {
+            Some(ptx) => {
+                add(&count.cached, 1);
+                ptx
+            }
+            None => {
+                add(&count.compiled, 1);
+                let ptx = compile(op, self.architecture, &text)?;
+                self.write_cache(&text, &ptx);
+                ptx
+            }
+        };
+        let module = context.load_module(Ptx::from_src(ptx)).map_err(|error| failed(op, error))?;
+        let kernel = Arc::new(module.load_function(source.name).map_err(|error| failed(op, error))?);
+        self.loaded.lock().insert(key, Arc::clone(&kernel));
+        Ok(kernel)
+    }
+
+    fn path(&self, text: &str) -> Option<PathBuf> {
+        let mut digest = Sha256::new();
+        digest.update(self.environment.as_bytes());
+        digest.update([0]);
+        digest.update(text.as_bytes());
+        Some(self.cache.as_ref()?.join(format!("{}.ptx", hex::encode(digest.finalize()))))
+    }
+
+    fn read_cache(&self, text: &str) -> Option<String> {
+        std::fs::read_to_string(self.path(text)?).ok().filter(|ptx| ptx.trim_end().ends_with('}'))
+    }
+
+    /// A cache that cannot be written is a slower start, no error.
+    fn write_cache(&self, text: &str, ptx: &str) {
+        let Some(path) = self.path(text) else { return };
+        let unfinished = path.with_extension(format!("{}.part", std::process::id()));
+        let written = path.parent().map(std::fs::create_dir_all).transpose().is_ok()
+            && std::fs::write(&unfinished, ptx).is_ok()
+            && std::fs::rename(&unfinished, &path).is_ok();
+        if !written {
+            let _ = std::fs::remove_file(&unfinished);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Elementwise operations, and copies between layouts.
+
+use super::compile::{COPY, ELEMENTWISE};
+use super::gpu::GpuJob;
+use super::launch::{Start, THREADS, View, Walk, blocks_for, index_type, number, padded};
+use crate::device::{DeviceCode, Piece};
+use crate::shape::{Layout, MAX_RANK, Order};
+use crate::{DType, OpContext, Operand, Tensor, TensorError};
+use cudarc::driver::DeviceRepr;
+
+/// `Arguments` of `elementwise.cu`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Elementwise {
+    out: u64,
+    elements: u64,
+    lengths: [i64; MAX_RANK],
+    operands: [View; 3],
+    whole: [i64; 2],
+    numbers: [f32; 2],
+    dtype: i32,
+    rank: i32,
+}
+
+/// `Arguments` of `copy.cu`, for elements of type E.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Copy<E> {
+    from: u64,
+    to: u64,
+    from_offset: i64,
+    to_offset: i64,
+    elements: u64,
+    lengths: [i64; MAX_RANK],
+    from_strides: [i64; MAX_RANK],
+    to_strides: [i64; MAX_RANK],
+    fill: E,
+    rank: i32,
+}
+
+// SAFETY: `repr(C)`, made of integers and floats.
+#[allow(unsafe_code)]
+unsafe impl DeviceRepr for Elementwise {}
+// SAFETY: as above.
+#[allow(unsafe_code)]
+unsafe impl<E: std::marker::Copy> DeviceRepr for Copy<E> {}
+
+/// Where elements go, and where they come from: nowhere for a fill.
+struct Move<'a> {
+    from: Option<(&'a Tensor, Layout)>,
+    to: Layout,
+    fill: u64,
+}
+
+impl GpuJob {
+    pub(super) fn elementwise(
+        &self,
+        op: &'static str,
+        operands: &[Operand<'_>],
+        (layout, order): (Layout, Order),
+        dtype: DType,
+        code: &DeviceCode,
+        cx: &OpContext,
+    ) -> Result<Option<Tensor>, TensorError> {
+        let elements = layout.shape.elements();
+        if elements == 0 {
+            return Ok(None);
+        }
+        let residents = self.residents(op, operands, cx)?;
+        let layouts: Vec<Option<Layout>> = operands
+            .iter()
+            .map(|operand| match operand {
+                Operand::Tensor(tensor) => Some(tensor.layout.expanded(layout.shape).permuted(order.dims())),
+                Operand::Scalar(_) => None,
+            })
+            .collect();
+        let zeros = [0isize; MAX_RANK];
+        let rank = layout.shape.rank();
+        let strides: Vec<&[isize]> =
+            layouts.iter().map(|layout| layout.as_ref().map_or(&zeros[..rank], Layout::strides)).collect();
+        let lengths = layout.shape.permuted(order.dims());
+        let walk = Walk::new(lengths.lengths(), &strides);
+        let mut out = self.allocate(op, elements * dtype.size())?;
+        let count = operands.len().to_string();
+        let start = Start {
+            op,
+            source: ELEMENTWISE,
+            defines: &[
+                ("EXPRESSION", code.expression),
+                ("COMPUTE", if code.integers { "i64" } else { "float" }),
+                ("OPERANDS", &count),
+                index_type(elements),
+            ],
+            grid: blocks_for(elements),
+            threads: THREADS,
+        };
+        let reads: Vec<_> = residents.iter().map(|buffer| &**buffer).collect();
+        self.start(&start, &reads, &mut out, |pointers, target| {
+            let mut pointers = pointers.iter();
+            let mut views = [View::default(); 3];
+            for (index, operand) in operands.iter().enumerate() {
+                views[index] = match (operand, &layouts[index]) {
+                    (Operand::Tensor(tensor), Some(layout)) => {
+                        let pointer = pointers.next().copied().unwrap_or_default();
+                        View::new(pointer, tensor.dtype(), layout.offset, &walk.strides[index])
+                    }
+                    (Operand::Scalar(value), _) => View::scalar(*value),
+                    _ => View::default(),
+                };
+            }
+            Elementwise {
+                out: target,
+                elements: elements as u64,
+                lengths: padded(&walk.lengths),
+                operands: views,
+                whole: code.whole,
+                numbers: code.floats.map(|value| value as f32),
+                dtype: number(dtype),
+                rank: walk.lengths.len() as i32,
+            }
+        })?;
+        self.tensor(op, layout, dtype, out, cx).map(Some)
+    }
+
+    pub(super) fn assemble(
+        &self,
+        op: &'static str,
+        layout: Layout,
+        dtype: DType,
+        fill: Option<f64>,
+        pieces: &[Piece<'_>],
+        cx: &OpContext,
+    ) -> Result<Option<Tensor>, TensorError> {
+        let elements = layout.shape.elements();
+        if elements == 0 {
+            return Ok(None);
+        }
+        let mut out = self.allocate(op, elements * dtype.size())?;
+        let filled = fill.map(|value| Move { from: None, to: layout, fill: bits(value, dtype) });
+        let copied = pieces.iter().map(|piece| Move { from: Some((piece.source, piece.from)), to: piece.to, fill: 0 });
+        for part in filled.into_iter().chain(copied) {
+            match dtype.size() {
+                1 => self.copy(op, "u8", part.fill as u8, &part, &mut out, cx)?,
+                2 => self.copy(op, "u16", part.fill as u16, &part, &mut out, cx)?,
+                4 => self.copy(op, "u32", part.fill as u32, &part, &mut out, cx)?,
+                _ => self.copy(op, "u64", part.fill, &part, &mut out, cx)?,
+            }
+        }
+        self.tensor(op, layout, dtype, out, cx).map(Some)
+    }
+
+    fn copy<E: std::marker::Copy>(
+        &self,
+        op: &'static str,
+        element: &str,
+        fill: E,
+        part: &Move<'_>,
+        out: &mut super::DeviceBuffer,
+        cx: &OpContext,
+    ) -> Result<(), TensorError> {
+        let elements = part.to.shape.elements();
+        if elements == 0 {
+            return Ok(());
+        }
+        // In the order of the target's memory, where writes are neighbours.
+        let order = part.to.memory_order();
+        let to = part.to.permuted(order.dims());
+        let source = match part.from {
+            Some((tensor, layout)) => Some((self.resident(op, tensor, cx)?, layout.permuted(order.dims()))),
+            None => None,
+        };
+        let zeros = [0isize; MAX_RANK];
+        let from_strides = source.as_ref().map_or(&zeros[..to.shape.rank()], |(_, layout)| layout.strides());
+        let walk = Walk::new(to.lengths(), &[from_strides, to.strides()]);
+        let start = Start {
+            op,
+            source: COPY,
+            defines: &[("ELEMENT", element), index_type(elements)],
+            grid: blocks_for(elements),
+            threads: THREADS,
+        };
+        let reads: Vec<_> = source.iter().map(|(buffer, _)| &**buffer).collect();
+        self.start(&start, &reads, out, |pointers, target| Copy {
+            from: pointers.first().copied().unwrap_or_default(),
+            to: target,
+            from_offset: source.as_ref().map_or(0, |(_, layout)| layout.offset as i64),
+            to_offset: to.offset as i64,
+            elements: elements as u64,
+            lengths: padded(&walk.lengths),
+            from_strides: padded(&walk.strides[0]),
+            to_strides: padded(&walk.strides[1]),
+            fill,
+            rank: walk.lengths.len() as i32,
+        })
+    }
+}
+
+/// A number as an element's memory.
+fn bits(value: f64, dtype: DType) -> u64 {
+    use crate::storage::with_dtype;
+    let mut bytes = Vec::new();
+    with_dtype!(dtype, T => {
+        <T as crate::Element>::write_le(&[<T as crate::Element>::from_f64(value)], &mut bytes);
+    });
+    bytes.resize(8, 0);
+    u64::from_le_bytes(bytes.try_into().unwrap_or_default())
+}

@@ -1,0 +1,182 @@
+//! Arguments as kernels take them, and how a kernel is started.
+
+use super::buffer::DeviceBuffer;
+use super::compile::Source;
+use super::gpu::{GpuJob, add, failed};
+use crate::shape::{Layout, MAX_RANK};
+use crate::storage::Storage;
+use crate::{DType, OpContext, Operand, Tensor, TensorError};
+use cudarc::driver::{DevicePtr, DevicePtrMut, DeviceRepr, LaunchConfig, PushKernelArg, SyncOnDrop};
+use std::sync::Arc;
+
+/// Threads of a block, unless a kernel says otherwise.
+pub(super) const THREADS: u32 = 256;
+
+/// Blocks that keep any GPU busy; with more elements, each thread does several.
+const MAX_BLOCKS: u64 = 1 << 16;
+
+/// More elements than this are counted in 64 bits.
+const NARROW: usize = 1 << 31;
+
+/// `View` of `common.cuh`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct View {
+    pub(super) data: u64,
+    pub(super) offset: i64,
+    pub(super) strides: [i64; MAX_RANK],
+    pub(super) whole: i64,
+    pub(super) number: f32,
+    pub(super) dtype: i32,
+}
+
+impl View {
+    pub(super) fn new(pointer: u64, dtype: DType, offset: usize, strides: &[isize]) -> View {
+        View { data: pointer, offset: offset as i64, strides: padded(strides), dtype: number(dtype), ..View::default() }
+    }
+
+    pub(super) fn scalar(value: f64) -> View {
+        View { whole: value as i64, number: value as f32, ..View::default() }
+    }
+}
+
+/// A type's number in kernels: its place in [`DType::ALL`].
+pub(super) fn number(dtype: DType) -> i32 {
+    DType::ALL.iter().position(|other| *other == dtype).unwrap_or_default() as i32
+}
+
+pub(super) fn padded<T: Copy + Into<Wide>>(values: &[T]) -> [i64; MAX_RANK] {
+    let mut out = [0; MAX_RANK];
+    for (slot, value) in out.iter_mut().zip(values) {
+        *slot = (*value).into().0;
+    }
+    out
+}
+
+/// A length or stride as kernels take it.
+pub(super) struct Wide(i64);
+
+impl From<usize> for Wide {
+    fn from(value: usize) -> Self {
+        Wide(value as i64)
+    }
+}
+
+impl From<isize> for Wide {
+    fn from(value: isize) -> Self {
+        Wide(value as i64)
+    }
+}
+
+/// Dimensions over which several views walk together: those of length 1 are dropped, neighbours that every view steps
+/// through evenly become one.
+#[derive(Debug, Clone)]
+pub(super) struct Walk {
+    pub(super) lengths: Vec<usize>,
+    /// Of each view, in its order.
+    pub(super) strides: Vec<Vec<isize>>,
+}
+
+impl Walk {
+    pub(super) fn new(lengths: &[usize], views: &[&[isize]]) -> Walk {
+        let mut walk = Walk { lengths: Vec::new(), strides: vec![Vec::new(); views.len()] };
+        for (dim, length) in lengths.iter().enumerate().filter(|(_, length)| **length != 1) {
+            let joins = walk.lengths.last().is_some()
+                && views
+                    .iter()
+                    .zip(&walk.strides)
+                    .all(|(view, own)| own.last().is_some_and(|outer| *outer == view[dim] * *length as isize));
+            for (view, own) in views.iter().zip(&mut walk.strides) {
+                if joins {
+                    own.pop();
+                }
+                own.push(view[dim]);
+            }
+            match walk.lengths.last_mut().filter(|_| joins) {
+                Some(last) => *last *= length,
+                None => walk.lengths.push(*length),
+            }
+        }
+        walk
+    }
+}
+
+/// The type that a kernel counts elements in.
+pub(super) fn index_type(elements: usize) -> (&'static str, &'static str) {
+    ("INDEX", if elements < NARROW { "u32" } else { "u64" })
+}
+
+/// One thread per item, as far as that makes sense.
+pub(super) fn blocks_for(items: usize) -> (u32, u32, u32) {
+    ((items as u64).div_ceil(u64::from(THREADS)).clamp(1, MAX_BLOCKS) as u32, 1, 1)
+}
+
+/// A kernel about to be started.
+pub(super) struct Start<'a> {
+    pub(super) op: &'static str,
+    pub(super) source: Source,
+    pub(super) defines: &'a [(&'a str, &'a str)],
+    pub(super) grid: (u32, u32, u32),
+    pub(super) threads: u32,
+}
+
+impl GpuJob {
+    /// Starts a kernel that reads `reads` and writes `out`. `arguments` makes its parameter of their addresses.
+    ///
+    /// The kernel must stay inside these buffers for these arguments: shapes and strides were checked by the operation,
+    /// and every kernel's tests run on the simulated driver, which reports any access outside.
+    #[allow(unsafe_code)]
+    pub(super) fn start<A: DeviceRepr>(
+        &self,
+        start: &Start<'_>,
+        reads: &[&DeviceBuffer],
+        out: &mut DeviceBuffer,
+        arguments: impl FnOnce(&[u64], u64) -> A,
+    ) -> Result<(), TensorError> {
+        let shared = &self.gpu.0;
+        let Start { op, source, defines, grid, threads } = *start;
+        let kernel = shared.kernels.get(op, source, defines, &shared.context, &shared.count)?;
+        // Held until the launch is queued: they make this stream wait for writers, and later writers for it.
+        let (pointers, _orders): (Vec<u64>, Vec<SyncOnDrop<'_>>) =
+            reads.iter().map(|buffer| buffer.slice.device_ptr(&self.stream)).unzip();
+        let (target, _order) = out.slice.device_ptr_mut(&self.stream);
+        let arguments = arguments(&pointers, target);
+        let config = LaunchConfig { grid_dim: grid, block_dim: (threads, 1, 1), shared_mem_bytes: 0 };
+        let mut launch = self.stream.launch_builder(&kernel);
+        launch.arg(&arguments);
+        // SAFETY: the argument has the layout of the kernel's only parameter (`repr(C)`, the same fields in the same order),
+        // and the kernel stays inside the buffers, see above.
+        unsafe { launch.launch(config) }.map_err(|error| failed(op, error))?;
+        add(&shared.count.launches, 1);
+        reads.iter().try_for_each(|buffer| buffer.read_by(&self.stream)).map_err(|error| failed(op, error))?;
+        Ok(())
+    }
+
+    /// The tensor that a buffer now holds.
+    pub(super) fn tensor(
+        &self,
+        op: &'static str,
+        layout: Layout,
+        dtype: DType,
+        buffer: DeviceBuffer,
+        cx: &OpContext,
+    ) -> Result<Tensor, TensorError> {
+        let charge =
+            cx.budget.charge(crate::storage::STORAGE_OVERHEAD).map_err(|source| TensorError::Budget { op, source })?;
+        Ok(Tensor { storage: Storage::on_device(dtype, Arc::new(buffer), charge), layout })
+    }
+
+    /// The operands that are tensors, on this GPU.
+    pub(super) fn residents(
+        &self,
+        op: &'static str,
+        operands: &[Operand<'_>],
+        cx: &OpContext,
+    ) -> Result<Vec<Arc<DeviceBuffer>>, TensorError> {
+        let tensors = operands.iter().filter_map(|operand| match operand {
+            Operand::Tensor(tensor) => Some(*tensor),
+            Operand::Scalar(_) => None,
+        });
+        tensors.map(|tensor| self.resident(op, tensor, cx)).collect()
+    }
+}

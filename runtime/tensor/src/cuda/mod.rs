@@ -1,0 +1,42 @@
+//! Operations on NVIDIA's GPUs, through `cudarc` and kernels in CUDA C.
+//!
+//! Nothing of CUDA is needed to build this, nor to start it: driver and compiler (NVRTC) are looked for at run time, and
+//! what is missing is said in a sentence. A kernel is compiled at its first use for the GPU at hand, and the result is
+//! kept on disk.
+//!
+//! A [`Gpu`] is opened once. Each job gets a [`GpuJob`] of it: a stream of its own and the tenant's account of device
+//! memory. Work is queued; nothing waits for the GPU but a read of results. Every buffer is written by the kernel that it
+//! was made for, completely, before anybody can see it.
+//!
+//! Not here: several GPUs for one job, graphs, tensor cores. An operation without a kernel runs on the CPU, for which its
+//! operands are copied back; [`Gpu::counters`] counts that.
+//!
+//! # Layout
+//! - `gpu`: opening a GPU, jobs, counters; `compile`: kernels, and the cache of them
+//! - `buffer`: device memory and copies; `launch`: arguments as kernels take them
+//! - one file for each group of kernels, beside its source in `kernels/`
+
+mod buffer;
+mod compile;
+mod elementwise;
+mod gpu;
+mod launch;
+
+pub(crate) use buffer::DeviceBuffer;
+pub use compile::{KernelSource, kernel_sources};
+pub use gpu::{Counters, Gpu, GpuInfo, GpuJob, GpuUnavailable};
+
+use crate::device::Task;
+use crate::{OpContext, Tensor, TensorError};
+
+impl GpuJob {
+    /// Runs a task, or answers `None` where there is no kernel for it.
+    pub(crate) fn run(&self, op: &'static str, task: Task<'_>, cx: &OpContext) -> Result<Option<Tensor>, TensorError> {
+        match task {
+            Task::Elementwise { operands, layout, order, dtype, code } => {
+                self.elementwise(op, operands, (layout, order), dtype, code, cx)
+            }
+            Task::Assemble { layout, dtype, fill, pieces } => self.assemble(op, layout, dtype, fill, pieces, cx),
+        }
+    }
+}

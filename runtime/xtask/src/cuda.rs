@@ -1,0 +1,184 @@
+//! The CUDA back end without a GPU: tests on a simulated driver, and what NVIDIA's assembler says of each kernel.
+//!
+//! NVRTC and ptxas come from PyPI's packages (they are NVIDIA's, and stay outside the repository); pip unpacks them into
+//! `target/cuda`, once. Where there is a GPU with a driver, the same tests run on it, and nothing is simulated.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell::{Profile, cargo, find, root, run, target_dir};
+
+/// NVRTC and the library beside it that it loads.
+const NVRTC: &str = "nvidia-cuda-nvrtc-cu12==12.9.86";
+/// ptxas.
+const NVCC: &str = "nvidia-cuda-nvcc-cu12==12.9.86";
+/// Architectures that every kernel is assembled for.
+const ARCHITECTURES: [u32; 6] = [75, 80, 86, 89, 90, 100];
+
+const HELP: &str = "\
+cargo xtask cuda <command>
+
+  test [FLAG…]   the tensor tests through the CUDA back end, on a GPU or on a simulated driver; flags go to `cargo test`
+  ptxas          assemble every kernel for sm_75 to sm_100 and rewrite the table in docs/cuda.md (--check: only compare)
+";
+
+pub(crate) fn command(arguments: &[String]) -> Result<()> {
+    match arguments.split_first() {
+        Some((name, rest)) if name == "test" => test_with(rest),
+        Some((name, rest)) if name == "ptxas" => table(rest.iter().any(|flag| flag == "--check")),
+        _ => {
+            print!("{HELP}");
+            Ok(())
+        }
+    }
+}
+
+/// The stage of `cargo xtask test`.
+///
+/// # Errors
+/// When a test fails or the kernels' table is not what the assembler says.
+pub(crate) fn stage() -> Result<()> {
+    run(&mut cargo(&[
+        "clippy",
+        "-p",
+        "vivarium-tensor",
+        "--features",
+        "cuda",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    test_with(&[])?;
+    table(true)
+}
+
+/// Why the stage can't run here.
+pub(crate) fn missing() -> Option<String> {
+    let python = find("python3").is_none() && !folder().join("nvrtc").is_dir();
+    python.then(|| "there is no python3 whose pip could fetch NVRTC".to_owned())
+}
+
+fn folder() -> PathBuf {
+    target_dir().join("cuda")
+}
+
+/// A real driver comes with a device file; the library alone may be a stub.
+fn has_gpu() -> bool {
+    Path::new("/dev/nvidia0").exists()
+}
+
+fn test_with(flags: &[String]) -> Result<()> {
+    let mut libraries = vec![fetched("nvrtc", NVRTC)?.join("nvidia/cuda_nvrtc/lib")];
+    if !has_gpu() {
+        run(&mut cargo(&["build", "-p", "vivarium-libcuda"]))?;
+        libraries.push(simulated_driver()?);
+    }
+    let path = std::env::join_paths(libraries).context("a path with a colon")?;
+    // First what catches mistakes, then what relies on it.
+    let environment = |command: &mut Command| {
+        command
+            .env("LD_LIBRARY_PATH", &path)
+            .env("VIVARIUM_TEST_GPU", "1")
+            .env("VIVARIUM_TEST_KERNELS", folder().join("kernels"));
+    };
+    let mut checker = cargo(&["test", "-p", "vivarium-ptx"]);
+    environment(&mut checker);
+    run(&mut checker)?;
+    let mut tests = cargo(&["test", "-p", "vivarium-tensor", "--features", "cuda"]);
+    environment(&mut tests);
+    run(tests.args(flags))
+}
+
+/// The simulated driver under the name that programs load, in a folder of its own.
+fn simulated_driver() -> Result<PathBuf> {
+    let folder = folder().join("driver");
+    fs::create_dir_all(&folder)?;
+    let built = target_dir().join(Profile::Debug.folder()).join("libsimulated_cuda.so");
+    fs::copy(&built, folder.join("libcuda.so.1")).with_context(|| format!("copying {}", built.display()))?;
+    Ok(folder)
+}
+
+/// A package of PyPI, unpacked under a name; nothing is fetched twice.
+fn fetched(name: &str, package: &str) -> Result<PathBuf> {
+    let target = folder().join(name);
+    let stamp = target.join(format!("{package}.fetched"));
+    if stamp.exists() {
+        return Ok(target);
+    }
+    println!("  fetching {package}");
+    let install = ["-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target"];
+    run(Command::new("python3").args(install).arg(&target).arg(package))?;
+    fs::write(&stamp, "")?;
+    Ok(target)
+}
+
+/// Compiles and assembles every kernel and writes down what they need.
+fn table(check: bool) -> Result<()> {
+    let nvrtc = fetched("nvrtc", NVRTC)?.join("nvidia/cuda_nvrtc/lib");
+    let ptxas = fetched("nvcc", NVCC)?.join("nvidia/cuda_nvcc/bin/ptxas");
+    let written = folder().join("ptx");
+    let mut dump = cargo(&["run", "-p", "vivarium-tensor", "--features", "cuda", "--example", "kernels", "--"]);
+    run(dump.arg(&written).args(ARCHITECTURES.map(|number| number.to_string())).env("LD_LIBRARY_PATH", nvrtc))?;
+    let kernels = fs::read_to_string(written.join("kernels.txt")).context("the list of kernels")?;
+    let mut lines = String::new();
+    for kernel in kernels.lines() {
+        lines.push_str(&row(&ptxas, &written, kernel)?);
+    }
+    let page = root().join("docs/cuda.md");
+    let text = fs::read_to_string(&page)?;
+    let new = replaced(&text, &lines).context("docs/cuda.md has no table of kernels between its two marks")?;
+    if check && new != text {
+        bail!("the table in docs/cuda.md is out of date: run `cargo xtask cuda ptxas`\n{lines}");
+    }
+    if !check {
+        fs::write(&page, new)?;
+        println!("docs/cuda.md: {} kernels", kernels.lines().count());
+    }
+    Ok(())
+}
+
+/// One kernel: registers, spilled bytes and shared memory on each architecture.
+fn row(ptxas: &Path, written: &Path, kernel: &str) -> Result<String> {
+    let mut cells = Vec::new();
+    let mut shared = 0;
+    for architecture in ARCHITECTURES {
+        let ptx = written.join(format!("{kernel}.sm_{architecture}.ptx"));
+        let arch = format!("-arch=sm_{architecture}");
+        let mut command = Command::new(ptxas);
+        command.args(["-v", &arch, "-o", "/dev/null"]).arg(&ptx);
+        let output = command.output().context("starting ptxas")?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if !output.status.success() {
+            bail!("ptxas refuses {} for sm_{architecture}:\n{said}", ptx.display());
+        }
+        let registers = number_before(&said, " registers").context("ptxas names no registers")?;
+        let spilled = number_before(&said, " bytes spill stores").unwrap_or(0);
+        shared = shared.max(number_before(&said, " bytes smem").unwrap_or(0));
+        cells.push(if spilled == 0 { registers.to_string() } else { format!("{registers} ({spilled} B spilled)") });
+    }
+    let name = kernel.replacen('.', " ", 1).replace('_', " ");
+    Ok(format!("| {name} | {} | {shared} |\n", cells.join(" | ")))
+}
+
+fn number_before(text: &str, words: &str) -> Option<u64> {
+    let before = &text[..text.find(words)?];
+    let digits = before.rsplit(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
+}
+
+/// The page with the lines between its two marks replaced.
+fn replaced(text: &str, lines: &str) -> Option<String> {
+    let (before, rest) = text.split_once("<!-- kernels -->\n")?;
+    let (_, after) = rest.split_once("<!-- /kernels -->")?;
+    let head: String = ARCHITECTURES.map(|number| format!(" sm_{number} |")).concat();
+    let rule = "--:|".repeat(ARCHITECTURES.len() + 1);
+    Some(format!(
+        "{before}<!-- kernels -->\n| kernel |{head} shared memory, bytes |\n|---|{rule}\n{lines}<!-- /kernels -->{after}"
+    ))
+}

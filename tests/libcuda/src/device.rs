@@ -1,0 +1,345 @@
+//! The device: memory, modules, streams, and the mistakes it has seen.
+
+use crate::order::{Knowledge, Order, Step, Stream};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use vivarium_ptx::memory::Place;
+use vivarium_ptx::{FaultKind, Launch, Memory, Module};
+
+/// The driver's error numbers.
+pub const SUCCESS: u32 = 0;
+pub const INVALID_VALUE: u32 = 1;
+pub const OUT_OF_MEMORY: u32 = 2;
+pub const INVALID_CONTEXT: u32 = 201;
+pub const INVALID_PTX: u32 = 218;
+pub const INVALID_HANDLE: u32 = 400;
+pub const NOT_FOUND: u32 = 500;
+pub const ILLEGAL_ADDRESS: u32 = 700;
+pub const MISALIGNED_ADDRESS: u32 = 716;
+pub const LAUNCH_FAILED: u32 = 719;
+
+/// Bytes of the device, unless `SIMULATED_CUDA_MEMORY` says otherwise.
+const MEMORY: u64 = 4 << 30;
+
+/// Instructions of one launch: some minutes, far more than any test takes.
+const MAX_INSTRUCTIONS: u64 = 1 << 30;
+
+pub type Answer<T> = Result<T, u32>;
+
+/// A kernel of a loaded module.
+pub struct Function {
+    pub module: Arc<Module>,
+    pub name: String,
+}
+
+/// Who used a buffer last.
+#[derive(Debug, Default)]
+struct Uses {
+    written: Option<Step>,
+    read: HashMap<Stream, u64>,
+}
+
+#[derive(Default)]
+struct Registry {
+    modules: HashMap<u64, Arc<Module>>,
+    functions: HashMap<u64, Arc<Function>>,
+    events: HashMap<u64, Knowledge>,
+    streams: Vec<Stream>,
+    order: Order,
+    uses: HashMap<u64, Uses>,
+    faults: Vec<String>,
+}
+
+pub struct Device {
+    pub memory: Mutex<Memory>,
+    registry: Mutex<Registry>,
+    /// The error that all calls answer once a kernel went wrong.
+    poison: AtomicU32,
+    next: AtomicU64,
+    launches: AtomicU32,
+    instructions: AtomicU64,
+}
+
+pub static DEVICE: LazyLock<Device> = LazyLock::new(|| Device {
+    memory: Mutex::default(),
+    registry: Mutex::default(),
+    poison: AtomicU32::new(SUCCESS),
+    next: AtomicU64::new(0x1000),
+    launches: AtomicU32::new(0),
+    instructions: AtomicU64::new(0),
+});
+
+/// A setting from the environment.
+pub fn setting<T: std::str::FromStr>(name: &str, otherwise: T) -> T {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
+}
+
+impl Device {
+    /// The error of an earlier kernel, which sticks.
+    pub fn check(&self) -> Answer<()> {
+        match self.poison.load(Ordering::SeqCst) {
+            SUCCESS => Ok(()),
+            error => Err(error),
+        }
+    }
+
+    pub fn total(&self) -> u64 {
+        setting("SIMULATED_CUDA_MEMORY", MEMORY)
+    }
+
+    fn handle(&self) -> u64 {
+        self.next.fetch_add(16, Ordering::SeqCst)
+    }
+
+    fn mistake(&self, error: u32, text: String) {
+        eprintln!("simulated CUDA: {text}");
+        self.registry.lock().faults.push(text);
+        let _ = self.poison.compare_exchange(SUCCESS, error, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    /// Everything found so far, and a clean slate, which no driver offers.
+    pub fn take_faults(&self) -> Vec<String> {
+        self.poison.store(SUCCESS, Ordering::SeqCst);
+        std::mem::take(&mut self.registry.lock().faults)
+    }
+
+    pub fn instructions(&self) -> u64 {
+        self.instructions.load(Ordering::SeqCst)
+    }
+
+    pub fn allocate(&self, bytes: usize, stream: Stream) -> Answer<u64> {
+        self.check()?;
+        if bytes == 0 {
+            return Err(INVALID_VALUE);
+        }
+        let mut memory = self.memory.lock();
+        if memory.used() + bytes as u64 > self.total() {
+            return Err(OUT_OF_MEMORY);
+        }
+        let base = memory.allocate(bytes, stream);
+        self.registry.lock().uses.insert(base, Uses::default());
+        Ok(base)
+    }
+
+    pub fn free(&self, base: u64, stream: Stream) -> Answer<()> {
+        self.check()?;
+        let unordered = {
+            let mut registry = self.registry.lock();
+            registry.order.step(stream);
+            let Some(uses) = registry.uses.remove(&base) else { return Err(INVALID_VALUE) };
+            let steps = uses.read.into_iter().chain(uses.written);
+            steps.into_iter().find(|step| !registry.order.knows(stream, *step))
+        };
+        if let Some((other, _)) = unordered {
+            self.mistake(
+                ILLEGAL_ADDRESS,
+                format!("Order: buffer {base:#x} freed on stream {stream} while stream {other} may still use it"),
+            );
+        }
+        if self.memory.lock().free(base) { Ok(()) } else { Err(INVALID_VALUE) }
+    }
+
+    /// Notes a use, which has to come after the last write (and a write after all reads).
+    fn used(&self, base: u64, stream: Stream, writes: bool) {
+        let problem = {
+            let mut registry = self.registry.lock();
+            let step = registry.order.step(stream);
+            let Some(uses) = registry.uses.get(&base) else { return };
+            let mut before: Vec<Step> = uses.written.into_iter().collect();
+            if writes {
+                before.extend(uses.read.iter().map(|(stream, count)| (*stream, *count)));
+            }
+            let problem = before.into_iter().find(|before| !registry.order.knows(stream, *before));
+            if let Some(uses) = registry.uses.get_mut(&base) {
+                if writes {
+                    uses.written = Some(step);
+                } else {
+                    uses.read.insert(step.0, step.1);
+                }
+            }
+            problem
+        };
+        if let Some((other, _)) = problem {
+            self.mistake(
+                ILLEGAL_ADDRESS,
+                format!("Order: stream {stream} uses buffer {base:#x} without waiting for stream {other}"),
+            );
+        }
+    }
+
+    /// Runs `with` on `length` bytes at an address.
+    pub fn bytes<T>(
+        &self,
+        address: u64,
+        length: usize,
+        stream: Stream,
+        writes: bool,
+        with: impl FnOnce(&mut vivarium_ptx::Allocation, usize) -> Result<T, String>,
+    ) -> Answer<T> {
+        self.check()?;
+        let Place::Live(allocation, at) = self.memory.lock().find(address) else {
+            self.mistake(ILLEGAL_ADDRESS, format!("copy: no buffer at {address:#x}"));
+            return Err(ILLEGAL_ADDRESS);
+        };
+        let result = {
+            let mut allocation = allocation.lock();
+            if at + length > allocation.data.len() {
+                Err(format!("OutOfBounds: copy of {length} bytes at {at} of a buffer of {}", allocation.data.len()))
+            } else {
+                with(&mut allocation, at)
+            }
+        };
+        self.used(address - at as u64, stream, writes);
+        result.map_err(|text| {
+            self.mistake(ILLEGAL_ADDRESS, text);
+            ILLEGAL_ADDRESS
+        })
+    }
+
+    pub fn load(&self, text: &str) -> Answer<u64> {
+        self.check()?;
+        match Module::parse(text) {
+            Ok(module) => {
+                let handle = self.handle();
+                self.registry.lock().modules.insert(handle, Arc::new(module));
+                Ok(handle)
+            }
+            Err(error) => {
+                eprintln!("simulated CUDA: {error}");
+                self.registry.lock().faults.push(error.to_string());
+                Err(INVALID_PTX)
+            }
+        }
+    }
+
+    pub fn unload(&self, module: u64) -> Answer<()> {
+        self.registry.lock().modules.remove(&module).map(drop).ok_or(INVALID_HANDLE)
+    }
+
+    pub fn function(&self, module: u64, name: &str) -> Answer<u64> {
+        self.check()?;
+        let mut registry = self.registry.lock();
+        let module = Arc::clone(registry.modules.get(&module).ok_or(INVALID_HANDLE)?);
+        module.kernel(name).ok_or(NOT_FOUND)?;
+        let handle = self.handle();
+        registry.functions.insert(handle, Arc::new(Function { module, name: name.to_owned() }));
+        Ok(handle)
+    }
+
+    pub fn find_function(&self, handle: u64) -> Answer<Arc<Function>> {
+        self.registry.lock().functions.get(&handle).cloned().ok_or(INVALID_HANDLE)
+    }
+
+    pub fn launch(
+        &self,
+        function: &Function,
+        grid: [u32; 3],
+        block: [u32; 3],
+        shared: u32,
+        stream: Stream,
+        params: &[u8],
+    ) -> Answer<()> {
+        self.check()?;
+        let kernel = function.module.kernel(&function.name).ok_or(INVALID_HANDLE)?;
+        for bytes in params.as_chunks::<8>().0 {
+            let found = self.memory.lock().find(u64::from_le_bytes(*bytes));
+            if let Place::Live(allocation, _) = found {
+                let (base, owner) = {
+                    let allocation = allocation.lock();
+                    (allocation.base, allocation.owner)
+                };
+                self.used(base, stream, owner == stream);
+            }
+        }
+        let number = self.launches.fetch_add(1, Ordering::SeqCst) + 1;
+        let launch = Launch {
+            module: &function.module,
+            kernel,
+            grid,
+            block,
+            shared,
+            params,
+            owner: stream,
+            number,
+            max_instructions: MAX_INSTRUCTIONS,
+        };
+        match launch.run(&self.memory) {
+            Ok(statistics) => {
+                self.instructions.fetch_add(statistics.instructions, Ordering::SeqCst);
+            }
+            Err(fault) if fault.kind == FaultKind::Configuration => {
+                self.registry.lock().faults.push(fault.to_string());
+                return Err(INVALID_VALUE);
+            }
+            Err(fault) => {
+                let error = match fault.kind {
+                    FaultKind::Misaligned => MISALIGNED_ADDRESS,
+                    FaultKind::OutOfBounds | FaultKind::UseAfterFree | FaultKind::ForeignBuffer => ILLEGAL_ADDRESS,
+                    _ => LAUNCH_FAILED,
+                };
+                self.mistake(error, fault.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    pub fn new_stream(&self) -> Answer<Stream> {
+        self.check()?;
+        let handle = self.handle();
+        self.registry.lock().streams.push(handle);
+        Ok(handle)
+    }
+
+    /// Its work may still be under way, and is known no longer.
+    pub fn drop_stream(&self, stream: Stream) -> Answer<()> {
+        let mut registry = self.registry.lock();
+        registry.streams.retain(|other| *other != stream);
+        registry.order.forget(stream);
+        Ok(())
+    }
+
+    /// The host waits for a stream.
+    pub fn synchronize(&self, stream: Stream) -> Answer<()> {
+        let mut registry = self.registry.lock();
+        let knowledge = registry.order.snapshot(stream);
+        registry.order.learn(0, &knowledge);
+        drop(registry);
+        self.check()
+    }
+
+    pub fn synchronize_all(&self) -> Answer<()> {
+        let streams = self.registry.lock().streams.clone();
+        streams.into_iter().try_for_each(|stream| self.synchronize(stream))
+    }
+
+    pub fn new_event(&self) -> Answer<u64> {
+        self.check()?;
+        let handle = self.handle();
+        self.registry.lock().events.insert(handle, Knowledge::new());
+        Ok(handle)
+    }
+
+    pub fn drop_event(&self, event: u64) -> Answer<()> {
+        self.registry.lock().events.remove(&event).map(drop).ok_or(INVALID_HANDLE)
+    }
+
+    pub fn record(&self, event: u64, stream: Stream) -> Answer<()> {
+        self.check()?;
+        let mut registry = self.registry.lock();
+        registry.order.step(stream);
+        let knowledge = registry.order.snapshot(stream);
+        *registry.events.get_mut(&event).ok_or(INVALID_HANDLE)? = knowledge;
+        Ok(())
+    }
+
+    /// A stream, or the host (0), waits for an event.
+    pub fn wait(&self, stream: Stream, event: u64) -> Answer<()> {
+        self.check()?;
+        let mut registry = self.registry.lock();
+        let knowledge = registry.events.get(&event).cloned().ok_or(INVALID_HANDLE)?;
+        registry.order.learn(stream, &knowledge);
+        Ok(())
+    }
+}

@@ -1,0 +1,341 @@
+//! The driver's entry points, as `cuda.h` declares them. Each checks its pointers as far as a driver does: not at all.
+//! SAFETY, for all of them: the caller keeps the driver's contract, as `cudarc` does.
+#![allow(clippy::undocumented_unsafe_blocks, clippy::missing_safety_doc)]
+
+use crate::device::{Answer, DEVICE, INVALID_CONTEXT, INVALID_VALUE, NOT_FOUND, SUCCESS, setting};
+use std::cell::Cell;
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+
+type Code = u32;
+
+const CONTEXT: u64 = 0xc0de;
+/// `Simulated`, so that nobody takes figures from it.
+const NAME: &[u8] = b"Simulated CUDA device (no GPU)\0";
+
+thread_local! {
+    static CURRENT: Cell<u64> = const { Cell::new(0) };
+}
+
+fn code(answer: Answer<()>) -> Code {
+    answer.err().unwrap_or(SUCCESS)
+}
+
+unsafe fn put<T>(to: *mut T, answer: Answer<T>) -> Code {
+    match answer {
+        Ok(value) => {
+            unsafe { to.write(value) };
+            SUCCESS
+        }
+        Err(error) => error,
+    }
+}
+
+/// The legacy default stream is one like any other here. It may not be 0, which stands for the host.
+fn stream(handle: u64) -> u64 {
+    if handle <= 2 { 1 } else { handle }
+}
+
+fn in_context(answer: impl FnOnce() -> Answer<()>) -> Code {
+    if CURRENT.get() == CONTEXT { code(answer()) } else { INVALID_CONTEXT }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuInit(_flags: c_uint) -> Code {
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDriverGetVersion(version: *mut c_int) -> Code {
+    unsafe { put(version, Ok(12_080)) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGetErrorName(error: Code, text: *mut *const c_char) -> Code {
+    let name = match error {
+        SUCCESS => c"CUDA_SUCCESS",
+        1 => c"CUDA_ERROR_INVALID_VALUE",
+        2 => c"CUDA_ERROR_OUT_OF_MEMORY",
+        218 => c"CUDA_ERROR_INVALID_PTX",
+        700 => c"CUDA_ERROR_ILLEGAL_ADDRESS",
+        716 => c"CUDA_ERROR_MISALIGNED_ADDRESS",
+        719 => c"CUDA_ERROR_LAUNCH_FAILED",
+        _ => c"CUDA_ERROR_UNKNOWN",
+    };
+    unsafe { put(text, Ok(name.as_ptr())) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGetErrorString(error: Code, text: *mut *const c_char) -> Code {
+    unsafe { cuGetErrorName(error, text) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetCount(count: *mut c_int) -> Code {
+    unsafe { put(count, Ok(1)) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGet(device: *mut c_int, ordinal: c_int) -> Code {
+    unsafe { put(device, if ordinal == 0 { Ok(0) } else { Err(101) }) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, length: c_int, _device: c_int) -> Code {
+    let count = NAME.len().min(length.max(0) as usize);
+    unsafe { std::ptr::copy_nonoverlapping(NAME.as_ptr().cast(), name, count) };
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, _device: c_int) -> Code {
+    unsafe { put(bytes, Ok(DEVICE.total() as usize)) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> Code {
+    let (all, used) = (DEVICE.total(), DEVICE.memory.lock().used());
+    unsafe {
+        put(free, Ok((all - used) as usize));
+        put(total, Ok(all as usize))
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_uint, _device: c_int) -> Code {
+    let arch: i32 = setting("SIMULATED_CUDA_ARCH", 89);
+    let found = match attribute {
+        1 => 1024,       // threads of a block
+        2 | 3 => 1024,   // along x, y
+        4 => 64,         // along z
+        5 => i32::MAX,   // blocks along x
+        6 | 7 => 65_535, // along y, z
+        8 => 48 << 10,   // shared memory of a block
+        10 => 32,        // lanes of a warp
+        16 => 16,        // multiprocessors
+        75 => arch / 10, // compute capability
+        76 => arch % 10,
+        97 => 99 << 10, // shared memory of a block that asks for it
+        115 => 1,       // memory pools
+        _ => 0,
+    };
+    unsafe { put(value, Ok(found)) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut u64, _device: c_int) -> Code {
+    unsafe { put(context, Ok(CONTEXT)) }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuDevicePrimaryCtxRelease_v2(_device: c_int) -> Code {
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxGetCurrent(context: *mut u64) -> Code {
+    unsafe { put(context, Ok(CURRENT.get())) }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuCtxSetCurrent(context: u64) -> Code {
+    CURRENT.set(context);
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuCtxSynchronize() -> Code {
+    in_context(|| DEVICE.synchronize_all())
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemAlloc_v2(pointer: *mut u64, bytes: usize) -> Code {
+    unsafe { put(pointer, DEVICE.allocate(bytes, 1)) }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemFree_v2(pointer: u64) -> Code {
+    code(DEVICE.synchronize_all().and_then(|()| DEVICE.free(pointer, 1)))
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemAllocAsync(pointer: *mut u64, bytes: usize, on: u64) -> Code {
+    unsafe { put(pointer, DEVICE.allocate(bytes, stream(on))) }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemFreeAsync(pointer: u64, on: u64) -> Code {
+    in_context(|| DEVICE.free(pointer, stream(on)))
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: *const u8, bytes: usize, on: u64) -> Code {
+    let source = unsafe { std::slice::from_raw_parts(from, bytes) };
+    in_context(|| {
+        DEVICE.bytes(to, bytes, stream(on), true, |allocation, at| {
+            allocation.write(at, source);
+            Ok(())
+        })
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut u8, from: u64, bytes: usize, on: u64) -> Code {
+    let target = unsafe { std::slice::from_raw_parts_mut(to, bytes) };
+    in_context(|| {
+        DEVICE.bytes(from, bytes, stream(on), false, |allocation, at| {
+            if let Some(byte) = allocation.unwritten(at, bytes) {
+                return Err(format!(
+                    "Uninitialised: byte {byte} of a buffer is copied to the host, but nobody wrote it"
+                ));
+            }
+            target.copy_from_slice(&allocation.data[at..at + bytes]);
+            Ok(())
+        })
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, on: u64) -> Code {
+    let copy = || {
+        let data =
+            DEVICE.bytes(from, bytes, stream(on), false, |allocation, at| match allocation.unwritten(at, bytes) {
+                Some(byte) => Err(format!("Uninitialised: byte {byte} of a buffer is copied, but nobody wrote it")),
+                None => Ok(allocation.data[at..at + bytes].to_vec()),
+            })?;
+        DEVICE.bytes(to, bytes, stream(on), true, |allocation, at| {
+            allocation.write(at, &data);
+            Ok(())
+        })
+    };
+    in_context(copy)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemsetD8Async(to: u64, value: u8, bytes: usize, on: u64) -> Code {
+    in_context(|| {
+        DEVICE.bytes(to, bytes, stream(on), true, |allocation, at| {
+            allocation.write(at, &vec![value; bytes]);
+            Ok(())
+        })
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuModuleLoadData(module: *mut u64, image: *const c_char) -> Code {
+    let text = unsafe { CStr::from_ptr(image) }.to_string_lossy();
+    unsafe { put(module, DEVICE.load(&text)) }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuModuleUnload(module: u64) -> Code {
+    code(DEVICE.unload(module))
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuModuleGetFunction(function: *mut u64, module: u64, name: *const c_char) -> Code {
+    let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
+    unsafe { put(function, DEVICE.function(module, &name)) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLaunchKernel(
+    function: u64,
+    grid_x: c_uint,
+    grid_y: c_uint,
+    grid_z: c_uint,
+    block_x: c_uint,
+    block_y: c_uint,
+    block_z: c_uint,
+    shared: c_uint,
+    on: u64,
+    params: *mut *mut c_void,
+    extra: *mut *mut c_void,
+) -> Code {
+    if !extra.is_null() {
+        return INVALID_VALUE;
+    }
+    let function = match DEVICE.find_function(function) {
+        Ok(function) => function,
+        Err(error) => return error,
+    };
+    let Some(kernel) = function.module.kernel(&function.name) else { return INVALID_VALUE };
+    let mut bytes = vec![0u8; kernel.param_bytes()];
+    for (index, (offset, length)) in kernel.params.iter().enumerate() {
+        let from = unsafe { std::slice::from_raw_parts((*params.add(index)).cast::<u8>(), *length) };
+        bytes[*offset..offset + length].copy_from_slice(from);
+    }
+    let (grid, block) = ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]);
+    in_context(|| DEVICE.launch(&function, grid, block, shared, stream(on), &bytes))
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamCreate(handle: *mut u64, _flags: c_uint) -> Code {
+    unsafe { put(handle, DEVICE.new_stream()) }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamDestroy_v2(on: u64) -> Code {
+    code(DEVICE.drop_stream(stream(on)))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamSynchronize(on: u64) -> Code {
+    in_context(|| DEVICE.synchronize(stream(on)))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamWaitEvent(on: u64, event: u64, _flags: c_uint) -> Code {
+    in_context(|| DEVICE.wait(stream(on), event))
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuEventCreate(event: *mut u64, _flags: c_uint) -> Code {
+    unsafe { put(event, DEVICE.new_event()) }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuEventDestroy_v2(event: u64) -> Code {
+    code(DEVICE.drop_event(event))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuEventRecord(event: u64, on: u64) -> Code {
+    in_context(|| DEVICE.record(event, stream(on)))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuEventSynchronize(event: u64) -> Code {
+    in_context(|| DEVICE.wait(0, event))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuEventQuery(_event: u64) -> Code {
+    SUCCESS
+}
+
+/// NVRTC asks for tables that are not documented; it does without.
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGetExportTable(_table: *mut *const c_void, _id: *const c_void) -> Code {
+    NOT_FOUND
+}
+
+/// Not of the driver: the mistakes found so far, one a line, cut to `length`; forgets them and lifts the sticky error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn simulatedCudaFaults(text: *mut u8, length: usize) -> usize {
+    let faults = DEVICE.take_faults().join("\n");
+    let count = faults.len().min(length);
+    unsafe { std::ptr::copy_nonoverlapping(faults.as_ptr(), text, count) };
+    count
+}
+
+/// Not of the driver: bytes that are allocated.
+#[unsafe(no_mangle)]
+pub extern "C" fn simulatedCudaUsedBytes() -> u64 {
+    DEVICE.memory.lock().used()
+}
+
+/// Not of the driver: instructions executed so far, counted per warp.
+#[unsafe(no_mangle)]
+pub extern "C" fn simulatedCudaInstructions() -> u64 {
+    DEVICE.instructions()
+}

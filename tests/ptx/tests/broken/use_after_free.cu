@@ -1,0 +1,5 @@
+// expect: UseAfterFree
+// An address that was kept.
+extern "C" __global__ void kernel(const float* in, float* out, int n) {
+    if (threadIdx.x == 0 && blockIdx.x == 0) out[0] = in[FREED];
+}
