@@ -190,6 +190,7 @@ impl Storage {
     }
 
     /// The copy on a GPU.
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
     pub(crate) fn device(&self) -> &Mutex<Option<Arc<DeviceBuffer>>> {
         &self.device
     }

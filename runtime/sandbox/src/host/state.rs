@@ -225,6 +225,7 @@ impl HostState {
             TensorErrorKind::InvalidArgument => ErrorKind::InvalidArgument,
             TensorErrorKind::LimitExceeded => ErrorKind::LimitExceeded,
             TensorErrorKind::Interrupted => ErrorKind::Interrupted,
+            TensorErrorKind::DeviceFailed => ErrorKind::Internal,
         };
         Error { kind, message: error.to_string() }
     }
