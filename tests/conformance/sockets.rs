@@ -190,6 +190,31 @@ fn previews_come_in_the_form_that_the_client_can_read() -> Result<()> {
 }
 
 #[test]
+fn previews_are_as_small_as_the_client_wants_them_or_none() -> Result<()> {
+    let server = Server::start(ServerConfig::default())?;
+    for (index, (wish, widest)) in
+        [(json!({}), 96), (json!({"preview_size": 24}), 24), (json!({"preview_method": "none"}), 0)]
+            .into_iter()
+            .enumerate()
+    {
+        let client = format!("client-{index}");
+        let mut socket = server.connect(Some(&client))?;
+        let prompt = busy_with_previews(80 + index as u64, 20);
+        let accepted = server.post("/prompt", &json!({"prompt": prompt, "client_id": client, "extra_data": wish}))?;
+        server.wait(accepted.json()?["prompt_id"].as_str().unwrap_or_default())?;
+        let mut found = 0;
+        for heard in rest(&mut socket)? {
+            if let Heard::Frame(bytes) = heard {
+                let Frame::PreviewImage { image, .. } = Frame::decode(&bytes)? else { anyhow::bail!("another frame") };
+                found = found.max(vivarium_image_codec::probe(&image)?.width);
+            }
+        }
+        ensure!(found == widest, "{wish}: {found} pixels wide");
+    }
+    Ok(())
+}
+
+#[test]
 fn only_the_first_message_of_a_client_counts() -> Result<()> {
     let server = Server::start(ServerConfig::default())?;
     let mut socket = server.connect(None)?;

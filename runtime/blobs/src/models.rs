@@ -1,4 +1,7 @@
 //! Model folders: where checkpoints, VAEs, LoRAs … lie. They are the operator's, read-only here, and shared by all tenants.
+//!
+//! Everything is looked at anew when it is asked for: models that come or go, and changes of `extra_model_paths.yaml`, need no
+//! restart.
 
 use std::{
     collections::BTreeSet,
@@ -11,9 +14,12 @@ use std::{
 
 use cap_std::{ambient_authority, fs::Dir};
 use indexmap::IndexMap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
-use crate::{BlobError, RelativePath, model_paths::ExtraPath};
+use crate::{
+    BlobError, RelativePath,
+    model_paths::{ExtraPath, ExtraPathsError, read_extra_model_paths},
+};
 
 /// ComfyUI's folder types in its order, each with the folders below `models/` that hold it and the files that count.
 /// An empty list of extensions means every file.
@@ -50,15 +56,34 @@ const MAX_FILES: usize = 100_000;
 
 /// The model folders of a server.
 #[derive(Clone, Debug)]
-pub struct ModelFolders {
-    folders: IndexMap<String, FolderType>,
-    watched: Arc<Mutex<Watched>>,
+pub struct ModelFolders(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    base: PathBuf,
+    /// Files with extra paths, in the order in which they are read. The first is the base folder's own, which need not exist.
+    files: Vec<PathBuf>,
+    current: RwLock<Arc<Current>>,
+    watched: Mutex<Watched>,
 }
+
+/// The folders as the files said when they were last read.
+#[derive(Debug)]
+struct Current {
+    stamps: Vec<Stamp>,
+    folders: Folders,
+}
+
+type Folders = IndexMap<String, FolderType>;
+/// When a file was changed, and its length; nothing of one that is not there.
+type Stamp = Option<(SystemTime, u64)>;
 
 /// The folders of the last look and when each was changed; a folder changes when a file in it comes, goes or is renamed.
 #[derive(Debug, Default)]
 struct Watched {
     generation: u64,
+    /// What the files with extra paths were then.
+    stamps: Vec<Stamp>,
     changed: Vec<(PathBuf, Option<SystemTime>)>,
 }
 
@@ -84,64 +109,86 @@ pub struct ModelFile {
 }
 
 impl ModelFolders {
-    /// ComfyUI's folders below `<base>/models`. They need not exist.
+    /// ComfyUI's folders below `<base>/models`, and those that `<base>/extra_model_paths.yaml` adds, if there is one and it
+    /// can be read. They need not exist.
     #[must_use]
     pub fn below(base: &Path) -> Self {
-        let models = base.join("models");
-        let entry = |(name, paths, extensions): (&str, &[&str], &[&str])| {
-            let paths = paths.iter().map(|path| models.join(path)).collect();
-            let extensions = extensions.iter().map(ToString::to_string).collect();
-            (name.to_owned(), FolderType { paths, extensions })
-        };
-        Self { folders: FOLDER_TYPES.into_iter().map(entry).collect(), watched: Arc::default() }
+        Self::with_files(base, &[]).unwrap_or_else(|error| {
+            tracing::error!(%error, "there are no extra model paths");
+            let current = Current { stamps: Vec::new(), folders: standard(base) };
+            Self::of(base.to_path_buf(), Vec::new(), current)
+        })
     }
 
-    /// Adds folders from `extra_model_paths.yaml` files, see [`crate::read_extra_model_paths`]. A new type takes every file.
-    #[must_use]
-    pub fn with_extra(mut self, extra: impl IntoIterator<Item = ExtraPath>) -> Self {
-        for ExtraPath { folder, path, first } in extra {
-            let folder = self.folders.entry(folder).or_default();
-            let known = folder.paths.iter().position(|known| *known == path);
-            match (known, first) {
-                (None, false) => folder.paths.push(path),
-                (None, true) => folder.paths.insert(0, path),
-                (Some(at), true) => folder.paths[..=at].rotate_right(1),
-                (Some(_), false) => {}
-            }
+    /// The same, and those that other files in the form of `extra_model_paths.yaml` add.
+    ///
+    /// # Errors
+    /// A file that is not there (but for the base folder's own) or cannot be understood. When that happens to one later, the
+    /// folders stay as they were and the log says so.
+    pub fn with_files(base: &Path, extra: &[PathBuf]) -> Result<Self, ExtraPathsError> {
+        let own = base.join("extra_model_paths.yaml");
+        let files: Vec<PathBuf> = std::iter::once(own).chain(extra.iter().cloned()).collect();
+        let current = Current { stamps: stamps(&files), folders: read(base, &files)? };
+        Ok(Self::of(base.to_path_buf(), files, current))
+    }
+
+    fn of(base: PathBuf, files: Vec<PathBuf>, current: Current) -> Self {
+        let current = RwLock::new(Arc::new(current));
+        Self(Arc::new(Shared { base, files, current, watched: Mutex::default() }))
+    }
+
+    /// The folders now. Costs a system call per file with extra paths.
+    fn current(&self) -> Arc<Current> {
+        let known = self.0.current.read().clone();
+        let stamps = stamps(&self.0.files);
+        if stamps == known.stamps {
+            return known;
         }
-        self
+        let folders = read(&self.0.base, &self.0.files).unwrap_or_else(|error| {
+            tracing::error!(%error, "the model folders stay as they were");
+            known.folders.clone()
+        });
+        let current = Arc::new(Current { stamps, folders });
+        *self.0.current.write() = Arc::clone(&current);
+        current
     }
 
     /// A number that changes when the names in any model folder may have changed. Costs a system call per folder.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        let mut watched = self.watched.lock();
-        if watched.changed.is_empty() || watched.changed.iter().any(|(path, changed)| modified(path) != *changed) {
+        let current = self.current();
+        let mut watched = self.0.watched.lock();
+        let changed = watched.stamps != current.stamps
+            || watched.changed.is_empty()
+            || watched.changed.iter().any(|(path, changed)| modified(path) != *changed);
+        if changed {
             let mut found = Vec::new();
-            for root in self.folders.values().flat_map(|folder| &folder.paths) {
+            for root in current.folders.values().flat_map(|folder| &folder.paths) {
                 find_folders(root, MAX_DEPTH, &mut found);
             }
             watched.changed = found;
+            watched.stamps.clone_from(&current.stamps);
             watched.generation += 1;
         }
         watched.generation
     }
 
     /// Names of the folder types.
-    pub fn types(&self) -> impl Iterator<Item = &str> {
-        self.folders.keys().map(String::as_str)
+    #[must_use]
+    pub fn types(&self) -> Vec<String> {
+        self.current().folders.keys().cloned().collect()
     }
 
     /// Where files of a type are looked for, or nothing for an unknown type.
     #[must_use]
-    pub fn paths(&self, folder: &str) -> Option<&[PathBuf]> {
-        self.folders.get(folder).map(|folder| folder.paths.as_slice())
+    pub fn paths(&self, folder: &str) -> Option<Vec<PathBuf>> {
+        self.current().folders.get(folder).map(|folder| folder.paths.clone())
     }
 
     /// Which files of a type count, without the dot; none means every file. Nothing for an unknown type.
     #[must_use]
-    pub fn extensions(&self, folder: &str) -> Option<&[String]> {
-        self.folders.get(folder).map(|folder| folder.extensions.as_slice())
+    pub fn extensions(&self, folder: &str) -> Option<Vec<String>> {
+        self.current().folders.get(folder).map(|folder| folder.extensions.clone())
     }
 
     /// Sorted names over all folders of a type, or nothing for an unknown type.
@@ -154,7 +201,8 @@ impl ModelFolders {
     /// Every file of a type, or nothing for an unknown type. Unreadable folders count as empty.
     #[must_use]
     pub fn files(&self, folder: &str) -> Option<Vec<ModelFile>> {
-        let folder = self.folders.get(folder)?;
+        let current = self.current();
+        let folder = current.folders.get(folder)?;
         let mut files = Vec::new();
         for (path_index, path) in folder.paths.iter().enumerate() {
             collect(path, "", path_index, &folder.extensions, MAX_DEPTH, &mut files);
@@ -169,7 +217,8 @@ impl ModelFolders {
     pub fn open(&self, folder: &str, name: &str) -> Result<File, BlobError> {
         let path = RelativePath::parse_file(name)?;
         let missing = || BlobError::NotFound { name: format!("models/{folder}/{name}") };
-        let folder_type = self.folders.get(folder).ok_or_else(missing)?;
+        let current = self.current();
+        let folder_type = current.folders.get(folder).ok_or_else(missing)?;
         for root in &folder_type.paths {
             let opened = Dir::open_ambient_dir(root, ambient_authority()).and_then(|dir| dir.open(path.as_str()));
             match opened {
@@ -185,6 +234,48 @@ impl ModelFolders {
         }
         Err(missing())
     }
+}
+
+/// ComfyUI's folders below `<base>/models`.
+fn standard(base: &Path) -> Folders {
+    let models = base.join("models");
+    let entry = |(name, paths, extensions): (&str, &[&str], &[&str])| {
+        let paths = paths.iter().map(|path| models.join(path)).collect();
+        let extensions = extensions.iter().map(ToString::to_string).collect();
+        (name.to_owned(), FolderType { paths, extensions })
+    };
+    FOLDER_TYPES.into_iter().map(entry).collect()
+}
+
+fn read(base: &Path, files: &[PathBuf]) -> Result<Folders, ExtraPathsError> {
+    let mut folders = standard(base);
+    for (index, file) in files.iter().enumerate() {
+        match read_extra_model_paths(file) {
+            Ok(extra) => add(&mut folders, extra),
+            Err(ExtraPathsError::Read { source, .. }) if index == 0 && source.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(folders)
+}
+
+/// A new type takes every file.
+fn add(folders: &mut Folders, extra: impl IntoIterator<Item = ExtraPath>) {
+    for ExtraPath { folder, path, first } in extra {
+        let folder = folders.entry(folder).or_default();
+        let known = folder.paths.iter().position(|known| *known == path);
+        match (known, first) {
+            (None, false) => folder.paths.push(path),
+            (None, true) => folder.paths.insert(0, path),
+            (Some(at), true) => folder.paths[..=at].rotate_right(1),
+            (Some(_), false) => {}
+        }
+    }
+}
+
+fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
+    let stamp = |file: &PathBuf| fs::metadata(file).and_then(|file| Ok((file.modified()?, file.len()))).ok();
+    files.iter().map(stamp).collect()
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {
@@ -290,15 +381,43 @@ mod tests {
     fn extra_folders_come_last_or_first() {
         let extra =
             |folder: &str, path: &str, first| ExtraPath { folder: folder.to_owned(), path: PathBuf::from(path), first };
-        let folders = ModelFolders::below(Path::new("/b")).with_extra([
-            extra("vae", "/x", false),
-            extra("vae", "/y", true),
-            extra("vae", "/x", false),
-            extra("vae", "/b/models/vae", true),
-            extra("mine", "/m", false),
-        ]);
-        assert_eq!(folders.paths("vae").unwrap(), ["/b/models/vae", "/y", "/x"].map(PathBuf::from));
-        assert_eq!(folders.paths("mine").unwrap(), [PathBuf::from("/m")]);
-        assert_eq!(folders.extensions("mine").unwrap(), [""; 0]);
+        let mut folders = standard(Path::new("/b"));
+        add(
+            &mut folders,
+            [
+                extra("vae", "/x", false),
+                extra("vae", "/y", true),
+                extra("vae", "/x", false),
+                extra("vae", "/b/models/vae", true),
+                extra("mine", "/m", false),
+            ],
+        );
+        assert_eq!(folders["vae"].paths, ["/b/models/vae", "/y", "/x"].map(PathBuf::from));
+        assert_eq!(folders["mine"].paths, [PathBuf::from("/m")]);
+        assert_eq!(folders["mine"].extensions, [""; 0]);
+    }
+
+    #[test]
+    fn a_changed_file_of_extra_paths_counts_at_once_and_a_broken_one_changes_nothing() {
+        let base = tempfile::tempdir().unwrap();
+        let (file, more) = (base.path().join("extra_model_paths.yaml"), base.path().join("more.yaml"));
+        assert!(
+            ModelFolders::with_files(base.path(), std::slice::from_ref(&more)).is_err(),
+            "a file that was named must exist"
+        );
+        fs::write(&more, "b:\n  mine: elsewhere\n").unwrap();
+        let folders = ModelFolders::with_files(base.path(), std::slice::from_ref(&more)).unwrap();
+        let before = folders.generation();
+        assert!(folders.types().contains(&"mine".to_owned()) && folders.names("extra").is_none());
+        fs::create_dir(base.path().join("shared")).unwrap();
+        fs::write(base.path().join("shared/a.safetensors"), "").unwrap();
+        fs::write(&file, "a:\n  extra: shared\n").unwrap();
+        assert_eq!(folders.names("extra").unwrap(), ["a.safetensors"]);
+        assert!(folders.open("extra", "a.safetensors").is_ok());
+        assert_ne!(folders.generation(), before);
+        fs::write(&file, "a: [broken").unwrap();
+        assert_eq!(folders.names("extra").unwrap(), ["a.safetensors"]);
+        fs::remove_file(&file).unwrap();
+        assert!(folders.names("extra").is_none() && folders.names("mine").is_some());
     }
 }

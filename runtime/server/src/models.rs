@@ -38,7 +38,7 @@ pub(crate) fn preview(
     if !listed.iter().any(|file| file.path_index == path_index && file.name == name) {
         return Ok(None);
     }
-    let Some(root) = models.paths(folder).and_then(|paths| paths.get(path_index)) else { return Ok(None) };
+    let Some(root) = models.paths(folder).and_then(|paths| paths.get(path_index).cloned()) else { return Ok(None) };
     let stem = root.join(name).with_extension("");
     let Some(stem_name) = stem.file_name().and_then(|name| name.to_str()) else { return Ok(None) };
     let candidates = PREVIEW_EXTENSIONS

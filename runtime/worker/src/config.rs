@@ -1,5 +1,6 @@
 //! Settings of a worker.
 
+use serde_json::{Map, Value};
 use vivarium_graph::GraphLimits;
 
 /// How a worker runs prompts.
@@ -61,8 +62,46 @@ pub struct PreviewSettings {
     pub max_size: u32,
 }
 
+impl PreviewSettings {
+    /// What a client may wish for its prompt, in `extra_data`: `preview_method` is ComfyUI's, of which `none` means no
+    /// previews and the others are the same here; `preview_size` is ours, the longest side in pixels. Neither makes more of
+    /// previews than the operator wants.
+    #[must_use]
+    pub(crate) fn as_wished(self, extra_data: &Map<String, Value>) -> Self {
+        let wants_none = extra_data.get("preview_method").and_then(Value::as_str) == Some("none");
+        let size = extra_data.get("preview_size").and_then(Value::as_u64).and_then(|size| u32::try_from(size).ok());
+        Self {
+            enabled: self.enabled && !wants_none,
+            max_size: size.map_or(self.max_size, |size| size.clamp(1, self.max_size.max(1))),
+        }
+    }
+}
+
 impl Default for PreviewSettings {
     fn default() -> Self {
         Self { enabled: true, max_size: 512 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_client_may_wish_for_less() {
+        let settings = PreviewSettings::default();
+        let wished = |extra: Value| settings.as_wished(extra.as_object().unwrap_or(&Map::new()));
+        assert_eq!(wished(json!({})), settings);
+        assert_eq!(wished(json!({"preview_method": "auto", "preview_size": 4096})), settings);
+        assert!(!wished(json!({"preview_method": "none"})).enabled);
+        assert_eq!(wished(json!({"preview_size": 64})).max_size, 64);
+        assert_eq!(wished(json!({"preview_size": 0})).max_size, 1);
+        for odd in [json!(-1), json!("64"), json!(1.5), json!(u64::MAX)] {
+            assert_eq!(wished(json!({"preview_size": odd})), settings);
+        }
+        let off = PreviewSettings { enabled: false, ..settings };
+        assert!(!off.as_wished(&Map::new()).enabled);
     }
 }

@@ -130,7 +130,7 @@ fn run_lease(shared: &Shared, running: &Running, lease: &Lease) {
         lease.item.prompt_id.clone(),
         lease.client_id.clone(),
         shared.events.clone(),
-        shared.config.preview,
+        shared.config.preview.as_wished(&lease.item.extra_data),
     ));
     let key = (lease.tenant.clone(), lease.item.prompt_id.clone());
     let entry = RunningPrompt {

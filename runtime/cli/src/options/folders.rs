@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use vivarium_blobs::{ModelFolders, TenantDirs, read_extra_model_paths};
+use vivarium_blobs::{ModelFolders, TenantDirs};
 use vivarium_protocol::tenant::TenantId;
 
 use crate::failure::{Exit, OrFail, Outcome, fail};
@@ -85,8 +85,7 @@ impl SourceOptions {
             [] => stock_packs().into_iter().chain([base.join("packs")]).collect(),
             given => given.to_vec(),
         };
-        let own_paths = Some(base.join("extra_model_paths.yaml")).filter(|file| file.is_file());
-        let extra_model_paths = own_paths.into_iter().chain(self.extra_model_paths_config.iter().cloned()).collect();
+        let extra_model_paths = self.extra_model_paths_config.clone();
         Ok(Folders { base, tenant, packs, extra_model_paths })
     }
 }
@@ -143,12 +142,8 @@ impl Folders {
     /// # Errors
     /// Names the file of extra paths that can't be used.
     pub(crate) fn model_folders(&self) -> Outcome<ModelFolders> {
-        let mut folders = ModelFolders::below(&self.base);
-        for file in &self.extra_model_paths {
-            let extra = read_extra_model_paths(file);
-            folders = folders.with_extra(extra.or_fail(Exit::Usage, || "could not read the extra model paths")?);
-        }
-        Ok(folders)
+        let folders = ModelFolders::with_files(&self.base, &self.extra_model_paths);
+        folders.or_fail(Exit::Usage, || "could not read the extra model paths")
     }
 
     /// Creates the base folder and those that people put files into.

@@ -76,6 +76,6 @@ pub(crate) async fn files(
 /// `GET /internal/folder_paths`: where models are.
 pub(crate) async fn folder_paths(State(state): State<AppState>) -> Response {
     let models = state.models();
-    let folders = models.types().map(|folder| (folder.to_owned(), directories(models, folder)));
+    let folders = models.types().into_iter().map(|folder| (folder.clone(), directories(models, &folder)));
     json::ok(&folders.collect::<Map<_, _>>())
 }

@@ -17,7 +17,7 @@ const WEBP: ViewRequest = ViewRequest::Preview { format: PreviewFormat::WebP, qu
 
 /// `GET /models`: the types.
 pub(crate) async fn types(State(state): State<AppState>) -> Response {
-    json::ok(&state.models().types().collect::<Vec<_>>())
+    json::ok(&state.models().types())
 }
 
 /// `GET /models/{folder}`: names.
@@ -35,8 +35,9 @@ pub(crate) async fn embeddings(State(state): State<AppState>) -> Result<Response
 /// `GET /experiment/models`: the types with their directories.
 pub(crate) async fn types_with_directories(State(state): State<AppState>) -> Response {
     let models = state.models();
-    let shown = models.types().filter(|folder| !matches!(*folder, "configs" | "custom_nodes"));
-    let shown: Vec<_> = shown.map(|folder| json!({ "name": folder, "folders": directories(models, folder) })).collect();
+    let shown = models.types().into_iter().filter(|folder| !matches!(folder.as_str(), "configs" | "custom_nodes"));
+    let shown: Vec<_> =
+        shown.map(|folder| json!({ "name": folder, "folders": directories(models, &folder) })).collect();
     json::ok(&shown)
 }
 
