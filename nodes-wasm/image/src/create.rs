@@ -16,7 +16,7 @@ pub(crate) struct EmptyImage {
     batch_size: u64,
     /// Red, green and blue as one number, 0xRRGGBB.
     #[input(default = 0, min = 0, max = 0xFF_FFFF, step = 1, display = "color")]
-    color: u32,
+    color: i64,
 }
 
 impl Run for EmptyImage {
@@ -28,8 +28,9 @@ impl Run for EmptyImage {
 }
 
 /// 0xRRGGBB as three numbers from 0 to 1.
-fn rgb(color: u32) -> [f32; 3] {
-    let [_, red, green, blue] = color.to_be_bytes();
+fn rgb(color: i64) -> [f32; 3] {
+    // Of a number beyond the range, which a link may bring, the lowest bits count.
+    let [.., red, green, blue] = color.to_be_bytes();
     [red, green, blue].map(|channel| f32::from(channel) / 255.0)
 }
 

@@ -24,7 +24,7 @@ fn refuse_above(inputs: &Constants, name: &str, limit: &str) -> Result<Vec<Findi
 
 /// A grey image; its value is checked by a validator that waits.
 #[derive(Node)]
-#[node(category = "_for_testing/async", asynchronous, validate(value, threshold))]
+#[node(category = "_for_testing/async", validate(value, threshold))]
 pub(crate) struct TestAsyncValidation {
     #[input(default = 5.0)]
     value: f64,

@@ -37,6 +37,11 @@ fn stub_mask<T: vivarium_node::output::Outputs>(expansion: &mut Expansion<T>, va
     Ok(node.input("height", 512u64)?.input("width", 512u64)?.input("batch_size", 1u64)?.output(0))
 }
 
+fn stub_image<T: vivarium_node::output::Outputs>(expansion: &mut Expansion<T>, content: &str) -> Result<NodeOutput> {
+    let node = expansion.node(content, "StubImage").input("content", content.to_owned())?;
+    Ok(node.input("height", 512u64)?.input("width", 512u64)?.input("batch_size", 1u64)?.output(0))
+}
+
 fn grey(value: f64) -> Image {
     Tensor::full([1, 512, 512, 3], value, Dtype::Float32).into()
 }
@@ -58,10 +63,12 @@ impl Run for TestMixedExpansionReturns {
         }
         let mut expansion = Expansion::new();
         let mask = stub_mask(&mut expansion, 0.3)?;
+        let black = stub_image(&mut expansion, "BLACK")?;
+        let white = stub_image(&mut expansion, "WHITE")?;
         let mixed = expansion
             .node("mix", "TestLazyMixImages")
-            .input("image1", grey(0.0))?
-            .input("image2", grey(1.0))?
+            .link("image1", black)
+            .link("image2", white)
             .link("mask", mask)
             .output(0);
         Ok(Outcome::Expansion(expansion.slot(mixed).value(grey(1.0))?))

@@ -14,7 +14,7 @@ use crate::while_loop::TOKEN;
     output_names("flow_control", "remaining", "initial_value1", "initial_value2", "initial_value3", "initial_value4")
 )]
 pub(crate) struct TestForLoopOpen {
-    #[input(default = 1, min = 1, max = 100_000, step = 1)]
+    #[input(default = 1, min = 0, max = 100_000, step = 1)]
     remaining: i64,
     initial_value1: Option<Value>,
     initial_value2: Option<Value>,

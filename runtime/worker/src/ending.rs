@@ -72,10 +72,12 @@ impl PromptRun<'_> {
             error = %failure.error,
             "a node failed"
         );
+        let real = self.prompt.real_id(&failure.node).to_owned();
         let event = Event::ExecutionError(Box::new(ExecutionError {
             prompt_id: self.lease.item.prompt_id.clone(),
-            node_id: self.prompt.real_id(&failure.node).to_owned(),
-            node_type: class,
+            node_id: real.clone(),
+            // As in ComfyUI, of the posted node.
+            node_type: self.prompt.get(&real).map(|node| node.class_type.clone()).unwrap_or_default(),
             executed: self.executed.clone(),
             exception_message: format!("{}\n", failure.error.message),
             exception_type: failure.exception_type,

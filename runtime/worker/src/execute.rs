@@ -10,7 +10,6 @@ use std::{
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
-use vivarium_graph::Lookup;
 use vivarium_protocol::{event::Event, prompt::as_link};
 use vivarium_sandbox::{CallError, CallErrorKind, NodeValue, Outcome};
 
@@ -185,12 +184,7 @@ impl PromptRun<'_> {
                 self.results.insert(node.clone(), result);
             }
         }
-        let results = &self.results;
-        let is_cached = |id: &str| results.contains_key(id);
-        let lookup = Lookup { prompt: &self.prompt, definitions: &self.definitions, is_cached: &is_cached };
-        self.list
-            .add_expansion(id, added, &expansion.links, &lookup)
-            .map_err(|error| graph_failure(&self.prompt, error))?;
+        self.on_list(|list, lookup| list.add_expansion(id, added, &expansion.links, lookup))?;
         self.expansions.insert(id.to_owned(), expansion);
         Ok(())
     }
@@ -225,6 +219,9 @@ impl PromptRun<'_> {
 
     /// The expansion of a node has run: its outputs are what that computed.
     pub(crate) fn resolve(&mut self, id: &str, place: &NodePlace, expansion: PendingExpansion) -> Result<(), Stop> {
+        for link in &expansion.links {
+            self.adopt_twin(&link.node);
+        }
         let slots = expansion.resolve(&self.results).map_err(|error| self.fail(id, error, Map::new()))?;
         self.finish_node(id, place, slots, expansion.ui);
         if self.prompt.parent_id(id).is_none()

@@ -13,7 +13,7 @@ use vivarium_protocol::{
     definition::NodeDefinition,
     event::Event,
     history::{HistoryEntry, Status},
-    prompt::Prompt,
+    prompt::{Prompt, as_link_ref},
 };
 use vivarium_queue::Lease;
 use vivarium_sandbox::{CallContext, CallError, CallErrorKind, NodeValue, PackComponent};
@@ -123,6 +123,7 @@ impl<'a> PromptRun<'a> {
         if self.shared.config.cache == CacheMode::None {
             self.shared.cache(&self.lease.tenant).lock().clear();
         }
+        self.show_kept();
         let completed = stopped.is_ok();
         match stopped {
             Ok(()) => self.announce(Event::ExecutionSuccess { prompt_id, timestamp: now_ms() }),
@@ -167,12 +168,22 @@ impl<'a> PromptRun<'a> {
         let prompt_id = self.lease.item.prompt_id.clone();
         self.announce(Event::ExecutionCached { nodes: hits, prompt_id, timestamp: now_ms() });
         for output in &self.lease.item.outputs {
-            let results = &self.results;
-            let is_cached = |id: &str| results.contains_key(id);
-            let lookup = Lookup { prompt: &self.prompt, definitions: &self.definitions, is_cached: &is_cached };
-            self.list.add_node(output, &lookup).map_err(|error| graph_failure(&self.prompt, error))?;
+            self.on_list(|list, lookup| list.add_node(output, lookup))?;
         }
         Ok(())
+    }
+
+    /// Changes what still has to run, with what is known now.
+    pub(crate) fn on_list(
+        &mut self,
+        change: impl FnOnce(&mut ExecutionList, &Lookup<'_>) -> Result<(), GraphError>,
+    ) -> Result<(), Stop> {
+        let mut list = std::mem::take(&mut self.list);
+        let is_cached = |id: &str| self.has_result(id);
+        let lookup = Lookup { prompt: &self.prompt, definitions: &self.definitions, is_cached: &is_cached };
+        let changed = change(&mut list, &lookup).map_err(|error| graph_failure(&self.prompt, error));
+        self.list = list;
+        changed
     }
 
     fn run_nodes(&mut self) -> Result<(), Stop> {
@@ -221,6 +232,7 @@ impl<'a> PromptRun<'a> {
             return Ok(Progressed::Done);
         }
         let class = self.class_of(id)?;
+        self.adopt_twins_before(id);
         self.progress.start(&place);
         self.progress.to_client(Event::executing(id, &place.display_id, &self.lease.item.prompt_id));
         let gathered = self.gather(id, &class.definition)?;
@@ -237,6 +249,29 @@ impl<'a> PromptRun<'a> {
             display_id: self.prompt.display_id(id).to_owned(),
             parent_id: self.prompt.parent_id(id).map(str::to_owned),
             real_id: self.prompt.real_id(id).to_owned(),
+        }
+    }
+
+    /// Whether a link to the node has nothing to wait for.
+    pub(crate) fn has_result(&self, id: &str) -> bool {
+        self.results.contains_key(id) || self.kept_result(id).is_some()
+    }
+
+    /// Takes over the result of an identical twin, if one has run.
+    pub(crate) fn adopt_twin(&mut self, id: &str) {
+        if !self.results.contains_key(id)
+            && let Some(result) = self.kept_result(id)
+        {
+            self.results.insert(id.to_owned(), result);
+        }
+    }
+
+    fn adopt_twins_before(&mut self, id: &str) {
+        let Some(node) = self.prompt.get(id) else { return };
+        let links = node.inputs.values().filter_map(as_link_ref);
+        let absent = links.map(|(source, _)| source).filter(|source| !self.results.contains_key(*source));
+        for source in absent.map(str::to_owned).collect::<Vec<_>>() {
+            self.adopt_twin(&source);
         }
     }
 
@@ -262,6 +297,16 @@ impl<'a> PromptRun<'a> {
         });
         self.progress.finish(place);
         self.keep_ui(id, place, result.ui.as_ref());
+    }
+
+    /// The history tells what every posted node shows, also of nodes that no output of this prompt needed.
+    fn show_kept(&mut self) {
+        let ids = self.prompt.original().keys().filter(|id| !self.outputs.contains_key(*id)).cloned();
+        for id in ids.collect::<Vec<_>>() {
+            if let Some(ui) = self.kept_result(&id).and_then(|result| result.ui.clone()) {
+                self.keep_ui(&id, &self.place(&id), Some(&ui));
+            }
+        }
     }
 
     pub(crate) fn keep_ui(&mut self, id: &str, place: &NodePlace, ui: Option<&Map<String, Value>>) {
@@ -327,10 +372,7 @@ impl<'a> PromptRun<'a> {
         needed.sort();
         needed.dedup();
         for name in &needed {
-            let results = &self.results;
-            let is_cached = |id: &str| results.contains_key(id);
-            let lookup = Lookup { prompt: &self.prompt, definitions: &self.definitions, is_cached: &is_cached };
-            self.list.need_input(id, name, &lookup).map_err(|error| graph_failure(&self.prompt, error))?;
+            self.on_list(|list, lookup| list.need_input(id, name, lookup))?;
         }
         Ok(!needed.is_empty())
     }
