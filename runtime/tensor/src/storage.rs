@@ -1,4 +1,5 @@
-//! Typed memory that holds a charge. Memory starts out as zeros, so nothing that another tenant wrote can be read.
+//! Typed memory that holds a charge. Memory starts out as zeros, or is written as a whole by the operation that asked for
+//! it, so nothing that another tenant wrote can be read.
 
 use crate::budget::{Budget, BudgetExceeded, Charge};
 use crate::cuda::DeviceBuffer;
@@ -211,7 +212,7 @@ impl Storage {
     }
 }
 
-/// Zeros that have been paid for and wait to be filled.
+/// Memory that has been paid for and waits to be filled.
 pub(crate) struct Allocation<T> {
     pub(crate) values: Vec<T>,
     charge: Charge,
@@ -222,6 +223,15 @@ impl<T: Stored> Allocation<T> {
     pub(crate) fn zeroed(op: &'static str, elements: usize, cx: &OpContext) -> Result<Self, TensorError> {
         let charge = charge_elements::<T>(op, elements, cx)?;
         let values = zeroed_vec(elements)
+            .ok_or(TensorError::OutOfMemory { op, bytes: (elements as u64).saturating_mul(size_of::<T>() as u64) })?;
+        Ok(Allocation { values, charge })
+    }
+
+    /// Charges first, then allocates elements of no particular value, for an operation that writes every one of them before
+    /// anybody can see the result. Spares the clearing, which takes longer than many operations do.
+    pub(crate) fn unfilled(op: &'static str, elements: usize, cx: &OpContext) -> Result<Self, TensorError> {
+        let charge = charge_elements::<T>(op, elements, cx)?;
+        let values = unfilled_vec(elements)
             .ok_or(TensorError::OutOfMemory { op, bytes: (elements as u64).saturating_mul(size_of::<T>() as u64) })?;
         Ok(Allocation { values, charge })
     }
@@ -249,21 +259,41 @@ fn charge_elements<T>(op: &'static str, elements: usize, cx: &OpContext) -> Resu
 }
 
 /// `elements` zeros, or `None` when the machine has no such memory. (`vec![0; n]` would end the process instead.)
-#[allow(unsafe_code)]
 fn zeroed_vec<T: Element>(elements: usize) -> Option<Vec<T>> {
+    new_vec(elements, true)
+}
+
+/// `elements` numbers of no particular value, or `None` when the machine has no such memory. For results that are written
+/// as a whole, and for workspace. Where debug assertions are on, as in tests, they stand out: not-a-number, or -1.
+pub(crate) fn unfilled_vec<T: Element>(elements: usize) -> Option<Vec<T>> {
+    new_vec(elements, T::DTYPE == DType::Boolean)
+}
+
+/// Workspace that is written before it is read, for which somebody has paid.
+pub(crate) fn scratch(elements: usize) -> Vec<f32> {
+    unfilled_vec(elements).unwrap_or_else(|| vec![0.0; elements])
+}
+
+#[allow(unsafe_code)]
+fn new_vec<T: Element>(elements: usize, zeroed: bool) -> Option<Vec<T>> {
     let layout = std::alloc::Layout::array::<T>(elements).ok()?;
     if layout.size() == 0 {
         return Some(Vec::new());
     }
-    // SAFETY: the layout's size is not zero. `Element` is sealed and all-zero bytes are a valid value of each of its types.
-    // The pointer comes from the global allocator with exactly the layout of `elements` values of T.
+    // SAFETY: the layout's size is not zero. `Element` is sealed; all-zero bytes are a valid value of each of its types, and
+    // any bytes of each but the boolean, which `unfilled_vec` asks zeros for. `black_box` makes the bytes that happen to be
+    // there values like any others to the compiler. The pointer comes from the global allocator with exactly the layout of
+    // `elements` values of T.
     unsafe {
-        let pointer = std::alloc::alloc_zeroed(layout);
+        let pointer = if zeroed { std::alloc::alloc_zeroed(layout) } else { std::alloc::alloc(layout) };
         if pointer.is_null() {
             return None;
         }
         prefer_large_pages(pointer, layout.size());
-        Some(Vec::from_raw_parts(pointer.cast::<T>(), elements, elements))
+        if !zeroed && cfg!(debug_assertions) {
+            pointer.write_bytes(0xFF, layout.size());
+        }
+        Some(Vec::from_raw_parts(std::hint::black_box(pointer).cast::<T>(), elements, elements))
     }
 }
 

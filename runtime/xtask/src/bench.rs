@@ -26,12 +26,21 @@ Builds everything in release and prints one table: `vivarium serve`, a real Comf
 (tests/peer/README.md says how to set one up), how many times better ours is, and whether that is what we aim at.
 
   cargo xtask bench --peer-start 'PATH/start.sh 8288' --peer-url http://127.0.0.1:8288
+
+cargo xtask bench tensor [--python PATH] [--threads N] [--processor-time] [--rounds N] [CASE…]
+
+Tensor operations beside PyTorch in the same run, taking turns; PATH (or VIVARIUM_PEER_PYTHON) is a Python that has it.
+A CASE is the beginning of a name, such as `conv`.
 ";
 
 pub(crate) fn command(arguments: &[String]) -> Result<()> {
     if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
         print!("{HELP}");
         return Ok(());
+    }
+    if let Some(("tensor", rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        let mut command = cargo(&["run", "--release", "--package", "vivarium-tensor", "--example", "compare", "--"]);
+        return run(command.args(rest));
     }
     check(arguments)?;
     setup::for_build()?;

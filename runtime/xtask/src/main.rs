@@ -41,6 +41,7 @@ cargo xtask <command>
   test [STAGE…]             every check and test, or only the named stages (`cargo xtask test --list`)
   cuda <command>            the CUDA back end without a GPU (`cargo xtask cuda` lists what there is)
   bench [--quick] [FLAG…]   figures, beside those of a real ComfyUI where one is given (`cargo xtask bench --help`)
+  bench tensor [FLAG…]      tensor operations, beside PyTorch where a Python with it is given
 
 `cargo xtask demo` keeps serving until Ctrl-C; with --once it stops after the image and exits non-zero on any failure.
 ";

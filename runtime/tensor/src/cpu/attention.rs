@@ -1,17 +1,21 @@
 //! Attention in tiles: blocks of queries against blocks of keys, with the softmax carried along.
+//!
+//! Everything lies turned around: a panel of queries is the right side of the first product, whose result (keys × queries)
+//! is at once the right side of the second (values × queries). So neither keys nor values have to be rearranged, and the
+//! softmax works on as many queries at once as a panel has.
 
 use crate::cpu::elementwise::Input;
-use crate::cpu::gemm::{Matrix, multiply};
+use crate::cpu::gemm::{Kernel, MOST_COLUMNS, Matrix, Panels, Right, multiply};
 use crate::cpu::math;
-use crate::cpu::norm::{maximum, scale_by, total};
 use crate::cpu::reader::Reader;
 use crate::cpu::simd::multiversion;
+use crate::cpu::transpose::transpose;
 use crate::{OpContext, TensorError};
 use rayon::prelude::*;
 
-/// Queries and keys of one tile.
-const QUERIES: usize = 64;
-const KEYS: usize = 512;
+/// Panels of queries that a task works on, and the keys that it takes at a time.
+const PANELS: usize = 4;
+const KEYS: usize = 256;
 
 /// The rows of all heads, each row dense.
 pub(crate) struct Rows<'a> {
@@ -51,11 +55,23 @@ pub(crate) struct Attention<'a> {
 /// What a thread works with.
 #[derive(Default)]
 struct Scratch {
+    /// Panels of queries, `[width, panel]` each, times the scale.
+    queries: Vec<f32>,
+    /// Results so far, `[value width, panel]` each.
+    results: Vec<f32>,
+    /// `[keys, panel]`
     scores: Vec<f32>,
+    /// The mask of a panel, as read and turned around.
     mask: Vec<f32>,
-    /// Of each query of the block: the largest score so far, and the sum of what it was divided by.
-    largest: Vec<f32>,
-    sums: Vec<f64>,
+    turned: Vec<f32>,
+    states: Vec<State>,
+}
+
+/// Of each query of a panel: the largest score so far, and the sum of the weights relative to it.
+#[derive(Clone, Copy)]
+struct State {
+    largest: [f32; MOST_COLUMNS],
+    sums: [f32; MOST_COLUMNS],
 }
 
 impl Attention<'_> {
@@ -64,18 +80,20 @@ impl Attention<'_> {
     }
 
     pub(crate) fn workspace_bytes(&self) -> usize {
-        let one = (QUERIES + 1) * self.key_block() * size_of::<f32>() + QUERIES * 12;
+        let block = self.key_block() * if self.mask.is_some() { 3 } else { 1 };
+        let one = (PANELS * (self.width + self.value_width) + block).saturating_mul(MOST_COLUMNS * size_of::<f32>());
         one.saturating_mul(rayon::current_num_threads())
     }
 
-    /// `out` holds zeros.
+    /// Writes all of `out`.
     pub(crate) fn run(&self, out: &mut [f32], cx: &OpContext) -> Result<(), TensorError> {
         let head = self.queries * self.value_width;
+        let block = PANELS * Kernel::get().columns;
         out.par_chunks_mut(head).enumerate().try_for_each(|(batch, out)| {
-            out.par_chunks_mut(QUERIES * self.value_width)
+            out.par_chunks_mut(block * self.value_width)
                 .enumerate()
-                .try_for_each_init(Scratch::default, |scratch, (block, out)| {
-                    self.block(batch, block * QUERIES, scratch, out, cx)
+                .try_for_each_init(Scratch::default, |scratch, (index, out)| {
+                    self.block(batch, index * block, scratch, out, cx)
                 })
         })?;
         cx.check(self.op)
@@ -91,101 +109,149 @@ impl Attention<'_> {
         cx: &OpContext,
     ) -> Result<(), TensorError> {
         let rows = out.len() / self.value_width;
-        let query = self.query.matrix(batch, first, rows, self.width);
-        scratch.scores.resize(QUERIES * self.key_block(), 0.0);
-        scratch.mask.resize(self.key_block(), 0.0);
-        scratch.largest.clear();
-        scratch.largest.resize(rows, f32::NEG_INFINITY);
-        scratch.sums.clear();
-        scratch.sums.resize(rows, 0.0);
+        let panels = Panels { inner: self.width, columns: rows };
+        let results = Panels { inner: self.value_width, columns: rows };
+        scratch.queries.resize(panels.numbers(), 0.0);
+        scratch.results.clear();
+        scratch.results.resize(results.numbers(), 0.0);
+        scratch.scores.resize(self.key_block() * MOST_COLUMNS, 0.0);
+        let state = State { largest: [f32::NEG_INFINITY; MOST_COLUMNS], sums: [0.0; MOST_COLUMNS] };
+        scratch.states.clear();
+        scratch.states.resize(panels.count(), state);
+        let query = self.query.matrix(batch, first, rows, self.width).transposed();
+        for panel in 0..panels.count() {
+            let packed = &mut scratch.queries[panels.start(panel)..][..panels.step(panel) * self.width];
+            panels.pack_panel(panel, query, packed);
+            packed.iter_mut().for_each(|value| *value *= self.scale);
+        }
         let visible = if self.causal { self.keys.min(first + rows) } else { self.keys };
         for start in (0..visible).step_by(self.key_block()) {
             cx.check(self.op)?;
             let count = self.key_block().min(visible - start);
             let key = self.key.matrix(batch, start, count, self.width);
-            let scores = &mut scratch.scores[..rows * count];
-            multiply(query, key.transposed(), scores, count, false);
-            for (row, scores) in scores.chunks_exact_mut(count).enumerate() {
-                self.mask_row(batch, first + row, start, &mut scratch.mask[..count], scores);
-                let out = &mut out[row * self.value_width..][..self.value_width];
-                soften(scores, &mut scratch.largest[row], &mut scratch.sums[row], out);
+            let value = self.value.matrix(batch, start, count, self.value_width).transposed();
+            for panel in 0..panels.count() {
+                let step = panels.step(panel);
+                let query = &scratch.queries[panels.start(panel)..];
+                let scores = &mut scratch.scores[..count * step];
+                let sizes = Panels { inner: self.width, columns: step };
+                multiply(key, Right::Packed(sizes, query), scores, step, false);
+                let queries = first + panel * Kernel::get().columns..first + rows;
+                self.hide(batch, queries, start, step, (&mut scratch.mask, &mut scratch.turned), scores);
+                let result = &mut scratch.results[results.start(panel)..][..step * self.value_width];
+                soften(scores, step, &mut scratch.states[panel], result);
+                let sizes = Panels { inner: count, columns: step };
+                multiply(value, Right::Packed(sizes, scores), result, step, true);
             }
-            let value = self.value.matrix(batch, start, count, self.value_width);
-            multiply(Matrix::dense(scores, rows, count), value, out, self.value_width, true);
         }
-        for (out, sum) in out.chunks_exact_mut(self.value_width).zip(&scratch.sums) {
-            if *sum != 0.0 {
-                scale_by(out, (1.0 / sum) as f32);
-            }
+        for panel in 0..panels.count() {
+            let ((width, _), step) = (panels.width(panel), panels.step(panel));
+            let result = &mut scratch.results[results.start(panel)..][..step * self.value_width];
+            let sums = scratch.states[panel].sums;
+            // A query that saw nothing answers zeros.
+            let factors = sums.map(|sum| if sum == 0.0 { 0.0 } else { 1.0 / sum });
+            result.chunks_exact_mut(step).for_each(|row| scale_row(row, &factors));
+            let out = &mut out[panel * Kernel::get().columns * self.value_width..];
+            transpose(result, step, (self.value_width, width), out, self.value_width);
         }
         Ok(())
     }
 
-    /// Scales the scores of one query and hides what it may not see.
-    fn mask_row(&self, batch: usize, query: usize, start: usize, scratch: &mut [f32], scores: &mut [f32]) {
-        scale_by(scores, self.scale);
+    /// Hides from the queries of a panel, which begin and end as `queries`, what they may not see of the keys from `start`
+    /// on.
+    fn hide(
+        &self,
+        batch: usize,
+        queries: std::ops::Range<usize>,
+        start: usize,
+        step: usize,
+        (mask, turned): (&mut Vec<f32>, &mut Vec<f32>),
+        scores: &mut [f32],
+    ) {
+        let count = scores.len() / step;
         if self.causal {
-            let seen = (query + 1).saturating_sub(start).min(scores.len());
-            scores[seen..].fill(f32::NEG_INFINITY);
-        }
-        let Some(mask) = &self.mask else { return };
-        let at = (batch * self.queries + query) * self.keys + start;
-        let mut done = 0;
-        while done < scores.len() {
-            let count = scratch.len().min(scores.len() - done);
-            let block = mask.input.block(at + done, count, scratch);
-            if mask.boolean {
-                hide(&mut scores[done..done + count], block)
-            } else {
-                add(&mut scores[done..done + count], block)
+            for (key, scores) in scores.chunks_exact_mut(step).enumerate() {
+                let hidden = (start + key).saturating_sub(queries.start).min(step);
+                scores[..hidden].fill(f32::NEG_INFINITY);
             }
-            done += count;
         }
-    }
-}
-
-/// Turns scores into weights relative to the largest seen so far, and brings what was summed up before to the same scale.
-fn soften(scores: &mut [f32], largest: &mut f32, sum: &mut f64, out: &mut [f32]) {
-    let before = *largest;
-    let now = maximum(scores).max(before);
-    if now == f32::NEG_INFINITY {
-        // Nothing to be seen yet; not-a-number stays what it is.
-        for score in scores.iter_mut() {
-            *score = if score.is_nan() { f32::NAN } else { 0.0 };
+        let Some(own) = &self.mask else { return };
+        let width = step.min(queries.len());
+        mask.resize(step * count, 0.0);
+        turned.resize(step * count, 0.0);
+        for (row, line) in mask.chunks_exact_mut(count).take(width).enumerate() {
+            let at = (batch * self.queries + queries.start + row) * self.keys + start;
+            let mut scratch = [0.0f32; KEYS];
+            line.copy_from_slice(own.input.block(at, count, &mut scratch));
         }
-        *sum += total(scores);
-        return;
-    }
-    exponentials(scores, now);
-    if before != now && before != f32::NEG_INFINITY {
-        let factor = math::exp(before - now);
-        scale_by(out, factor);
-        *sum *= f64::from(factor);
-    }
-    *largest = now;
-    *sum += total(scores);
-}
-
-multiversion! {
-    fn exponentials<>(scores: &mut [f32], largest: f32) where {} {
-        for score in scores {
-            *score = math::exp(*score - largest);
+        transpose(mask, count, (width, count), turned, step);
+        for (scores, mask) in scores.chunks_exact_mut(step).zip(turned.chunks_exact(step)) {
+            for (score, mask) in scores[..width].iter_mut().zip(mask) {
+                *score = match own.boolean {
+                    true if *mask == 0.0 => f32::NEG_INFINITY,
+                    true => *score,
+                    false => *score + *mask,
+                };
+            }
         }
     }
 }
 
 multiversion! {
-    fn hide<>(scores: &mut [f32], mask: &[f32]) where {} {
-        for (score, mask) in scores.iter_mut().zip(mask) {
-            *score = if *mask != 0.0 { *score } else { f32::NEG_INFINITY };
+    /// Turns scores into weights relative to the largest seen so far, and brings what was summed up before to the same
+    /// scale.
+    fn soften<>(scores: &mut [f32], step: usize, state: &mut State, result: &mut [f32]) where {} {
+        match step {
+            32 => soften_panel::<32>(scores, state, result),
+            16 => soften_panel::<16>(scores, state, result),
+            8 => soften_panel::<8>(scores, state, result),
+            _ => soften_panel::<4>(scores, state, result),
         }
     }
 }
 
-multiversion! {
-    fn add<>(scores: &mut [f32], mask: &[f32]) where {} {
-        for (score, mask) in scores.iter_mut().zip(mask) {
-            *score += *mask;
+#[inline(always)]
+fn soften_panel<const N: usize>(scores: &mut [f32], state: &mut State, result: &mut [f32]) {
+    let (scores, result) = (scores.as_chunks_mut::<N>().0, result.as_chunks_mut::<N>().0);
+    let before: [f32; N] = std::array::from_fn(|lane| state.largest[lane]);
+    let mut now = before;
+    raise(scores, &mut now);
+    // While a query has seen nothing, any reference will do.
+    let reference = now.map(|largest| if largest == f32::NEG_INFINITY { 0.0 } else { largest });
+    if now != before {
+        let mut factors = [0.0f32; N];
+        for (lane, factor) in factors.iter_mut().enumerate() {
+            *factor = math::exp(before[lane] - reference[lane]);
+        }
+        result.iter_mut().for_each(|row| scale_row(row, &factors));
+        state.sums.iter_mut().zip(&factors).for_each(|(sum, factor)| *sum *= factor);
+    }
+    let mut sums = [0.0f32; N];
+    weigh(scores, &reference, &mut sums);
+    state.sums.iter_mut().zip(&sums).for_each(|(sum, part)| *sum += part);
+    state.largest[..N].copy_from_slice(&now);
+}
+
+#[inline(always)]
+fn scale_row(row: &mut [f32], factors: &[f32]) {
+    row.iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
+}
+
+#[inline(always)]
+fn raise<const N: usize>(scores: &[[f32; N]], largest: &mut [f32; N]) {
+    for row in scores {
+        for (largest, score) in largest.iter_mut().zip(row) {
+            *largest = if *score > *largest { *score } else { *largest };
+        }
+    }
+}
+
+#[inline(always)]
+fn weigh<const N: usize>(scores: &mut [[f32; N]], reference: &[f32; N], sums: &mut [f32; N]) {
+    for row in scores {
+        for ((score, reference), sum) in row.iter_mut().zip(reference).zip(sums.iter_mut()) {
+            *score = math::exp_below(*score - *reference);
+            *sum += *score;
         }
     }
 }

@@ -1,15 +1,12 @@
-//! Convolution as a product of matrices: the pixels under each window, gathered tile by tile, times the weight.
+//! Convolution as a product of matrices: the pixels under each window, gathered as the product asks for them, times the
+//! weight.
 
-use crate::cpu::gemm::{Matrix, multiply};
-use crate::ops::ConvGeometry;
+use crate::cpu::gemm::{Kernel, Left, Matrix, MatrixType, Panels, ROW, Right, Rows, product_packed};
+use crate::cpu::transpose::transpose;
+use crate::ops::{ConvGeometry, workspace};
+use crate::storage::scratch;
 use crate::{OpContext, TensorError};
 use rayon::prelude::*;
-
-/// Output pixels per tile, and the most numbers that one gathers.
-const TILE: usize = 256;
-const TILE_NUMBERS: usize = 4 << 20;
-/// Fewer output pixels are cut into halves, so that two threads have work.
-const FEW_TILES: usize = 4;
 
 /// Which input pixel lies under an element of the window, along one axis.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +54,14 @@ impl Taps {
         }))
     }
 
+    /// The padding, if this is a dense window of 3×3 that moves by one.
+    pub(crate) fn plain_three(&self) -> Option<[usize; 2]> {
+        let plain = |axis: &AxisTaps| {
+            axis.taps == 3 && axis.step == 1 && axis.tap_step == 1 && axis.divide == 1 && axis.shift >= 0
+        };
+        self.0.iter().all(plain).then(|| self.0.map(|axis| axis.shift as usize))
+    }
+
     /// Every output pixel is made of the input pixel at the same place.
     fn pointwise(&self) -> bool {
         self.0.iter().all(|axis| axis.taps == 1 && axis.step == 1 && axis.shift == 0 && axis.divide == 1)
@@ -64,95 +69,144 @@ impl Taps {
 }
 
 /// One convolution over dense operands.
-pub(crate) struct Convolution<'a> {
+pub(crate) struct Convolution<'a, T> {
     pub(crate) op: &'static str,
     /// `[B, height, width, channels]`
     pub(crate) input: &'a [f32],
     /// Height, width, channels of the input.
     pub(crate) size: [usize; 3],
-    /// `[groups, window height, window width, in/groups, out/groups]`
-    pub(crate) weight: &'a [f32],
+    /// `[out, in/groups, window height, window width]`
+    pub(crate) weight: &'a [T],
     pub(crate) taps: &'a Taps,
     /// Height, width, channels of the output.
     pub(crate) output: [usize; 3],
     pub(crate) groups: usize,
 }
 
-impl Convolution<'_> {
-    /// Numbers under one window, of one group.
-    fn inner(&self) -> usize {
-        self.taps.0[0].taps * self.taps.0[1].taps * (self.size[2] / self.groups)
+/// Input channels whose weights are turned around at a time.
+const TURNED: usize = 64;
+
+impl<T: MatrixType> Convolution<'_, T> {
+    fn window(&self) -> usize {
+        self.taps.0[0].taps * self.taps.0[1].taps
     }
 
-    /// Output pixels per tile.
-    fn tile(&self, pixels: usize) -> usize {
-        let most = (TILE_NUMBERS / self.inner().max(1)).clamp(16, TILE);
-        if pixels < FEW_TILES * most { pixels.div_ceil(FEW_TILES).next_multiple_of(16).min(most) } else { most }
-    }
-
-    /// What all threads gather into together.
-    pub(crate) fn workspace_bytes(&self) -> usize {
-        if self.taps.pointwise() {
-            return 0;
-        }
-        rayon::current_num_threads().saturating_mul(self.inner()).saturating_mul(TILE * size_of::<f32>())
-    }
-
-    /// Adds the products to `out`: `[B, height, width, channels]`.
+    /// Adds the products to `out`: `[B, height, width, channels]`. Workspace: the weight once more in float32.
     pub(crate) fn run(&self, out: &mut [f32], cx: &OpContext) -> Result<(), TensorError> {
         let channels = self.output[2];
-        let tile = self.tile(out.len() / channels);
-        let gathers = !self.taps.pointwise();
-        out.par_chunks_mut(tile * channels).enumerate().try_for_each_init(Vec::new, |patches, (index, out)| {
-            cx.check(self.op)?;
-            let pixels = out.len() / channels;
-            if gathers {
-                patches.resize(tile * self.inner(), 0.0f32);
+        let (inputs, outputs) = (self.size[2] / self.groups, channels / self.groups);
+        if inputs == 1 && outputs == 1 {
+            return self.depthwise(out, cx);
+        }
+        let pixels = out.len() / channels;
+        let panels = Panels { inner: self.window() * inputs, columns: outputs };
+        let _workspace = workspace(self.op, panels.numbers().saturating_mul(size_of::<f32>()), cx)?;
+        let mut packed = scratch(panels.numbers());
+        for group in 0..self.groups {
+            let weight = &self.weight[group * outputs * panels.inner..][..outputs * panels.inner];
+            self.pack(weight, panels, &mut packed, cx)?;
+            let right = Right::Packed(panels, &packed);
+            let target = &mut out[group * outputs..];
+            if self.taps.pointwise() {
+                let values = &self.input[group * inputs..];
+                let a = Matrix { values, rows: pixels, columns: inputs, row_stride: self.size[2], column_stride: 1 };
+                product_packed(self.op, Left::Plain(a), right, (target, channels), true, cx)?;
+            } else {
+                let windows = Windows { convolution: self, channel: group * inputs, channels: inputs };
+                let a = Left::Gathered(&windows, pixels, panels.inner);
+                product_packed(self.op, a, right, (target, channels), true, cx)?;
             }
-            for group in 0..self.groups {
-                self.tile_of_group(group, index * tile, pixels, patches, out);
+        }
+        Ok(())
+    }
+
+    /// Panels of the weight of one group, with the input channels innermost: a window is gathered in that order.
+    fn pack(&self, weight: &[T], panels: Panels, out: &mut [f32], cx: &OpContext) -> Result<(), TensorError> {
+        let (full, window) = (Kernel::get().columns, self.window());
+        let inputs = panels.inner / window;
+        out.par_chunks_mut(full * panels.inner).enumerate().try_for_each(|(panel, out)| {
+            cx.check(self.op)?;
+            let (width, step) = (panels.width(panel).0, panels.step(panel));
+            let (mut lines, mut turned) = (vec![0.0f32; width * TURNED * window], vec![0.0f32; TURNED * window * step]);
+            for first in (0..inputs).step_by(TURNED) {
+                let steps = TURNED.min(inputs - first) * window;
+                for (output, line) in lines.chunks_exact_mut(TURNED * window).enumerate() {
+                    let from = (panel * full + output) * panels.inner + first * window;
+                    T::load_slice(&weight[from..from + steps], &mut line[..steps]);
+                }
+                transpose(&lines, TURNED * window, (width, steps), &mut turned, step);
+                for (index, line) in turned.chunks_exact(step).take(steps).enumerate() {
+                    let (input, tap) = (first + index / window, index % window);
+                    out[(tap * inputs + input) * step..][..step].copy_from_slice(line);
+                }
             }
             Ok(())
-        })?;
-        cx.check(self.op)
+        })
     }
 
-    fn tile_of_group(&self, group: usize, first: usize, pixels: usize, patches: &mut [f32], out: &mut [f32]) {
-        let (inputs, outputs) = (self.size[2] / self.groups, self.output[2] / self.groups);
-        let inner = self.inner();
-        let weight = Matrix::dense(&self.weight[group * inner * outputs..][..inner * outputs], inner, outputs);
-        let patches = if self.taps.pointwise() {
-            let values = &self.input[first * self.size[2] + group * inputs..];
-            Matrix { values, rows: pixels, columns: inputs, row_stride: self.size[2], column_stride: 1 }
-        } else {
-            for (index, patch) in patches.chunks_exact_mut(inner).take(pixels).enumerate() {
-                self.gather(first + index, group * inputs, inputs, patch);
-            }
-            Matrix::dense(patches, pixels, inner)
-        };
-        multiply(patches, weight, &mut out[group * outputs..], self.output[2], true);
-    }
-
-    /// Writes what lies under the window of one output pixel; zeros beyond the border.
-    fn gather(&self, pixel: usize, channel: usize, channels: usize, patch: &mut [f32]) {
-        let [height, width, all] = self.size;
-        let [output_height, output_width, _] = self.output;
-        let (x, y) = (pixel % output_width, pixel / output_width % output_height);
-        let batch = pixel / output_width / output_height;
-        let [rows, columns] = &self.taps.0;
-        for (tap_y, line) in patch.chunks_exact_mut(columns.taps * channels).enumerate() {
-            let Some(source_y) = rows.input(y, tap_y, height) else {
-                line.fill(0.0);
-                continue;
-            };
-            for (tap_x, target) in line.chunks_exact_mut(channels).enumerate() {
-                match columns.input(x, tap_x, width) {
-                    Some(source_x) => {
-                        let from = ((batch * height + source_y) * width + source_x) * all + channel;
-                        target.copy_from_slice(&self.input[from..from + channels]);
+    /// Every channel by itself, as a sum of shifted rows.
+    fn depthwise(&self, out: &mut [f32], cx: &OpContext) -> Result<(), TensorError> {
+        let [height, width, channels] = self.size;
+        let [rows, columns, _] = self.output;
+        let window = self.window();
+        let weight: Vec<f32> =
+            (0..window * channels).map(|at| self.weight[at % channels * window + at / channels].load()).collect();
+        crate::cpu::fill_rows(self.op, out, columns * channels, window, cx, &|first, lines| {
+            for (index, line) in lines.chunks_exact_mut(columns * channels).enumerate() {
+                let (picture, y) = ((first + index) / rows, (first + index) % rows);
+                for (x, out) in line.chunks_exact_mut(channels).enumerate() {
+                    for tap in 0..window {
+                        let (tap_y, tap_x) = (tap / self.taps.0[1].taps, tap % self.taps.0[1].taps);
+                        let place = (self.taps.0[0].input(y, tap_y, height), self.taps.0[1].input(x, tap_x, width));
+                        if let (Some(source_y), Some(source_x)) = place {
+                            let from = ((picture * height + source_y) * width + source_x) * channels;
+                            add_products(&self.input[from..from + channels], &weight[tap * channels..], out);
+                        }
                     }
-                    None => target.fill(0.0),
                 }
+            }
+        })
+    }
+}
+
+crate::cpu::simd::multiversion! {
+    fn add_products<>(a: &[f32], b: &[f32], out: &mut [f32]) where {} {
+        for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
+            *out += a * b;
+        }
+    }
+}
+
+/// The pixels under the windows of all output pixels, as rows: for each tap, the channels of one group.
+struct Windows<'a, T> {
+    convolution: &'a Convolution<'a, T>,
+    channel: usize,
+    channels: usize,
+}
+
+impl<T: MatrixType> Rows for Windows<'_, T> {
+    fn gather(&self, first: usize, start: usize, inner: usize, out: &mut [f32]) {
+        let [height, width, all] = self.convolution.size;
+        let [output_height, output_width, _] = self.convolution.output;
+        let [rows, columns] = &self.convolution.taps.0;
+        for (index, out) in out.chunks_exact_mut(ROW).enumerate() {
+            let pixel = first + index;
+            let (x, y) = (pixel % output_width, pixel / output_width % output_height);
+            let picture = pixel / output_width / output_height;
+            let mut done = 0;
+            while done < inner {
+                let (tap, channel) = ((start + done) / self.channels, (start + done) % self.channels);
+                let count = (self.channels - channel).min(inner - done);
+                let target = &mut out[done..done + count];
+                let source_y = rows.input(y, tap / columns.taps, height);
+                match (source_y, columns.input(x, tap % columns.taps, width)) {
+                    (Some(source_y), Some(source_x)) => {
+                        let from = ((picture * height + source_y) * width + source_x) * all + self.channel + channel;
+                        target.copy_from_slice(&self.convolution.input[from..from + count]);
+                    }
+                    _ => target.fill(0.0),
+                }
+                done += count;
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Operations that only move elements: contiguous, cat, repeat, paste, pad.
 
 use crate::cpu::reader::{Reader, read};
+use crate::cpu::transpose::transpose;
 use crate::cpu::{fill, fill_rows};
 use crate::ops::PadMode;
 use crate::shape::MAX_RANK;
@@ -20,6 +21,27 @@ impl<T: Stored> Source<'_, T> {
         }
         read(self.values, &self.reader, start, out, |source, target| target.copy_from_slice(source), |value| value);
     }
+}
+
+/// Row-major copy of floats, the faster where the innermost matrices lie turned around.
+pub(crate) fn copy_turned(
+    op: &'static str,
+    source: &Source<'_, f32>,
+    out: &mut [f32],
+    cx: &OpContext,
+) -> Result<(), TensorError> {
+    let Some((rows, columns, stride)) = source.reader.turned() else { return copy(op, source, out, cx) };
+    fill_rows(op, out, columns, 1, cx, &|first, mut chunk| {
+        let mut row = first;
+        while !chunk.is_empty() {
+            let count = (rows - row % rows).min(chunk.len() / columns);
+            let (piece, rest) = chunk.split_at_mut(count * columns);
+            let from = source.reader.matrix(row / rows) + row % rows;
+            transpose(&source.values[from..], stride, (columns, count), piece, columns);
+            chunk = rest;
+            row += count;
+        }
+    })
 }
 
 /// Row-major copy.

@@ -29,6 +29,28 @@ pub(crate) fn exp(x: f32) -> f32 {
     p * power_of_two(half) * power_of_two(n.wrapping_sub(half))
 }
 
+/// eˣ for x that is zero or less (or not a number): what is below 10⁻³⁷ is zero.
+#[inline(always)]
+pub(crate) fn exp_below(x: f32) -> f32 {
+    const LOWEST: f32 = -86.0;
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    const SHIFT: f32 = 12_582_912.0;
+    let shifted = x * LOG2_E + SHIFT;
+    let n = shifted - SHIFT;
+    let r = (x - n * LN2_HIGH) - n * LN2_LOW;
+    let p = 1.987_569_1e-4;
+    let p = p * r + 1.398_2e-3;
+    let p = p * r + 8.333_452e-3;
+    let p = p * r + 4.166_579_6e-2;
+    let p = p * r + 1.666_666_5e-1;
+    let p = p * r + 0.5;
+    let p = p * r * r + r + 1.0;
+    let scaled = f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23));
+    let scaled = if x < LOWEST { 0.0 } else { scaled };
+    if x.is_nan() { x } else { scaled }
+}
+
 #[inline(always)]
 fn power_of_two(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) << 23) as u32)
@@ -83,6 +105,7 @@ mod tests {
                 assert!(same || (f64::from(got) - wanted).abs() <= tolerance, "at {x}: {got}, expected {wanted}");
             };
             close(exp(x), wide.exp(), 3e-45);
+            close(exp_below(-x.abs()), if x.abs() > 86.0 { 0.0 } else { (-wide.abs()).exp() }, 0.0);
             close(sigmoid(x), 1.0 / (1.0 + (-wide).exp()), 1e-38);
             close(tanh(x), wide.tanh(), 0.0);
         }

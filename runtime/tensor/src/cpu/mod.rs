@@ -22,6 +22,8 @@ pub(crate) mod reduce;
 pub(crate) mod resample;
 pub(crate) mod rows;
 pub(crate) mod simd;
+pub(crate) mod transpose;
+pub(crate) mod winograd;
 
 use crate::{OpContext, TensorError};
 use rayon::prelude::*;

@@ -63,6 +63,21 @@ impl Reader {
         (self.lengths[self.rank - 1], self.strides[self.rank - 1])
     }
 
+    /// When the innermost two dimensions are a matrix that lies turned around in memory: its rows, its columns, and the
+    /// distance of columns. Those of one row are far apart then, those of one column neighbours.
+    pub(crate) fn turned(&self) -> Option<(usize, usize, usize)> {
+        const WORTHWHILE: usize = 8;
+        let last = self.rank.checked_sub(2)?;
+        let (rows, columns, stride) = (self.lengths[last], self.lengths[last + 1], self.strides[last + 1]);
+        let usable = self.strides[last] == 1 && stride > 0 && rows >= WORTHWHILE && columns >= WORTHWHILE;
+        usable.then_some((rows, columns, stride as usize))
+    }
+
+    /// Offset of the matrix of [`Reader::turned`] with this number.
+    pub(crate) fn matrix(&self, index: usize) -> usize {
+        self.at(self.rank - 2, index) as usize
+    }
+
     /// Offset in memory of one element. For a reader of steps from elsewhere it may be negative.
     pub(crate) fn locate(&self, position: usize) -> isize {
         self.at(self.rank, position)

@@ -1,8 +1,8 @@
-//! Loops compiled twice: for the baseline and for AVX2 with FMA, chosen at run time.
+//! Loops compiled three times: for the baseline, for AVX2 with FMA and for AVX-512, chosen at run time.
 //!
 //! The bodies are plain loops; the compiler vectorises them. Only the call into code compiled for more features is unsafe.
 
-/// Defines a function whose body is also compiled for AVX2 and FMA. All closures must be `#[inline(always)]`-like small.
+/// Defines a function whose body is also compiled for AVX2 with FMA, and for AVX-512. All closures must be `#[inline(always)]`-like small.
 macro_rules! multiversion {
     ($(#[$meta:meta])* $visibility:vis fn $name:ident<$($generic:ident $(: $bound:path)?),*>($($arg:ident: $type:ty),* $(,)?)
         where { $($clause:tt)* } $body:block) => {
@@ -18,6 +18,14 @@ macro_rules! multiversion {
                 #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2")]
                 fn wide<$($generic $(: $bound)?),*>($($arg: $type),*) where $($clause)* {
                     body($($arg),*)
+                }
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi1,bmi2")]
+                fn widest<$($generic $(: $bound)?),*>($($arg: $type),*) where $($clause)* {
+                    body($($arg),*)
+                }
+                if $crate::cpu::simd::has_widest() {
+                    // SAFETY: the processor has the features that `widest` is compiled for.
+                    return unsafe { widest($($arg),*) };
                 }
                 if $crate::cpu::simd::has_wide() {
                     // SAFETY: the processor has the features that `wide` is compiled for.
@@ -38,6 +46,22 @@ pub(crate) fn has_wide() -> bool {
         && is_x86_feature_detected!("f16c")
         && is_x86_feature_detected!("bmi1")
         && is_x86_feature_detected!("bmi2")
+}
+
+/// a · b + c, rounded once where the processor can do that in one step (a call into a library elsewhere).
+#[inline(always)]
+pub(crate) fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
+    a * b + c
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub(crate) fn has_widest() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl")
+        && has_wide()
 }
 
 multiversion! {

@@ -40,7 +40,7 @@ impl Tensor {
         cx.check_cost(OP, &[batch, queries, keys, width + value_width])?;
         let dtype = self.dtype().promote(key.dtype()).promote(value.dtype());
         let mask = mask.map(|mask| prepared_mask(mask, &scores, cx)).transpose()?;
-        let mut result = Allocation::<f32>::zeroed(OP, shape.elements(), cx)?;
+        let mut result = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
         if shape.elements() > 0 && keys > 0 {
             let [query, key, value] = [(self, "self"), (key, "key"), (value, "value")]
                 .map(|(tensor, argument)| tensor.rows_of_heads(argument, cx));
@@ -60,6 +60,8 @@ impl Tensor {
             };
             let _workspace = workspace(OP, attention.workspace_bytes(), cx)?;
             attention.run(&mut result.values, cx)?;
+        } else {
+            result.values.fill(0.0);
         }
         Tensor::of(Layout::contiguous(shape), result).cast(dtype, cx)
     }

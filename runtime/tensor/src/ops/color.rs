@@ -24,7 +24,7 @@ impl Tensor {
             return Err(TensorError::argument(op, "self", message));
         }
         let input = self.dense_floats(op, "self", cx)?;
-        let mut result = Allocation::<f32>::zeroed(op, self.elements(), cx)?;
+        let mut result = Allocation::<f32>::unfilled(op, self.elements(), cx)?;
         color::each_pixel(op, input.floats(), pixel, &mut result.values, cx)?;
         Tensor::of(Layout::contiguous(*self.lengths_shape()), result).cast(self.dtype(), cx)
     }

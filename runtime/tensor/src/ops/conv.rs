@@ -2,8 +2,10 @@
 
 use super::interpolate::workspace;
 use crate::cpu::conv::{Convolution, Taps};
+use crate::cpu::gemm::MatrixType;
+use crate::cpu::winograd::Winograd;
 use crate::shape::{Layout, Order};
-use crate::storage::Allocation;
+use crate::storage::{Allocation, Buffer};
 use crate::{OpContext, Shape, Tensor, TensorError};
 
 /// How the window of a convolution moves; height first.
@@ -179,38 +181,66 @@ impl Job<'_> {
         let taps = self.weight.dims()[2] * self.weight.dims()[3];
         cx.check_cost(self.op, &[shape.elements(), inputs, taps])?;
         let bias = Tensor::per_channel(self.bias, self.op, "bias", outputs, cx)?;
-        let mut result = Allocation::<f32>::zeroed(self.op, shape.elements(), cx)?;
+        let mut result = Allocation::<f32>::unfilled(self.op, shape.elements(), cx)?;
         if shape.elements() > 0 {
-            if let Some(bias) = &bias {
-                result.values.chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(bias.floats()));
-            }
-            if inputs > 0 {
-                let input = self.input.permute(&[0, 2, 3, 1], cx)?.dense_floats(self.op, "self", cx)?;
-                let weight = self.weight_rows(transposed, groups, cx)?;
-                let convolution = Convolution {
-                    op: self.op,
-                    input: input.floats(),
-                    size: [input.dims()[1], input.dims()[2], input.dims()[3]],
-                    weight: weight.floats(),
-                    taps: &self.taps,
-                    output: [height, width, outputs],
-                    groups,
-                };
-                let _workspace = workspace(self.op, convolution.workspace_bytes(), cx)?;
-                convolution.run(&mut result.values, cx)?;
+            let bias = bias.as_ref().map(Tensor::floats);
+            let input = self.input.permute(&[0, 2, 3, 1], cx)?.dense_floats(self.op, "self", cx)?;
+            let weight = self.outputs_first(transposed, groups, cx)?;
+            let out = &mut result.values;
+            match weight.buffer(self.op, cx)? {
+                Buffer::Float32(values) => self.products(&input, (&weight, values), bias, groups, out, cx)?,
+                Buffer::Float16(values) => self.products(&input, (&weight, values), bias, groups, out, cx)?,
+                Buffer::Bfloat16(values) => self.products(&input, (&weight, values), bias, groups, out, cx)?,
+                _ => self.weight.check_float(self.op, "weight")?,
             }
         }
         let layout = Layout::dense_in_order(shape, Order::CHANNELS_LAST.dims());
         Tensor::of(layout, result).cast(self.input.dtype().promote(self.weight.dtype()), cx)
     }
 
-    /// The weight as `[groups, h, w, in/groups, out/groups]`.
-    fn weight_rows(&self, transposed: bool, groups: usize, cx: &OpContext) -> Result<Tensor, TensorError> {
-        let [first, second] = [self.weight.dims()[0], self.weight.dims()[1]].map(|length| length as i64);
+    /// Fills `out` with the products of a dense channels-last input, and the bias.
+    fn products<T: MatrixType>(
+        &self,
+        input: &Tensor,
+        (weight, values): (&Tensor, &[T]),
+        bias: Option<&[f32]>,
+        groups: usize,
+        out: &mut [f32],
+        cx: &OpContext,
+    ) -> Result<(), TensorError> {
+        let [outputs, height, width] = self.output;
+        let size = [input.dims()[1], input.dims()[2], input.dims()[3]];
+        let output = [height, width, outputs];
+        let values = &values[weight.layout.offset..][..weight.elements()];
+        if let (Some(padding), 1, true) =
+            (self.taps.plain_three(), groups, Winograd::<T>::pays([input.dims()[0], height, width], size[2]))
+        {
+            let winograd = Winograd { op: self.op, input: input.floats(), size, padding, weight: values, output, bias };
+            let _workspace = workspace(self.op, winograd.workspace_bytes(), cx)?;
+            if winograd.run(out, cx)? {
+                return Ok(());
+            }
+        }
+        match bias {
+            Some(bias) => out.chunks_exact_mut(outputs).for_each(|pixel| pixel.copy_from_slice(bias)),
+            None => out.fill(0.0),
+        }
+        if values.is_empty() {
+            return Ok(());
+        }
+        let (op, taps) = (self.op, &self.taps);
+        Convolution { op, input: input.floats(), size, weight: values, taps, output, groups }.run(out, cx)
+    }
+
+    /// The weight as dense `[out, in/groups, h, w]`, of whatever type it is.
+    fn outputs_first(&self, transposed: bool, groups: usize, cx: &OpContext) -> Result<Tensor, TensorError> {
+        if !transposed {
+            return self.weight.contiguous(cx);
+        }
+        let [inputs, outputs] = [self.weight.dims()[0], self.weight.dims()[1]].map(|length| length as i64);
         let (height, width) = (self.weight.dims()[2] as i64, self.weight.dims()[3] as i64);
         let groups = groups as i64;
-        let split = self.weight.reshape(&[groups, first / groups, second, height, width], cx)?;
-        let (inputs, outputs) = if transposed { (1, 2) } else { (2, 1) };
-        split.permute(&[0, 3, 4, inputs, outputs], cx)?.dense_floats(self.op, "weight", cx)
+        let split = self.weight.reshape(&[groups, inputs / groups, outputs, height, width], cx)?;
+        split.permute(&[0, 2, 1, 3, 4], cx)?.contiguous(cx)
     }
 }

@@ -1,11 +1,11 @@
 //! Tensors out of nothing, out of bytes, and back to bytes.
 
-use crate::cpu::copy::{Source, copy};
+use crate::cpu::copy::{Source, copy, copy_turned};
 use crate::cpu::fill;
 use crate::cpu::reader::Reader;
 use crate::device::{Piece, Task};
 use crate::shape::Layout;
-use crate::storage::{Allocation, Stored, with_buffer, with_dtype};
+use crate::storage::{Allocation, Buffer, Stored, with_buffer, with_dtype};
 use crate::{DType, Element, OpContext, Shape, Tensor, TensorError};
 
 /// The most bytes one [`Tensor::read`] answers.
@@ -26,7 +26,7 @@ impl Tensor {
         let shape = Shape::new(OP, shape)?;
         check_value(OP, "value", value, dtype)?;
         with_dtype!(dtype, T => {
-            let mut result = Allocation::<T>::zeroed(OP, shape.elements(), cx)?;
+            let mut result = Allocation::<T>::unfilled(OP, shape.elements(), cx)?;
             let value = <T as Element>::from_f64(value);
             fill(OP, &mut result.values, cx, &|_, chunk| chunk.fill(value))?;
             Ok(Tensor::of(Layout::contiguous(shape), result))
@@ -76,7 +76,7 @@ impl Tensor {
             return Err(TensorError::argument(OP, "data", message));
         }
         with_dtype!(dtype, T => {
-            let mut result = Allocation::<T>::zeroed(OP, shape.elements(), cx)?;
+            let mut result = Allocation::<T>::unfilled(OP, shape.elements(), cx)?;
             fill(OP, &mut result.values, cx, &|start, chunk| {
                 let from = start * dtype.size();
                 T::read_le(&data[from..from + chunk.len() * dtype.size()], chunk);
@@ -149,12 +149,18 @@ impl Tensor {
         {
             return Ok(result);
         }
+        if let Buffer::Float32(values) = self.buffer(OP, cx)? {
+            let source = Source { values, reader: Reader::new(&self.layout) };
+            let mut result = Allocation::<f32>::unfilled(OP, self.elements(), cx)?;
+            copy_turned(OP, &source, &mut result.values, cx)?;
+            return Ok(Tensor::of(Layout::contiguous(*self.lengths_shape()), result));
+        }
         with_buffer!(self.buffer(OP, cx)?, values => copied(OP, values, &self.layout, cx))
     }
 }
 
 fn copied<T: Stored>(op: &'static str, values: &[T], layout: &Layout, cx: &OpContext) -> Result<Tensor, TensorError> {
-    let mut result = Allocation::<T>::zeroed(op, layout.shape.elements(), cx)?;
+    let mut result = Allocation::<T>::unfilled(op, layout.shape.elements(), cx)?;
     copy(op, &Source { values, reader: Reader::new(layout) }, &mut result.values, cx)?;
     Ok(Tensor::of(Layout::contiguous(layout.shape), result))
 }
@@ -180,7 +186,7 @@ fn progression(
     cx: &OpContext,
     value: impl Fn(usize) -> f64 + Sync,
 ) -> Result<Tensor, TensorError> {
-    let mut result = Allocation::<f32>::zeroed(op, shape.elements(), cx)?;
+    let mut result = Allocation::<f32>::unfilled(op, shape.elements(), cx)?;
     fill(op, &mut result.values, cx, &|start, chunk| {
         for (index, out) in chunk.iter_mut().enumerate() {
             *out = value(start + index) as f32;

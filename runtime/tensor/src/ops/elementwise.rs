@@ -139,7 +139,7 @@ impl<'a, const N: usize> Plan<'a, N> {
         }
         let inputs = self.inputs(op, cx)?;
         with_dtype!(dtype, T => {
-            let mut result = Allocation::<T>::zeroed(op, self.elements, cx)?;
+            let mut result = Allocation::<T>::unfilled(op, self.elements, cx)?;
             elementwise::<C, C, T, N>(op, &inputs, &mut result.values, cx, kernel)?;
             Ok(Tensor::of(self.layout, result))
         })
@@ -157,7 +157,7 @@ impl<'a, const N: usize> Plan<'a, N> {
             return Ok(result);
         }
         let inputs = self.inputs(op, cx)?;
-        let mut result = Allocation::<bool>::zeroed(op, self.elements, cx)?;
+        let mut result = Allocation::<bool>::unfilled(op, self.elements, cx)?;
         elementwise::<C, bool, bool, N>(op, &inputs, &mut result.values, cx, kernel)?;
         Ok(Tensor::of(self.layout, result))
     }

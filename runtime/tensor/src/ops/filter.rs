@@ -33,12 +33,12 @@ impl Tensor {
         }
         let shape = *self.lengths_shape();
         let size = (planes.height, planes.width, planes.channels);
-        let mut along = Allocation::<f32>::zeroed(OP, shape.elements(), cx)?;
+        let mut along = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
         along_rows(OP, &planes.input(OP, cx)?, size, kernel_x, border, &mut along.values, cx)?;
         if kernel_y == [1.0] {
             return planes.tensor_of(shape, along).cast(self.dtype(), cx);
         }
-        let mut across = Allocation::<f32>::zeroed(OP, shape.elements(), cx)?;
+        let mut across = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
         across_rows(OP, &along.values, size, kernel_y, border, &mut across.values, cx)?;
         drop(along);
         planes.tensor_of(shape, across).cast(self.dtype(), cx)

@@ -117,7 +117,7 @@ impl Tensor {
         let rows = Axis::indices(planes.height, height, mode);
         let columns = Axis::indices(planes.width, width, mode);
         with_buffer!(self.buffer(OP, cx)?, values => {
-            let mut result = Allocation::zeroed(OP, shape.elements(), cx)?;
+            let mut result = Allocation::unfilled(OP, shape.elements(), cx)?;
             let source = crate::cpu::copy::Source { values, reader: crate::cpu::reader::Reader::new(&planes.layout) };
             let size = (planes.height, planes.width, planes.channels);
             nearest(OP, &source, size, &rows, &columns, &mut result.values, cx)?;
@@ -129,7 +129,7 @@ impl Tensor {
 fn resampled(planes: &Planes<'_>, shape: Shape, mode: InterpolateMode, cx: &OpContext) -> Result<Tensor, TensorError> {
     const OP: &str = "interpolate";
     let (height, width) = (shape.lengths()[2], shape.lengths()[3]);
-    let mut result = Allocation::<f32>::zeroed(OP, shape.elements(), cx)?;
+    let mut result = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
     if shape.elements() > 0 {
         let tables = Axis::bytes(planes.height, height, mode) + Axis::bytes(planes.width, width, mode);
         let _workspace = workspace(OP, tables, cx)?;
@@ -148,7 +148,7 @@ fn lanczos_resized(tensor: &Tensor, shape: Shape, cx: &OpContext) -> Result<Tens
     let channels = planes.channels;
     let (from, to) = ((planes.height, planes.width), (height, width));
     let _workspace = workspace(OP, lanczos_workspace(from, to, channels), cx)?;
-    let mut result = Allocation::<f32>::zeroed(OP, shape.elements(), cx)?;
+    let mut result = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
     if shape.elements() > 0 {
         lanczos(OP, &planes.input(OP, cx)?, from, to, channels, &mut result.values, cx)?;
     }
@@ -156,7 +156,7 @@ fn lanczos_resized(tensor: &Tensor, shape: Shape, cx: &OpContext) -> Result<Tens
 }
 
 /// Pays for memory that lives as long as the answer is held.
-pub(super) fn workspace(op: &'static str, bytes: usize, cx: &OpContext) -> Result<crate::Charge, TensorError> {
+pub(crate) fn workspace(op: &'static str, bytes: usize, cx: &OpContext) -> Result<crate::Charge, TensorError> {
     cx.budget.charge(bytes as u64).map_err(|source| TensorError::Budget { op, source })
 }
 

@@ -44,7 +44,7 @@ impl Tensor {
         let dims = counts.iter().enumerate().flat_map(|(dim, count)| [(*count as usize, 0), own(dim)]);
         let reader = Reader::of_dims(self.layout.offset, dims);
         with_buffer!(self.buffer(OP, cx)?, values => {
-            let mut result = Allocation::zeroed(OP, shape.elements(), cx)?;
+            let mut result = Allocation::unfilled(OP, shape.elements(), cx)?;
             copy(OP, &Source { values, reader }, &mut result.values, cx)?;
             Ok(Tensor::of(Layout::contiguous(shape), result))
         })
@@ -110,7 +110,7 @@ fn cat_typed<T: Stored>(
     cx: &OpContext,
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "cat";
-    let mut result = Allocation::<T>::zeroed(OP, shape.elements(), cx)?;
+    let mut result = Allocation::<T>::unfilled(OP, shape.elements(), cx)?;
     let inner: usize = shape.permuted(order.dims()).lengths()[place + 1..].iter().product();
     let mut segments = Vec::with_capacity(tensors.len());
     let mut before = 0;
@@ -135,13 +135,13 @@ fn paste_typed<T: Stored>(
     cx: &OpContext,
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "paste";
-    let mut result = Allocation::<T>::zeroed(OP, base.elements(), cx)?;
+    let mut result = Allocation::<T>::unfilled(OP, base.elements(), cx)?;
     let layout = Layout::contiguous(*base.lengths_shape());
     let base_source = Source { values, reader: Reader::new(&base.layout) };
     let pasted = T::view(source.buffer(OP, cx)?).map(|values| Source { values, reader: Reader::new(&source.layout) });
     let partial = (0..base.rank()).rev().find(|dim| source.dims()[*dim] != base.dims()[*dim]);
     match (pasted, partial) {
-        (None, _) => {}
+        (None, _) => copy(OP, &base_source, &mut result.values, cx)?,
         (Some(_), _) if source.elements() == 0 => copy(OP, &base_source, &mut result.values, cx)?,
         (Some(pasted), None) => copy(OP, &pasted, &mut result.values, cx)?,
         (Some(pasted), Some(row)) => {

@@ -1,27 +1,31 @@
 //! Products of matrices. All need floats, compute in float32 and answer where the types meet.
 
-use crate::cpu::gemm::{Matrix, multiply_batch};
+use crate::cpu::gemm::{Matrix, product};
 use crate::cpu::reader::Reader;
 use crate::shape::Layout;
-use crate::storage::Allocation;
+use crate::storage::{Allocation, Buffer};
 use crate::{BinaryOp, DType, OpContext, Operand, Shape, Tensor, TensorError};
+use rayon::prelude::*;
 
-/// A float32 tensor of at least two dimensions, the last two a matrix; those before it broadcast over a batch.
+/// Matrices in the last two dimensions of a tensor of floats; those before it broadcast over a batch.
 struct Stack {
     tensor: Tensor,
     batch: Reader,
 }
 
 impl Stack {
-    fn new(tensor: &Tensor, op: &'static str, cx: &OpContext) -> Result<Stack, TensorError> {
-        let tensor = tensor.cast(DType::Float32, cx)?;
-        // The kernel takes any step but a backward one, and columns or rows that are neighbours.
+    /// Of any float type; the product converts the right side as it goes.
+    fn right(tensor: &Tensor, op: &'static str, cx: &OpContext) -> Result<Stack, TensorError> {
+        // The kernel takes any step but a backward one.
         let strides = &tensor.layout.strides()[tensor.rank() - 2..];
-        let usable = strides.iter().all(|stride| *stride >= 0) && strides.contains(&1);
-        let tensor = if usable { tensor } else { tensor.contiguous(cx)? };
-        cx.check(op)?;
+        let usable = strides.iter().all(|stride| *stride >= 0);
+        let tensor = if usable { tensor.clone() } else { tensor.contiguous(cx)? };
         tensor.buffer(op, cx)?;
         Ok(Stack { batch: Reader::of_dims(0, std::iter::empty()), tensor })
+    }
+
+    fn left(tensor: &Tensor, op: &'static str, cx: &OpContext) -> Result<Stack, TensorError> {
+        Stack::right(&tensor.cast(DType::Float32, cx)?, op, cx)
     }
 
     /// Repeats the matrices so that they fill `batch`, which they are known to broadcast to.
@@ -35,10 +39,9 @@ impl Stack {
         Ok(self)
     }
 
-    fn matrix(&self, index: usize) -> Matrix<'_> {
+    fn matrix<'a, T>(&self, values: &'a [T], index: usize) -> Matrix<'a, T> {
         let layout = &self.tensor.layout;
         let at = self.tensor.rank() - 2;
-        let values = self.tensor.values::<f32>();
         Matrix {
             values: &values[(self.batch.locate(index) as usize).min(values.len())..],
             rows: layout.lengths()[at],
@@ -46,6 +49,31 @@ impl Stack {
             row_stride: layout.strides()[at] as usize,
             column_stride: layout.strides()[at + 1] as usize,
         }
+    }
+
+    /// One of the left matrices, which are float32.
+    fn floats(&self, index: usize) -> Matrix<'_> {
+        self.matrix(self.tensor.values::<f32>(), index)
+    }
+}
+
+/// `out (+)= left · right`, where right is one of a stack of matrices of any float type.
+fn multiply(
+    op: &'static str,
+    left: Matrix<'_>,
+    (right, index, transposed): (&Stack, usize, bool),
+    out: &mut [f32],
+    add: bool,
+    cx: &OpContext,
+) -> Result<(), TensorError> {
+    fn turned<T>(matrix: Matrix<'_, T>, transposed: bool) -> Matrix<'_, T> {
+        if transposed { matrix.transposed() } else { matrix }
+    }
+    match right.tensor.buffer(op, cx)? {
+        Buffer::Float32(values) => product(op, left, turned(right.matrix(values, index), transposed), out, add, cx),
+        Buffer::Float16(values) => product(op, left, turned(right.matrix(values, index), transposed), out, add, cx),
+        Buffer::Bfloat16(values) => product(op, left, turned(right.matrix(values, index), transposed), out, add, cx),
+        _ => right.tensor.check_float(op, "other"),
     }
 }
 
@@ -83,29 +111,26 @@ impl Tensor {
         }
         let shape = Shape::from_lengths(OP, &lengths)?;
         cx.check_cost(OP, &[shape.elements(), inner])?;
-        let mut result = Allocation::<f32>::zeroed(OP, shape.elements(), cx)?;
+        let mut result = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
         if shape.elements() > 0 && inner > 0 {
-            let left = Stack::new(&left, OP, cx)?.over(&batch, OP)?;
-            let right = Stack::new(&right, OP, cx)?.over(&batch, OP)?;
+            let left = Stack::left(&left, OP, cx)?.over(&batch, OP)?;
+            let right = Stack::right(&right, OP, cx)?.over(&batch, OP)?;
             // One matrix on the right for the whole dense batch: then the batch is only more rows.
             let shared = split(&right.tensor) == 0
                 && left.tensor.is_contiguous()
                 && left.tensor.dims()[..split(&left.tensor)] == *batch.lengths();
+            let out = &mut result.values;
             if shared {
-                let all =
-                    Matrix { rows: batch.elements() * rows, row_stride: inner, column_stride: 1, ..left.matrix(0) };
-                multiply_batch(
-                    OP,
-                    (all.rows, inner, columns),
-                    &|_| (all, right.matrix(0)),
-                    &mut result.values,
-                    false,
-                    cx,
-                )?;
+                let rows = batch.elements() * rows;
+                let all = Matrix { rows, row_stride: inner, column_stride: 1, ..left.floats(0) };
+                multiply(OP, all, (&right, 0, false), out, false, cx)?;
             } else {
-                let operands = |index| (left.matrix(index), right.matrix(index));
-                multiply_batch(OP, (rows, inner, columns), &operands, &mut result.values, false, cx)?;
+                out.par_chunks_mut(rows * columns).enumerate().try_for_each(|(index, out)| {
+                    multiply(OP, left.floats(index), (&right, index, false), out, false, cx)
+                })?;
             }
+        } else {
+            result.values.fill(0.0);
         }
         Tensor::of(Layout::contiguous(shape), result).cast(dtype, cx)
     }
@@ -125,18 +150,19 @@ impl Tensor {
         let shape = self.lengths_shape().with_length(OP, self.rank() - 1, outputs)?;
         cx.check_cost(OP, &[shape.elements(), inputs])?;
         let bias = Tensor::per_channel(bias, OP, "bias", outputs, cx)?;
-        let mut result = Allocation::<f32>::zeroed(OP, shape.elements(), cx)?;
+        let mut result = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
         if shape.elements() > 0 {
             if let Some(bias) = &bias {
                 result.values.chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(bias.floats()));
             }
             let input = self.dense_floats(OP, "self", cx)?;
             let rows = shape.elements() / outputs;
-            let weight = Stack::new(weight, OP, cx)?;
-            let weight = weight.over(&Shape::new(OP, &[])?, OP)?;
             if inputs > 0 {
-                let operands = |_| (Matrix::dense(input.floats(), rows, inputs), weight.matrix(0).transposed());
-                multiply_batch(OP, (rows, inputs, outputs), &operands, &mut result.values, bias.is_some(), cx)?;
+                let weight = Stack::right(weight, OP, cx)?.over(&Shape::new(OP, &[])?, OP)?;
+                let input = Matrix::dense(input.floats(), rows, inputs);
+                multiply(OP, input, (&weight, 0, true), &mut result.values, bias.is_some(), cx)?;
+            } else if bias.is_none() {
+                result.values.fill(0.0);
             }
         }
         Tensor::of(Layout::contiguous(shape), result).cast(self.dtype().promote(weight.dtype()), cx)

@@ -28,6 +28,7 @@ pub use activation::Activation;
 pub use conv::ConvGeometry;
 pub use create::MAX_READ;
 pub use filter::MAX_KERNEL;
+pub(crate) use interpolate::workspace;
 pub use join::MAX_CAT;
 pub use order::MAX_SORT;
 pub use random::Generator;

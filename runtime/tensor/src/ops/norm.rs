@@ -42,7 +42,7 @@ impl Tensor {
         let last = self.rank() == 4 && order == Order::CHANNELS_LAST;
         let order = if last { order } else { Order::identity(self.rank()) };
         let input = self.with_layout(self.layout.permuted(order.dims())).dense_floats(OP, "self", cx)?;
-        let mut result = Allocation::<f32>::zeroed(OP, self.elements(), cx)?;
+        let mut result = Allocation::<f32>::unfilled(OP, self.elements(), cx)?;
         if self.elements() > 0 {
             let inner = self.elements() / batch / channels;
             let geometry = Groups { op: OP, batch, channels, groups, inner, channels_last: last, eps };
@@ -104,7 +104,7 @@ impl Tensor {
         };
         let (weight, bias) = (parameter(weight, "weight")?, parameter(bias, "bias")?);
         let input = self.dense_floats(op, "self", cx)?;
-        let mut result = Allocation::<f32>::zeroed(op, self.elements(), cx)?;
+        let mut result = Allocation::<f32>::unfilled(op, self.elements(), cx)?;
         if self.elements() > 0 {
             let affine =
                 Affine { weight: weight.as_ref().map(Tensor::floats), bias: bias.as_ref().map(Tensor::floats) };
@@ -120,7 +120,7 @@ impl Tensor {
         self.check_float(OP, "self")?;
         let (rows, order) = self.rows_along(OP, dim)?;
         let input = rows.dense_floats(OP, "self", cx)?;
-        let mut result = Allocation::<f32>::zeroed(OP, self.elements(), cx)?;
+        let mut result = Allocation::<f32>::unfilled(OP, self.elements(), cx)?;
         if self.elements() > 0 {
             let row = rows.dims()[rows.rank() - 1];
             norm::softmax(OP, input.floats(), row, &mut result.values, cx)?;

@@ -80,7 +80,7 @@ fn pad_typed<T: Stored>(
     cx: &OpContext,
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "pad";
-    let mut result = Allocation::<T>::zeroed(OP, shape.elements(), cx)?;
+    let mut result = Allocation::<T>::unfilled(OP, shape.elements(), cx)?;
     let padded = Source { values, reader: Reader::new(&source.layout) };
     match (0..shape.rank()).rev().find(|dim| shape.lengths()[*dim] != source.dims()[*dim]) {
         None => copy(OP, &padded, &mut result.values, cx)?,

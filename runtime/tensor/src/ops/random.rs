@@ -49,7 +49,7 @@ fn random(
     fill: impl FnOnce(&mut [f32]) -> Result<(), TensorError>,
 ) -> Result<Tensor, TensorError> {
     let shape = Shape::new(op, shape)?;
-    let mut result = Allocation::<f32>::zeroed(op, shape.elements(), cx)?;
+    let mut result = Allocation::<f32>::unfilled(op, shape.elements(), cx)?;
     fill(&mut result.values)?;
     Ok(Tensor::of(Layout::contiguous(shape), result))
 }

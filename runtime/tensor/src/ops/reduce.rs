@@ -105,7 +105,8 @@ impl Job<'_> {
     where
         F::Output: Stored,
     {
-        let mut result = Allocation::<F::Output>::zeroed(self.reduction.op, self.shape.elements(), self.reduction.cx)?;
+        let mut result =
+            Allocation::<F::Output>::unfilled(self.reduction.op, self.shape.elements(), self.reduction.cx)?;
         self.reduction.run(fold, &mut result.values)?;
         let dense = Tensor::of(Layout::contiguous(self.shape), result);
         Ok(dense.with_layout(dense.layout.permuted(self.order.inverse().dims())))
