@@ -35,4 +35,6 @@ pub use validate::{HookError, NoHook, ValidateHook, Validated, validate};
 pub use vivarium_protocol::error::Invalid;
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod testing;

@@ -10,6 +10,7 @@
 //! - [`demo`]: the main job, end to end, as a user meets it
 //! - [`mod@bench`]: figures, beside those of a real ComfyUI
 //! - [`cuda`]: the CUDA back end on a simulated driver, and what its kernels need
+//! - [`fuzz`]: random input for what reads bytes from outside
 //! - [`mod@test`]: every check of the repository, in named stages
 //! - [`serving`]: a running `vivarium serve`
 //! - [`stages`]: naming, timing and summing up steps
@@ -23,6 +24,7 @@ use anyhow::{Result, bail};
 mod bench;
 mod cuda;
 mod demo;
+mod fuzz;
 mod nodes;
 mod serving;
 mod setup;
@@ -42,6 +44,7 @@ cargo xtask <command>
   cuda <command>            the CUDA back end without a GPU (`cargo xtask cuda` lists what there is)
   bench [--quick] [FLAG…]   figures, beside those of a real ComfyUI where one is given (`cargo xtask bench --help`)
   bench tensor [FLAG…]      tensor operations, beside PyTorch where a Python with it is given
+  fuzz [TARGET [SECONDS]]   random input for one target of tests/fuzz (`cargo xtask fuzz --help`)
 
 `cargo xtask demo` keeps serving until Ctrl-C; with --once it stops after the image and exits non-zero on any failure.
 ";
@@ -70,6 +73,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         "test" => test::command(rest),
         "cuda" => cuda::command(rest),
         "bench" => bench::command(rest),
+        "fuzz" => fuzz::command(rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())

@@ -12,6 +12,7 @@
 //! - [`client`], [`listener`]: one HTTP connection, one WebSocket
 //! - [`workload`]: the prompts
 //! - [`servers`]: the figures of servers, ours and the peer's in turns
+//! - [`engine`]: what a node costs in small and large prompts
 //! - [`sandbox`]: the figures of the sandbox, inside this process
 //! - [`figure`], [`report`]: samples, targets; the table and its JSON
 #![forbid(unsafe_code)]
@@ -22,6 +23,7 @@ use clap::Parser;
 use crate::{options::Options, report::Report};
 
 mod client;
+mod engine;
 mod figure;
 mod listener;
 mod options;

@@ -46,6 +46,8 @@ pub(crate) struct Options {
 enum Part {
     /// Ours, and the peer's when one is given
     Servers,
+    /// Of the servers only what a node costs in prompts of many shapes and sizes
+    Engine,
     /// Inside this process
     Sandbox,
 }
@@ -55,8 +57,12 @@ impl Options {
         self.only != Some(Part::Sandbox)
     }
 
+    pub(crate) fn measures_all_of_servers(&self) -> bool {
+        self.only != Some(Part::Engine)
+    }
+
     pub(crate) fn measures_sandbox(&self) -> bool {
-        self.only != Some(Part::Servers)
+        !matches!(self.only, Some(Part::Servers | Part::Engine))
     }
 
     /// Where the peer listens, or will listen; without a slash at its end.

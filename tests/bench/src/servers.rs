@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::{
     client::Client,
+    engine,
     figure::{Better, Figure, Samples, Target},
     listener::{CLIENT_ID, Listener},
     options::Options,
@@ -24,11 +25,11 @@ const LONGEST_CHAIN_OF_PEER: usize = 400;
 const WARM_UP_PROMPTS: usize = 20;
 
 /// One server under measurement.
-struct Subject {
-    is_peer: bool,
-    url: String,
-    client: Client,
-    colours: Colours,
+pub(crate) struct Subject {
+    pub(crate) is_peer: bool,
+    pub(crate) url: String,
+    pub(crate) client: Client,
+    pub(crate) colours: Colours,
     /// Absent when it ran before: then its start and memory are nobody's business.
     server: Option<Server>,
 }
@@ -59,9 +60,12 @@ pub(crate) fn measure(options: &Options) -> Result<Vec<Figure>> {
     let idle = Figure::new("Memory", "idle, 3 s after start", "MB", Better::Lower).target(Target::AtMost(120.0));
     figures.push(memory(&subjects, idle)?);
 
-    figures.extend(prompts(options, &mut subjects)?);
-    figures.extend(latencies(options, &mut subjects)?);
-    figures.extend(chains(options, &mut subjects)?);
+    if options.measures_all_of_servers() {
+        figures.extend(prompts(options, &mut subjects)?);
+        figures.extend(latencies(options, &mut subjects)?);
+        figures.extend(chains(options, &mut subjects)?);
+    }
+    figures.extend(engine::measure(options, &mut subjects)?);
 
     thread::sleep(Duration::from_secs(1));
     figures.push(memory(&subjects, Figure::new("Memory", "after all the measuring", "MB", Better::Lower))?);
@@ -130,7 +134,7 @@ fn memory(subjects: &[Subject], figure: Figure) -> Result<Figure> {
 // --- Figures in turns --------------------------------------------------------------------------------------------
 
 /// Measures all subjects, `rounds` times in turns; returns ours and the peer's.
-fn in_turns(
+pub(crate) fn in_turns(
     subjects: &mut [Subject],
     rounds: usize,
     mut measure: impl FnMut(&mut Subject) -> Result<Vec<f64>>,
@@ -287,6 +291,6 @@ fn growth(per_node: &[Figure]) -> Option<Figure> {
     Some(figure.ours(one(long / base)).peer(one(peer_long / peer_base)))
 }
 
-fn say(what: &str) {
+pub(crate) fn say(what: &str) {
     eprintln!("  measuring: {what}");
 }

@@ -13,7 +13,8 @@ impl Colours {
         Self(now.subsec_nanos() % (1 << 24))
     }
 
-    fn take(&mut self) -> u32 {
+    /// The next colour.
+    pub(crate) fn take(&mut self) -> u32 {
         // Odd, hence every colour comes before one comes again.
         self.0 = (self.0 + 7919) % (1 << 24);
         self.0
