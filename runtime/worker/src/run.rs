@@ -301,11 +301,10 @@ impl<'a> PromptRun<'a> {
 
     /// The history tells what every posted node shows, also of nodes that no output of this prompt needed.
     fn show_kept(&mut self) {
-        let ids = self.prompt.original().keys().filter(|id| !self.outputs.contains_key(*id)).cloned();
-        for id in ids.collect::<Vec<_>>() {
-            if let Some(ui) = self.kept_result(&id).and_then(|result| result.ui.clone()) {
-                self.keep_ui(&id, &self.place(&id), Some(&ui));
-            }
+        let silent = self.prompt.original().keys().filter(|id| !self.outputs.contains_key(*id));
+        let shown = |id: &String| Some((id.clone(), self.kept_result(id)?.ui.clone()?));
+        for (id, ui) in silent.filter_map(shown).collect::<Vec<_>>() {
+            self.keep_ui(&id, &self.place(&id), Some(&ui));
         }
     }
 
