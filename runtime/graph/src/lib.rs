@@ -8,6 +8,7 @@
 //! - [`definitions`]: the trait through which node classes are looked up
 //! - [`limits`]: how large a prompt may be
 //! - [`validate`](mod@validate): `POST /prompt`'s checks, with ComfyUI's error shapes
+//! - [`replace`]: classes that are gone get the one that took their place
 //! - [`links`]: which links of a node count
 //! - [`dynamic`]: a prompt that grows while it runs
 //! - [`execution`]: what runs next
@@ -23,6 +24,7 @@ pub mod error;
 pub mod execution;
 pub mod limits;
 pub mod links;
+pub mod replace;
 pub mod validate;
 
 pub use cache_key::{CacheKey, CacheKeys, Fingerprints};
@@ -31,6 +33,7 @@ pub use dynamic::DynamicPrompt;
 pub use error::GraphError;
 pub use execution::{DependencyCycle, ExecutionList, Lookup, Step};
 pub use limits::GraphLimits;
+pub use replace::replace_classes;
 pub use validate::{HookError, NoHook, ValidateHook, Validated, validate};
 pub use vivarium_protocol::error::Invalid;
 

@@ -12,6 +12,7 @@
 //! - [`frame`]: binary messages on the WebSocket
 //! - [`history`]: queue items and history entries
 //! - [`object_info`]: a node definition as UIs read it
+//! - [`replacement`]: which class takes the place of one that is gone
 //! - [`python_json`]: JSON and values as Python prints them
 
 #![forbid(unsafe_code)]
@@ -24,6 +25,7 @@ pub mod history;
 pub mod object_info;
 pub mod prompt;
 pub mod python_json;
+pub mod replacement;
 pub mod tenant;
 
 pub use error::ProtocolError;

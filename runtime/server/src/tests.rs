@@ -26,6 +26,7 @@ use vivarium_protocol::{
 };
 use vivarium_queue::SqliteQueue;
 use vivarium_worker::{
+    PackOffers,
     engine::{Engine, RunningNode},
     report::{LimitReport, MemoryReport, PackReport},
 };
@@ -75,6 +76,9 @@ impl Engine for TestEngine {
     }
     fn packs(&self, _: &TenantId) -> Vec<PackReport> {
         Vec::new()
+    }
+    fn offers(&self, tenant: &TenantId) -> PackOffers {
+        if tenant.as_str() == "default" { additions::offers() } else { PackOffers::default() }
     }
     fn limits(&self, _: &TenantId) -> Vec<LimitReport> {
         Vec::new()

@@ -28,7 +28,7 @@ use crate::{
     error::ApiError,
     hub::{Refused, Socket},
     outbox::{Cut, Item},
-    routes::system::features,
+    routes::system::features_for,
     state::AppState,
     tenant::Tenant,
 };
@@ -137,7 +137,7 @@ async fn read(state: &AppState, tenant: &TenantId, socket: &Socket, mut stream: 
     let mut may_negotiate = true;
     while let Some(Ok(message)) = stream.next().await {
         match message {
-            Message::Text(text) if may_negotiate => may_negotiate = !negotiate(state, socket, text.as_str()),
+            Message::Text(text) if may_negotiate => may_negotiate = !negotiate(state, tenant, socket, text.as_str()),
             Message::Pong(payload) => {
                 if let Some(sequence) = read_sequence(&payload) {
                     state.hub().confirm(tenant, socket, sequence);
@@ -151,12 +151,12 @@ async fn read(state: &AppState, tenant: &TenantId, socket: &Socket, mut stream: 
 }
 
 /// Only the first message that is JSON counts, whatever it is. True when this was one.
-fn negotiate(state: &AppState, socket: &Socket, text: &str) -> bool {
+fn negotiate(state: &AppState, tenant: &TenantId, socket: &Socket, text: &str) -> bool {
     let Ok(message) = serde_json::from_str::<Value>(text) else { return false };
     if message.get("type").and_then(Value::as_str) == Some("feature_flags") {
         let flag = message.pointer("/data/supports_preview_metadata");
         socket.set_supports_preview_metadata(flag.and_then(Value::as_bool).unwrap_or(false));
-        state.hub().answer(socket, &Event::FeatureFlags(features(state.config())));
+        state.hub().answer(socket, &Event::FeatureFlags(features_for(state, tenant)));
     }
     true
 }

@@ -4,7 +4,10 @@ use serde_json::{Map, Value};
 use vivarium_graph::{Invalid, Validated};
 use vivarium_protocol::tenant::TenantId;
 
-use crate::report::{LimitReport, MemoryReport, PackReport};
+use crate::{
+    offers::PackOffers,
+    report::{LimitReport, MemoryReport, PackReport},
+};
 
 /// The part of a worker that the server sees. [`crate::Worker`] is the implementation for one process.
 pub trait Engine: Send + Sync {
@@ -31,6 +34,11 @@ pub trait Engine: Send + Sync {
 
     /// Every pack in the packs folder.
     fn packs(&self, tenant: &TenantId) -> Vec<PackReport>;
+
+    /// What packs give front ends beside nodes.
+    fn offers(&self, _tenant: &TenantId) -> PackOffers {
+        PackOffers::default()
+    }
 
     /// Every limit in force.
     fn limits(&self, tenant: &TenantId) -> Vec<LimitReport>;

@@ -16,6 +16,7 @@
 //! - `inputs`, `expansion`: from links to calls, from answers to values
 //! - `progress`, [`events`]: what clients see
 //! - `result_cache`: results that later prompts reuse
+//! - [`offers`](PackOffers): what packs give front ends beside nodes
 //! - `services`: what a running node may reach of its tenant
 //! - `definitions`, `shared`, `config`, [`report`]
 
@@ -30,6 +31,7 @@ pub mod events;
 mod execute;
 mod expansion;
 mod inputs;
+mod offers;
 mod progress;
 pub mod report;
 mod result_cache;
@@ -41,5 +43,6 @@ mod worker;
 pub use config::{CacheMode, PreviewSettings, WorkerConfig};
 pub use engine::{Engine, RunningNode};
 pub use events::{EventSink, Message, NoEvents, Target};
+pub use offers::PackOffers;
 pub use shared::{FilesOf, Parts};
 pub use worker::Worker;

@@ -152,10 +152,12 @@ fn descriptions() -> Table {
         .get("/system_stats", system::stats, "The machine and its memory")
         .get("/features", system::show_features, "What this server can do")
         .get("/extensions", extensions::scripts, "Scripts that front ends import")
-        .get("/i18n", extensions::none, "Translations of packs")
-        .get("/workflow_templates", extensions::none, "Example workflows of packs")
-        .get("/node_replacements", extensions::none, "Classes that took the place of others")
-        .get("/global_subgraphs", extensions::none, "Subgraphs of packs")
+        .get("/i18n", extensions::translations, "Translations of packs")
+        .get("/workflow_templates", extensions::templates, "Example workflows of packs")
+        .get("/workflow_templates/{pack}/{file}", extensions::template, "An example workflow")
+        .get("/node_replacements", extensions::replacements, "Classes that took the place of others")
+        .get("/global_subgraphs", extensions::subgraphs, "Subgraphs of packs")
+        .get("/global_subgraphs/{id}", extensions::one_subgraph, "A subgraph")
 }
 
 fn models() -> Table {

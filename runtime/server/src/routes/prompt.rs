@@ -8,7 +8,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use vivarium_blobs::Digest;
-use vivarium_graph::{Invalid, Validated};
+use vivarium_graph::{Invalid, Validated, replace_classes};
 use vivarium_protocol::{
     error::{NodeErrors, PromptError},
     history::WireNumber,
@@ -167,7 +167,16 @@ fn submit_blocking(
 /// What can run of a prompt. With `strict` that must be everything that was asked for.
 fn check(state: &AppState, tenant: &TenantId, request: &PromptRequest, strict: bool) -> Result<Validated, Invalid> {
     let targets = request.partial_execution_targets.as_deref();
-    let validated = state.engine().validate(tenant, &request.prompt, targets)?;
+    let replacements = state.engine().offers(tenant).replacements;
+    let validated = if replacements.is_empty() {
+        state.engine().validate(tenant, &request.prompt, targets)?
+    } else {
+        let mut prompt = request.prompt.clone();
+        replace_classes(&mut prompt, &replacements, |class| {
+            !state.engine().object_info(tenant, Some(class)).is_empty()
+        });
+        state.engine().validate(tenant, &prompt, targets)?
+    };
     if strict && !validated.node_errors.is_empty() {
         let error = PromptError::new(
             "prompt_partly_invalid",

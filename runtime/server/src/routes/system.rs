@@ -3,7 +3,9 @@
 use axum::{extract::State, response::Response};
 use serde_json::{Map, Value, json};
 
-use crate::{config::ServerConfig, json, state::AppState};
+use vivarium_protocol::tenant::TenantId;
+
+use crate::{config::ServerConfig, json, state::AppState, tenant::Tenant};
 
 /// The ComfyUI whose protocol this server speaks; front ends compare it with what they need.
 const COMFYUI_VERSION: &str = "0.3.64";
@@ -12,12 +14,20 @@ const FRONT_END_VERSION: &str = "1.27.10";
 const TEMPLATES_VERSION: &str = "0.1.95";
 
 /// `GET /features`
-pub(crate) async fn show_features(State(state): State<AppState>) -> Response {
-    json::ok(&features(state.config()))
+pub(crate) async fn show_features(State(state): State<AppState>, Tenant(tenant): Tenant) -> Response {
+    json::ok(&features_for(&state, &tenant))
 }
 
-/// Also the answer to a client's `feature_flags` on its socket.
-pub(crate) fn features(config: &ServerConfig) -> Map<String, Value> {
+/// What this tenant is told. Front ends ask for replacements of classes only when there are said to be some.
+pub(crate) fn features_for(state: &AppState, tenant: &TenantId) -> Map<String, Value> {
+    let mut features = features(state.config());
+    if !state.engine().offers(tenant).replacements.is_empty() {
+        features.insert("node_replacements".to_owned(), json!(true));
+    }
+    features
+}
+
+fn features(config: &ServerConfig) -> Map<String, Value> {
     #[expect(clippy::cast_precision_loss, reason = "ComfyUI computes it as a float; no real limit reaches 2^53 bytes")]
     let size =
         if config.max_upload_size_given { json!(config.max_upload_size as f64) } else { json!(config.max_upload_size) };

@@ -6,6 +6,8 @@ use axum::{
 };
 use serde_json::{Value, json};
 
+use vivarium_worker::PackOffers;
+
 use super::{Answer, Server, prompt};
 use crate::ServerConfig;
 
@@ -110,4 +112,45 @@ async fn answers_are_compressed_as_the_client_likes_when_the_operator_does() {
     assert_eq!(ask(&server, "/openapi.json", "identity").await.header("content-encoding"), "");
     assert_eq!(ask(&server, "/", "gzip").await.header("content-encoding"), "", "only JSON and text");
     assert_eq!(ask(&Server::new(), "/openapi.json", "gzip").await.header("content-encoding"), "");
+}
+
+/// What the packs of the test engine offer.
+pub(super) fn offers() -> PackOffers {
+    let one = |name: &str, value: Value| [(name.to_owned(), value)].into();
+    let replacement = json!({"Gone": [{"old_node_id": "Gone", "new_node_id": "Known", "output_mapping": null}]});
+    PackOffers {
+        workflows: [("pack".to_owned(), one("First steps", json!({"nodes": []}))), ("bare".to_owned(), [].into())]
+            .into(),
+        subgraphs: [("pack".to_owned(), one("Twice", json!({"definitions": 1})))].into(),
+        replacements: serde_json::from_value(replacement).unwrap(),
+        translations: json!({"fr": {"nodeDefs": {"Known": {"display_name": "Connu"}}}}).as_object().unwrap().clone(),
+    }
+}
+
+#[tokio::test]
+async fn packs_offer_workflows_subgraphs_replacements_and_translations() {
+    let server = Server::new();
+    assert_eq!(server.get("/api/i18n").await.json()["fr"]["nodeDefs"]["Known"]["display_name"], "Connu");
+    assert_eq!(server.get("/api/workflow_templates").await.json(), json!({"pack": ["First steps"]}));
+    let workflow = server.get("/api/workflow_templates/pack/First%20steps.json").await;
+    assert_eq!((workflow.status, workflow.json()), (StatusCode::OK, json!({"nodes": []})));
+    assert_eq!(workflow.header("content-type"), "application/json; charset=utf-8");
+    for missing in ["pack/First%20steps", "pack/..%2Fa.json", "none/First%20steps.json", "bare/a.json"] {
+        let answer = server.get(&format!("/api/workflow_templates/{missing}")).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{missing}");
+    }
+    let subgraphs = server.get("/api/global_subgraphs").await.json();
+    let (id, subgraph) = subgraphs.as_object().unwrap().iter().next().unwrap();
+    assert_eq!((&subgraph["name"], &subgraph["info"]["node_pack"]), (&json!("Twice"), &json!("pack")));
+    let whole = server.get(&format!("/api/global_subgraphs/{id}")).await.json();
+    assert_eq!(whole["data"], r#"{"definitions":1}"#);
+    assert_eq!(server.get("/api/global_subgraphs/none").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(server.get("/api/node_replacements").await.json()["Gone"][0]["new_node_id"], "Known");
+    assert_eq!(server.get("/api/features").await.json()["node_replacements"], true);
+
+    // A workflow that was made with the class that is gone runs with the other one.
+    assert_eq!(server.post("/prompt", prompt("Gone")).await.status, StatusCode::OK);
+    let queued = server.get("/queue").await.json();
+    assert_eq!(queued["queue_pending"][0][2]["1"]["class_type"], "Known");
+    assert_eq!(server.post("/vivarium/validate", prompt("Gone")).await.json()["valid"], true);
 }
