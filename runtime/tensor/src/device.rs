@@ -5,7 +5,7 @@
 #![cfg_attr(not(feature = "cuda"), allow(dead_code))]
 
 use crate::shape::{Layout, Order};
-use crate::{Activation, BinaryOp, DType, OpContext, Operand, Tensor, TensorError, UnaryOp};
+use crate::{Activation, BinaryOp, DType, OpContext, Operand, ReduceOp, Shape, Tensor, TensorError, UnaryOp};
 
 /// One operation.
 pub(crate) enum Task<'a> {
@@ -15,6 +15,111 @@ pub(crate) enum Task<'a> {
     /// A result put together out of parts of other tensors, later ones over earlier ones. Where no piece lies, there is
     /// `fill`; without it the pieces cover everything. All are of type `dtype`.
     Assemble { layout: Layout, dtype: DType, fill: Option<f64>, pieces: &'a [Piece<'a>] },
+    /// The elements of `source` at `layout` folded over the dimensions marked in `reduced`, which have length 1 in `shape`.
+    /// The result is row-major: float32 of floats, int64 of the rest, booleans for quantifiers.
+    Reduce { source: &'a Tensor, layout: Layout, reduced: &'a [bool], shape: Shape, op: ReduceOp },
+    /// Every row normalised by itself. `source` has `layout` too, but for the offset; both are dense.
+    Rows {
+        source: &'a Tensor,
+        layout: Layout,
+        rows: Rows,
+        norm: RowNorm,
+        weight: Option<&'a Tensor>,
+        bias: Option<&'a Tensor>,
+    },
+    /// The products of matrices, the last two dimensions of both layouts; those before are the same in both. `bias` of one
+    /// number per column is added. The result is row-major with `shape`.
+    Multiply {
+        left: (&'a Tensor, Layout),
+        right: (&'a Tensor, Layout),
+        bias: Option<&'a Tensor>,
+        shape: Shape,
+        dtype: DType,
+    },
+    /// Convolutions of groups of channels. `weight` is `[groups,out/groups,in/groups,h,w]`; the result is `layout`, which is
+    /// channels-last.
+    Convolve {
+        input: &'a Tensor,
+        weight: (&'a Tensor, Layout),
+        bias: Option<&'a Tensor>,
+        axes: [TapAxis; 2],
+        layout: Layout,
+        dtype: DType,
+    },
+    /// Scaled dot-product attention, see the operation. All layouts have the batch's dimensions first; the result is
+    /// row-major float32 with `shape`.
+    Attend {
+        query: &'a Tensor,
+        key: &'a Tensor,
+        value: &'a Tensor,
+        mask: Option<(&'a Tensor, Layout)>,
+        shape: Shape,
+        causal: bool,
+        scale: f32,
+    },
+    /// For every place of `shape`, the element of `source` there, with the coordinate `dim` replaced by `index`. The
+    /// indices have been found to be in range.
+    Gather { source: &'a Tensor, layout: Layout, dim: usize, index: (&'a Tensor, Layout), shape: Shape },
+    /// Weighted sums along dimension `axis` of the four of `layout`. The result is row-major float32.
+    Resample { source: &'a Tensor, layout: Layout, axis: usize, taps: Taps<'a> },
+}
+
+/// How a row is normalised.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum RowNorm {
+    Softmax,
+    /// With this epsilon.
+    Layer(f64),
+    RootMeanSquare(f64),
+    /// As `Layer`, with weight and bias for each run of a row.
+    Group(f64),
+}
+
+/// Where rows lie: row (a, b), b < `minor`, starts at a·`major_stride` + b·`minor_stride`, and is `outer` runs of `inner`
+/// elements. In elements, from the start of a dense layout.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rows {
+    pub(crate) count: usize,
+    pub(crate) minor: usize,
+    pub(crate) major_stride: usize,
+    pub(crate) minor_stride: usize,
+    pub(crate) outer: usize,
+    pub(crate) inner: usize,
+    pub(crate) outer_stride: usize,
+    pub(crate) inner_stride: usize,
+}
+
+impl Rows {
+    /// Rows of `length` one after the other.
+    pub(crate) fn dense(count: usize, length: usize) -> Rows {
+        Rows {
+            count,
+            minor: 1,
+            major_stride: length,
+            minor_stride: 0,
+            outer: 1,
+            inner: length,
+            outer_stride: 0,
+            inner_stride: 1,
+        }
+    }
+}
+
+/// A window along one axis: input position · divide = output position · step + tap · `tap_step` − shift.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TapAxis {
+    pub(crate) step: isize,
+    pub(crate) tap_step: isize,
+    pub(crate) shift: isize,
+    pub(crate) divide: isize,
+}
+
+/// For every output position, which inputs it is made of: those from `starts[position]` to the next start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taps<'a> {
+    pub(crate) starts: &'a [u32],
+    pub(crate) indices: &'a [u32],
+    pub(crate) weights: &'a [f32],
 }
 
 /// Elements of `source` at `from`, to be copied to `to` in the result. Both have the same shape.

@@ -188,6 +188,11 @@ impl Layout {
         layout
     }
 
+    /// The same in a storage that begins with it.
+    pub(crate) fn offset_removed(&self) -> Layout {
+        Layout { offset: 0, ..*self }
+    }
+
     pub(crate) fn strides(&self) -> &[isize] {
         &self.strides[..self.shape.rank]
     }

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::shell::{Profile, cargo, find, root, run, target_dir};
+use crate::shell::{Profile, cargo, find, output, root, run, target_dir};
 
 /// NVRTC and the library beside it that it loads.
 const NVRTC: &str = "nvidia-cuda-nvrtc-cu12==12.9.86";
@@ -132,7 +132,14 @@ fn table(check: bool) -> Result<()> {
     }
     let page = root().join("docs/cuda.md");
     let text = fs::read_to_string(&page)?;
-    let new = replaced(&text, &lines).context("docs/cuda.md has no table of kernels between its two marks")?;
+    let mut roofline = cargo(&["run", "-q", "-p", "vivarium-tensor", "--features", "cuda", "--example", "roofline"]);
+    let estimates = output(&mut roofline)?;
+    let head: String = ARCHITECTURES.map(|number| format!(" sm_{number} |")).concat();
+    let rule = "--:|".repeat(ARCHITECTURES.len() + 1);
+    let head = format!("| kernel |{head} shared memory, bytes |\n|---|{rule}\n");
+    let new = replaced(&text, "kernels", &format!("{head}{lines}"))
+        .and_then(|text| replaced(&text, "roofline", &format!("{ESTIMATES}{estimates}")))
+        .context("docs/cuda.md lacks the marks of a table")?;
     if check && new != text {
         bail!("the table in docs/cuda.md is out of date: run `cargo xtask cuda ptxas`\n{lines}");
     }
@@ -152,9 +159,9 @@ fn row(ptxas: &Path, written: &Path, kernel: &str) -> Result<String> {
         let arch = format!("-arch=sm_{architecture}");
         let mut command = Command::new(ptxas);
         command.args(["-v", &arch, "-o", "/dev/null"]).arg(&ptx);
-        let output = command.output().context("starting ptxas")?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        if !output.status.success() {
+        let assembled = command.output().context("starting ptxas")?;
+        let said = String::from_utf8_lossy(&assembled.stderr).into_owned();
+        if !assembled.status.success() {
             bail!("ptxas refuses {} for sm_{architecture}:\n{said}", ptx.display());
         }
         let registers = number_before(&said, " registers").context("ptxas names no registers")?;
@@ -172,13 +179,16 @@ fn number_before(text: &str, words: &str) -> Option<u64> {
     digits.parse().ok()
 }
 
-/// The page with the lines between its two marks replaced.
-fn replaced(text: &str, lines: &str) -> Option<String> {
-    let (before, rest) = text.split_once("<!-- kernels -->\n")?;
-    let (_, after) = rest.split_once("<!-- /kernels -->")?;
-    let head: String = ARCHITECTURES.map(|number| format!(" sm_{number} |")).concat();
-    let rule = "--:|".repeat(ARCHITECTURES.len() + 1);
-    Some(format!(
-        "{before}<!-- kernels -->\n| kernel |{head} shared memory, bytes |\n|---|{rule}\n{lines}<!-- /kernels -->{after}"
-    ))
+/// Head of the table of estimates.
+const ESTIMATES: &str = "\
+| layer of SD 1.5, float16 | MB moved | 10⁹ operations | RTX 4090, µs | with tensor cores | H200, µs | with tensor cores |
+|---|--:|--:|--:|--:|--:|--:|
+";
+
+/// The page with the lines between two marks replaced.
+fn replaced(text: &str, mark: &str, lines: &str) -> Option<String> {
+    let (open, close) = (format!("<!-- {mark} -->\n"), format!("<!-- /{mark} -->"));
+    let (before, rest) = text.split_once(&open)?;
+    let (_, after) = rest.split_once(&close)?;
+    Some(format!("{before}{open}{lines}{close}{after}"))
 }

@@ -153,7 +153,11 @@ fn proc_value(file: &str, label: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// What computes tensors.
+/// What computes tensors: always the CPU so far, and whether a GPU was found, or why not.
 pub(super) fn cuda() -> Check {
-    Check::new("cuda", State::Info, "not built into this binary; tensors are computed on the CPU")
+    let found = match vivarium_tensor::Gpu::probe() {
+        Ok(gpu) => format!("found {gpu}; the server does not use it yet"),
+        Err(reason) => reason,
+    };
+    Check::new("cuda", State::Info, format!("{found}; tensors are computed on the CPU"))
 }

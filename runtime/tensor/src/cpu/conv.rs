@@ -3,6 +3,7 @@
 
 use crate::cpu::gemm::{Kernel, Left, Matrix, MatrixType, Panels, ROW, Right, Rows, product_packed};
 use crate::cpu::transpose::transpose;
+use crate::device::TapAxis;
 use crate::ops::{ConvGeometry, workspace};
 use crate::storage::scratch;
 use crate::{OpContext, TensorError};
@@ -52,6 +53,11 @@ impl Taps {
             shift: -(geometry.padding[axis] as isize),
             divide: geometry.stride[axis] as isize,
         }))
+    }
+
+    /// The same for a GPU.
+    pub(crate) fn axes(&self) -> [TapAxis; 2] {
+        self.0.map(|AxisTaps { step, tap_step, shift, divide, .. }| TapAxis { step, tap_step, shift, divide })
     }
 
     /// The padding, if this is a dense window of 3×3 that moves by one.

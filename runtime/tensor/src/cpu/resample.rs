@@ -4,6 +4,7 @@ use crate::cpu::copy::Source;
 use crate::cpu::elementwise::Input;
 use crate::cpu::fill_rows;
 use crate::cpu::simd::multiversion;
+use crate::device::Taps;
 use crate::ops::InterpolateMode;
 use crate::storage::Stored;
 use crate::{OpContext, TensorError};
@@ -34,7 +35,7 @@ impl Axis {
         taps * 8 + (to + 1) * 4
     }
 
-    /// Bilinear, bicubic or area. Positions are computed in single precision, as PyTorch does for float32.
+    /// Any mode but lanczos. Positions are computed in single precision, as PyTorch does for float32.
     pub(crate) fn new(from: usize, to: usize, mode: InterpolateMode) -> Axis {
         let mut axis =
             Axis { starts: vec![0], indices: Vec::new(), weights: Vec::new(), uniform: None, identity: from == to };
@@ -57,6 +58,9 @@ impl Axis {
                         axis.push(index.clamp(0, last as i64) as usize, weight);
                     }
                 }
+                InterpolateMode::Nearest | InterpolateMode::NearestExact => {
+                    axis.push(Self::nearest_index(from, to, mode, place), 1.0);
+                }
                 _ => {
                     let (low, high) = (place * from / to, ((place + 1) * from).div_ceil(to));
                     for index in low..high {
@@ -76,12 +80,18 @@ impl Axis {
 
     /// For the nearest modes: one input for each output.
     pub(crate) fn indices(from: usize, to: usize, mode: InterpolateMode) -> Vec<u32> {
+        (0..to).map(|place| Self::nearest_index(from, to, mode, place) as u32).collect()
+    }
+
+    fn nearest_index(from: usize, to: usize, mode: InterpolateMode, place: usize) -> usize {
         let scale = from as f32 / to as f32;
         let shift = if mode == InterpolateMode::NearestExact { 0.5 } else { 0.0 };
-        let index = |place: usize| {
-            if from == to { place } else { (((place as f32 + shift) * scale).floor() as usize).min(from - 1) }
-        };
-        (0..to).map(|place| index(place) as u32).collect()
+        if from == to { place } else { (((place as f32 + shift) * scale).floor() as usize).min(from - 1) }
+    }
+
+    /// The same for a GPU.
+    pub(crate) fn table(&self) -> Taps<'_> {
+        Taps { starts: &self.starts, indices: &self.indices, weights: &self.weights }
     }
 
     fn push(&mut self, index: usize, weight: f32) {

@@ -14,9 +14,12 @@ pub struct Gpu(Infallible);
 pub struct GpuJob(Infallible);
 
 impl Gpu {
-    /// Why no GPU is used.
-    pub fn unavailable() -> &'static str {
-        "this program was built without the feature `cuda`"
+    /// Why there is no GPU.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn probe() -> Result<String, String> {
+        Err("the CUDA back end is not built into this binary".to_owned())
     }
 }
 

@@ -75,6 +75,14 @@ impl GpuJob {
         Ok(buffer)
     }
 
+    /// A table that one launch reads.
+    pub(super) fn table<T: TableNumber>(&self, op: &'static str, values: &[T]) -> Result<DeviceBuffer, TensorError> {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.le_bytes()).collect();
+        let mut buffer = self.allocate(op, bytes.len())?;
+        self.stream.memcpy_htod(&bytes, &mut buffer.slice).map_err(|error| failed(op, error))?;
+        Ok(buffer)
+    }
+
     fn upload(&self, op: &'static str, source: &Buffer) -> Result<DeviceBuffer, TensorError> {
         let bytes: usize = with_buffer!(source, values => size_of_val(values.as_slice()));
         let mut buffer = self.allocate(op, bytes)?;
@@ -84,6 +92,23 @@ impl GpuJob {
             self.stream.memcpy_htod(as_bytes(values), &mut buffer.slice).map_err(|error| failed(op, error))?;
         });
         Ok(buffer)
+    }
+}
+
+/// What tables are made of.
+pub(super) trait TableNumber: Copy {
+    fn le_bytes(self) -> [u8; 4];
+}
+
+impl TableNumber for u32 {
+    fn le_bytes(self) -> [u8; 4] {
+        self.to_le_bytes()
+    }
+}
+
+impl TableNumber for f32 {
+    fn le_bytes(self) -> [u8; 4] {
+        self.to_le_bytes()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Kernels: their sources, how they are compiled, and the cache on disk.
 
 use super::gpu::{Count, GpuInfo, add, failed};
-use crate::TensorError;
+use crate::{ReduceOp, TensorError};
 use cudarc::driver::{CudaContext, CudaFunction};
 use cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opts};
 use parking_lot::Mutex;
@@ -25,7 +25,16 @@ macro_rules! sources {
             Source { name: $name, text: include_str!(concat!("kernels/", $name, ".cu")) };)+
     };
 }
-sources!(ELEMENTWISE "elementwise", COPY "copy");
+sources!(
+    ELEMENTWISE "elementwise",
+    COPY "copy",
+    REDUCE "reduce",
+    ROWS "rows",
+    GEMM "gemm",
+    ATTENTION "attention",
+    GATHER "gather",
+    RESAMPLE "resample",
+);
 
 /// Architectures that kernels are compiled for, in tenths; a GPU takes the newest that it can run.
 const ARCHITECTURES: [(u32, &str); 7] = [
@@ -90,6 +99,20 @@ pub fn kernel_sources() -> Vec<KernelSource> {
         elementwise("where", "b != 0 ? a : c", "3"),
         one(COPY, "2 bytes", &[("ELEMENT", "u16"), ("INDEX", "u32")]),
         one(COPY, "4 bytes", &[("ELEMENT", "u32"), ("INDEX", "u32")]),
+        one(REDUCE, "sum by warps", &super::reduce::defines(ReduceOp::Sum, true, false)),
+        one(REDUCE, "amax by blocks", &super::reduce::defines(ReduceOp::Amax, true, true)),
+        one(ROWS, "softmax", &[("MODE", "SOFTMAX")]),
+        one(ROWS, "layer norm", &[("MODE", "LAYER")]),
+        one(ROWS, "group norm", &[("MODE", "LAYER"), ("BY_RUN", "1")]),
+        one(ROWS, "rms norm", &[("MODE", "RMS")]),
+        one(GEMM, "matmul", &[("RIGHT_BY_ROWS", "1")]),
+        one(GEMM, "linear", &[]),
+        one(GEMM, "convolution", &[("CONVOLUTION", "1")]),
+        one(ATTENTION, "width 40", &[("WIDTH", "40")]),
+        one(ATTENTION, "width 64", &[("WIDTH", "64")]),
+        one(ATTENTION, "width 128", &[("WIDTH", "128")]),
+        one(GATHER, "2 bytes", &[("ELEMENT", "u16")]),
+        one(RESAMPLE, "any", &[]),
     ]
 }
 

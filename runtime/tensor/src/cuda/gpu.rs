@@ -133,6 +133,26 @@ impl Gpu {
         Ok(Gpu(Arc::new(Shared { context, info, kernels, count: Count::default() })))
     }
 
+    /// In words: the first GPU, or why there is none.
+    ///
+    /// # Errors
+    /// The reason.
+    pub fn probe() -> Result<String, String> {
+        let gpu = Gpu::open(0, None).map_err(|error| error.to_string())?;
+        let GpuInfo { name, capability, memory_bytes, driver_version, compiler_version, .. } = gpu.info();
+        let driver = (driver_version / 1000, driver_version % 1000 / 10);
+        Ok(format!(
+            "{name}, compute capability {}.{}, {} MiB, driver for CUDA {}.{}, NVRTC {}.{}",
+            capability.0,
+            capability.1,
+            memory_bytes >> 20,
+            driver.0,
+            driver.1,
+            compiler_version.0,
+            compiler_version.1
+        ))
+    }
+
     /// What is known about it.
     pub fn info(&self) -> &GpuInfo {
         &self.0.info

@@ -16,11 +16,16 @@
 //! - `buffer`: device memory and copies; `launch`: arguments as kernels take them
 //! - one file for each group of kernels, beside its source in `kernels/`
 
+mod attention;
 mod buffer;
 mod compile;
 mod elementwise;
+mod gemm;
 mod gpu;
 mod launch;
+mod lookup;
+mod reduce;
+mod rows;
 
 pub(crate) use buffer::DeviceBuffer;
 pub use compile::{KernelSource, kernel_sources};
@@ -36,6 +41,25 @@ impl GpuJob {
             Task::Elementwise { operands, layout, order, dtype, code } => {
                 self.elementwise(op, operands, (layout, order), dtype, code, cx)
             }
+            Task::Reduce { source, layout, reduced, shape, op: fold } => {
+                self.reduce(op, (source, layout), reduced, shape, fold, cx)
+            }
+            Task::Rows { source, layout, rows, norm, weight, bias } => {
+                self.rows(op, source, layout, rows, norm, [weight, bias], cx)
+            }
+            Task::Multiply { left, right, bias, shape, dtype } => {
+                self.multiply(op, left, right, bias, shape, dtype, cx)
+            }
+            Task::Convolve { input, weight, bias, axes, layout, dtype } => {
+                self.convolve(op, input, weight, bias, axes, (layout, dtype), cx)
+            }
+            Task::Attend { query, key, value, mask, shape, causal, scale } => {
+                self.attend(op, [query, key, value], mask, shape, (causal, scale), cx)
+            }
+            Task::Gather { source, layout, dim, index, shape } => {
+                self.gather(op, (source, layout), dim, index, shape, cx)
+            }
+            Task::Resample { source, layout, axis, taps } => self.resample(op, (source, layout), axis, taps, cx),
             Task::Assemble { layout, dtype, fill, pieces } => self.assemble(op, layout, dtype, fill, pieces, cx),
         }
     }

@@ -4,6 +4,7 @@ use super::interpolate::workspace;
 use crate::cpu::attention::{Attention, Mask};
 use crate::cpu::elementwise::Input;
 use crate::cpu::reader::Reader;
+use crate::device::Task;
 use crate::shape::{Layout, MAX_RANK};
 use crate::storage::Allocation;
 use crate::{DType, OpContext, Shape, Tensor, TensorError};
@@ -39,7 +40,17 @@ impl Tensor {
         let scores = self.lengths_shape().with_length(OP, self.rank() - 1, keys)?;
         cx.check_cost(OP, &[batch, queries, keys, width + value_width])?;
         let dtype = self.dtype().promote(key.dtype()).promote(value.dtype());
-        let mask = mask.map(|mask| prepared_mask(mask, &scores, cx)).transpose()?;
+        if let Some(mask) = mask {
+            check_mask(mask, &scores)?;
+        }
+        if cx.gpu.is_some() && shape.elements() > 0 && keys > 0 {
+            let (query, scale) = (self, scale as f32);
+            let mask = mask.map(|mask| (mask, mask.layout.expanded(scores)));
+            if let Some(result) = cx.on_device(OP, Task::Attend { query, key, value, mask, shape, causal, scale })? {
+                return result.cast(dtype, cx);
+            }
+        }
+        let mask = mask.map(|mask| prepared_mask(mask, cx)).transpose()?;
         let mut result = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
         if shape.elements() > 0 && keys > 0 {
             let [query, key, value] = [(self, "self"), (key, "key"), (value, "value")]
@@ -125,9 +136,8 @@ impl Heads {
 /// A mask broadcast to the scores, and whether it is one of booleans.
 struct BroadMask(Tensor, bool);
 
-fn prepared_mask(mask: &Tensor, scores: &Shape, cx: &OpContext) -> Result<BroadMask, TensorError> {
-    let boolean = mask.dtype() == DType::Boolean;
-    if !boolean {
+fn check_mask(mask: &Tensor, scores: &Shape) -> Result<(), TensorError> {
+    if mask.dtype() != DType::Boolean {
         mask.check_float(OP, "mask")?;
     }
     let fits = mask.lengths_shape().broadcast(scores, OP, "mask").is_ok_and(|shape| shape == *scores);
@@ -136,7 +146,11 @@ fn prepared_mask(mask: &Tensor, scores: &Shape, cx: &OpContext) -> Result<BroadM
         return Err(TensorError::argument(OP, "mask", message));
     }
     debug_assert!(scores.rank() <= MAX_RANK);
-    Ok(BroadMask(mask.cast(DType::Float32, cx)?, boolean))
+    Ok(())
+}
+
+fn prepared_mask(mask: &Tensor, cx: &OpContext) -> Result<BroadMask, TensorError> {
+    Ok(BroadMask(mask.cast(DType::Float32, cx)?, mask.dtype() == DType::Boolean))
 }
 
 impl BroadMask {

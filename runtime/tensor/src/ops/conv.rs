@@ -4,6 +4,7 @@ use super::interpolate::workspace;
 use crate::cpu::conv::{Convolution, Taps};
 use crate::cpu::gemm::MatrixType;
 use crate::cpu::winograd::Winograd;
+use crate::device::Task;
 use crate::shape::{Layout, Order};
 use crate::storage::{Allocation, Buffer};
 use crate::{OpContext, Shape, Tensor, TensorError};
@@ -180,6 +181,17 @@ impl Job<'_> {
         let inputs = self.input.dims()[1] / groups;
         let taps = self.weight.dims()[2] * self.weight.dims()[3];
         cx.check_cost(self.op, &[shape.elements(), inputs, taps])?;
+        Tensor::check_per_channel(self.bias, self.op, "bias", outputs)?;
+        if cx.gpu.is_some() && shape.elements() > 0 {
+            let weight = self.grouped_weight(transposed, groups, cx)?;
+            let layout = Layout::dense_in_order(shape, Order::CHANNELS_LAST.dims());
+            let dtype = self.input.dtype().promote(self.weight.dtype());
+            let (input, bias, axes) = (self.input, self.bias, self.taps.axes());
+            let weight = (&weight, weight.layout);
+            if let Some(result) = cx.on_device(self.op, Task::Convolve { input, weight, bias, axes, layout, dtype })? {
+                return Ok(result);
+            }
+        }
         let bias = Tensor::per_channel(self.bias, self.op, "bias", outputs, cx)?;
         let mut result = Allocation::<f32>::unfilled(self.op, shape.elements(), cx)?;
         if shape.elements() > 0 {
@@ -196,6 +208,14 @@ impl Job<'_> {
         }
         let layout = Layout::dense_in_order(shape, Order::CHANNELS_LAST.dims());
         Tensor::of(layout, result).cast(self.input.dtype().promote(self.weight.dtype()), cx)
+    }
+
+    /// A view of the weight as `[groups, out/groups, in/groups, h, w]`.
+    fn grouped_weight(&self, transposed: bool, groups: usize, cx: &OpContext) -> Result<Tensor, TensorError> {
+        let [first, second, height, width] = [0, 1, 2, 3].map(|dim| self.weight.dims()[dim] as i64);
+        let groups = groups as i64;
+        let split = self.weight.reshape(&[groups, first / groups, second, height, width], cx)?;
+        if transposed { split.permute(&[0, 2, 1, 3, 4], cx) } else { Ok(split) }
     }
 
     /// Fills `out` with the products of a dense channels-last input, and the bias.

@@ -4,6 +4,7 @@ use super::create::check_value;
 use super::interpolate::workspace;
 use crate::cpu::fill_rows;
 use crate::cpu::reader::Reader;
+use crate::device::Task;
 use crate::dtype::is_whole;
 use crate::shape::Layout;
 use crate::storage::{Allocation, Stored, with_buffer};
@@ -83,6 +84,10 @@ impl Tensor {
         check_inside(OP, index, "self", self, Some(dim))?;
         let shape = *index.lengths_shape();
         let indices = Indices::new(OP, index, self.dims()[dim], cx)?;
+        let task = Task::Gather { source: self, layout: self.layout, dim, index: (index, index.layout), shape };
+        if let Some(result) = cx.on_device(OP, task)? {
+            return Ok(result);
+        }
         let reader = bases(self, &shape, dim);
         let stride = self.layout.strides()[dim];
         with_buffer!(self.buffer(OP, cx)?, values => {
@@ -104,6 +109,18 @@ impl Tensor {
         index.check_rank(OP, "index", 1, "[n]")?;
         let shape = self.lengths_shape().with_length(OP, dim, index.elements())?;
         let indices = Indices::new(OP, index, self.dims()[dim], cx)?;
+        if cx.gpu.is_some() {
+            // The index lies along `dim`, the same for all other coordinates.
+            let mut lengths = vec![1i64; self.rank()];
+            lengths[dim] = index.elements() as i64;
+            let along = index.reshape(&lengths, cx)?;
+            let index = (&along, along.layout.expanded(shape));
+            if let Some(result) =
+                cx.on_device(OP, Task::Gather { source: self, layout: self.layout, dim, index, shape })?
+            {
+                return Ok(result);
+            }
+        }
         let dense = self.contiguous(cx)?;
         let (length, count) = (self.dims()[dim], indices.places.len());
         let inner: usize = self.dims()[dim + 1..].iter().product();

@@ -4,6 +4,7 @@ use super::InterpolateMode;
 use crate::cpu::elementwise::Input;
 use crate::cpu::lanczos::{lanczos, workspace as lanczos_workspace};
 use crate::cpu::resample::{Axis, nearest, resample};
+use crate::device::Task;
 use crate::shape::{Layout, Order};
 use crate::storage::{Allocation, Stored, with_buffer};
 use crate::{OpContext, Shape, Tensor, TensorError};
@@ -90,6 +91,13 @@ impl Tensor {
                 ));
             }
         }
+        if cx.gpu.is_some()
+            && mode != InterpolateMode::Lanczos
+            && self.dtype().is_float()
+            && let Some(result) = resampled_on_device(self, &planes, shape, mode, cx)?
+        {
+            return Ok(result);
+        }
         if matches!(mode, InterpolateMode::Nearest | InterpolateMode::NearestExact) {
             return self.nearest(&planes, shape, mode, cx);
         }
@@ -124,6 +132,32 @@ impl Tensor {
             Ok(planes.tensor_of(shape, result))
         })
     }
+}
+
+/// First along rows, then across them, as [`resampled`].
+fn resampled_on_device(
+    tensor: &Tensor,
+    planes: &Planes<'_>,
+    shape: Shape,
+    mode: InterpolateMode,
+    cx: &OpContext,
+) -> Result<Option<Tensor>, TensorError> {
+    const OP: &str = "interpolate";
+    if shape.elements() == 0 {
+        return Ok(None);
+    }
+    let (height, width) = (shape.lengths()[2], shape.lengths()[3]);
+    let place = |dim: usize| planes.order.inverse().dims()[dim];
+    let tables = Axis::bytes(planes.height, height, mode) + Axis::bytes(planes.width, width, mode);
+    let _workspace = workspace(OP, tables, cx)?;
+    let columns = Axis::new(planes.width, width, mode);
+    let task = Task::Resample { source: tensor, layout: planes.layout, axis: place(3), taps: columns.table() };
+    let Some(along) = cx.on_device(OP, task)? else { return Ok(None) };
+    let rows = Axis::new(planes.height, height, mode);
+    let task = Task::Resample { source: &along, layout: along.layout, axis: place(2), taps: rows.table() };
+    let Some(across) = cx.on_device(OP, task)? else { return Ok(None) };
+    let layout = Layout::dense_in_order(shape, planes.order.dims());
+    across.with_layout(layout).cast(tensor.dtype(), cx).map(Some)
 }
 
 fn resampled(planes: &Planes<'_>, shape: Shape, mode: InterpolateMode, cx: &OpContext) -> Result<Tensor, TensorError> {

@@ -2,7 +2,8 @@
 
 use crate::cpu::copy::{Outer, PasteGeometry, Segment, Source, cat, copy, paste};
 use crate::cpu::reader::Reader;
-use crate::shape::{Layout, MAX_RANK, Order};
+use crate::device::{Piece, Task};
+use crate::shape::{Layout, MAX_RANK, Order, SliceRange};
 use crate::storage::{Allocation, Stored, with_buffer, with_dtype};
 use crate::{DType, OpContext, Shape, Tensor, TensorError};
 
@@ -25,6 +26,20 @@ impl Tensor {
         let order = first.layout.memory_order();
         let casts: Vec<Tensor> = tensors.iter().map(|tensor| tensor.cast(dtype, cx)).collect::<Result<_, _>>()?;
         let place = order.inverse().dims()[dim];
+        if cx.gpu.is_some() {
+            let layout = Layout::dense_in_order(shape, order.dims());
+            let mut pieces = Vec::with_capacity(casts.len());
+            let mut start = 0;
+            for source in &casts {
+                let length = source.dims()[dim];
+                let to = layout.sliced(OP, dim, SliceRange { start, length, step: 1 })?;
+                pieces.push(Piece { source, from: source.layout, to });
+                start += length;
+            }
+            if let Some(result) = cx.on_device(OP, Task::Assemble { layout, dtype, fill: None, pieces: &pieces })? {
+                return Ok(result);
+            }
+        }
         with_dtype!(dtype, T => cat_typed::<T>(&casts, place, shape, order, cx))
     }
 
@@ -67,6 +82,20 @@ impl Tensor {
             }
         }
         let source = source.cast(self.dtype(), cx)?;
+        if cx.gpu.is_some() {
+            let layout = Layout::dense_in_order(*self.lengths_shape(), self.layout.memory_order().dims());
+            let mut to = layout;
+            for (dim, offset) in offsets.iter().enumerate() {
+                let range = SliceRange { start: *offset as usize, length: source.dims()[dim], step: 1 };
+                to = to.sliced(OP, dim, range)?;
+            }
+            let whole = Piece { source: self, from: self.layout, to: layout };
+            let pieces = [whole, Piece { source: &source, from: source.layout, to }];
+            let task = Task::Assemble { layout, dtype: self.dtype(), fill: None, pieces: &pieces };
+            if let Some(result) = cx.on_device(OP, task)? {
+                return Ok(result);
+            }
+        }
         let (base, order) = self.in_memory_order();
         let source = source.with_layout(source.layout.permuted(order.dims()));
         let mut moved = [0usize; MAX_RANK];

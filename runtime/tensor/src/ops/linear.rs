@@ -2,6 +2,7 @@
 
 use crate::cpu::gemm::{Matrix, product};
 use crate::cpu::reader::Reader;
+use crate::device::Task;
 use crate::shape::Layout;
 use crate::storage::{Allocation, Buffer};
 use crate::{BinaryOp, DType, OpContext, Operand, Shape, Tensor, TensorError};
@@ -111,6 +112,17 @@ impl Tensor {
         }
         let shape = Shape::from_lengths(OP, &lengths)?;
         cx.check_cost(OP, &[shape.elements(), inner])?;
+        if cx.gpu.is_some() && shape.elements() > 0 {
+            let over = |tensor: &Tensor| {
+                let mut lengths = batch.lengths().to_vec();
+                lengths.extend(&tensor.dims()[split(tensor)..]);
+                Shape::from_lengths(OP, &lengths).map(|shape| tensor.layout.expanded(shape))
+            };
+            let (left, right) = ((&left, over(&left)?), (&right, over(&right)?));
+            if let Some(result) = cx.on_device(OP, Task::Multiply { left, right, bias: None, shape, dtype })? {
+                return Ok(result);
+            }
+        }
         let mut result = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
         if shape.elements() > 0 && inner > 0 {
             let left = Stack::left(&left, OP, cx)?.over(&batch, OP)?;
@@ -149,6 +161,15 @@ impl Tensor {
         }
         let shape = self.lengths_shape().with_length(OP, self.rank() - 1, outputs)?;
         cx.check_cost(OP, &[shape.elements(), inputs])?;
+        Tensor::check_per_channel(bias, OP, "bias", outputs)?;
+        if cx.gpu.is_some() && shape.elements() > 0 {
+            let rows = self.reshape(&[(shape.elements() / outputs) as i64, inputs as i64], cx)?;
+            let (left, right) = ((&rows, rows.layout), (weight, weight.layout.permuted(&[1, 0])));
+            let dtype = self.dtype().promote(weight.dtype());
+            if let Some(result) = cx.on_device(OP, Task::Multiply { left, right, bias, shape, dtype })? {
+                return Ok(result);
+            }
+        }
         let bias = Tensor::per_channel(bias, OP, "bias", outputs, cx)?;
         let mut result = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
         if shape.elements() > 0 {

@@ -65,6 +65,21 @@ impl Tensor {
         Err(TensorError::argument(op, argument, message))
     }
 
+    /// Refuses a weight or bias that is not one float per channel.
+    fn check_per_channel(
+        this: Option<&Tensor>,
+        op: &'static str,
+        argument: &'static str,
+        channels: usize,
+    ) -> Result<(), TensorError> {
+        let Some(tensor) = this else { return Ok(()) };
+        if tensor.dims() != [channels] {
+            let message = format!("has shape {}, but [{channels}] is needed", tensor.lengths_shape());
+            return Err(TensorError::argument(op, argument, message));
+        }
+        tensor.check_float(op, argument)
+    }
+
     /// A weight or bias of one value per channel, as row-major float32.
     fn per_channel(
         this: Option<&Tensor>,
@@ -73,12 +88,8 @@ impl Tensor {
         channels: usize,
         cx: &OpContext,
     ) -> Result<Option<Tensor>, TensorError> {
-        let Some(tensor) = this else { return Ok(None) };
-        if tensor.dims() != [channels] {
-            let message = format!("has shape {}, but [{channels}] is needed", tensor.lengths_shape());
-            return Err(TensorError::argument(op, argument, message));
-        }
-        tensor.dense_floats(op, argument, cx).map(Some)
+        Tensor::check_per_channel(this, op, argument, channels)?;
+        this.map(|tensor| tensor.dense_floats(op, argument, cx)).transpose()
     }
 }
 

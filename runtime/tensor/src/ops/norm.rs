@@ -1,6 +1,7 @@
 //! Normalisation, and softmax. All need floats, compute in float32 and keep the type.
 
 use crate::cpu::norm::{self, Affine, Groups, RowNorm};
+use crate::device::{self, Rows, Task};
 use crate::shape::{Layout, Order};
 use crate::storage::Allocation;
 use crate::{OpContext, Shape, Tensor, TensorError};
@@ -35,6 +36,9 @@ impl Tensor {
             let message = format!("is {groups}, which does not divide the {channels} channels");
             return Err(TensorError::argument(OP, "groups", message));
         }
+        if let Some(result) = self.groups_on_device(groups, weight, bias, eps, cx)? {
+            return Ok(result);
+        }
         let weight = Tensor::per_channel(weight, OP, "weight", channels, cx)?;
         let bias = Tensor::per_channel(bias, OP, "bias", channels, cx)?;
         let affine = Affine { weight: weight.as_ref().map(Tensor::floats), bias: bias.as_ref().map(Tensor::floats) };
@@ -49,6 +53,42 @@ impl Tensor {
             geometry.run(input.floats(), affine, &mut result.values, cx)?;
         }
         Tensor::of(Layout::dense_in_order(*self.lengths_shape(), order.dims()), result).cast(self.dtype(), cx)
+    }
+
+    /// As [`Tensor::group_norm`], once the arguments but weight and bias are known to fit.
+    fn groups_on_device(
+        &self,
+        groups: usize,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+        cx: &OpContext,
+    ) -> Result<Option<Tensor>, TensorError> {
+        const OP: &str = "group-norm";
+        if cx.gpu.is_none() || self.elements() == 0 {
+            return Ok(None);
+        }
+        let (batch, channels) = (self.dims()[0], self.dims()[1]);
+        let parameters = [(weight, "weight"), (bias, "bias")];
+        parameters.iter().try_for_each(|(tensor, name)| Tensor::check_per_channel(*tensor, OP, name, channels))?;
+        let order = self.layout.memory_order();
+        let last = self.rank() == 4 && order == Order::CHANNELS_LAST;
+        let order = if last { order } else { Order::identity(self.rank()) };
+        let dense = self.with_layout(self.layout.permuted(order.dims())).contiguous(cx)?;
+        let inner = self.elements() / batch / channels;
+        let each = channels / groups;
+        let rows = Rows {
+            count: batch * groups,
+            minor: groups,
+            major_stride: channels * inner,
+            minor_stride: if last { each } else { each * inner },
+            outer: each,
+            inner,
+            outer_stride: if last { 1 } else { inner },
+            inner_stride: if last { channels } else { 1 },
+        };
+        let layout = Layout::dense_in_order(*self.lengths_shape(), order.dims());
+        cx.on_device(OP, Task::Rows { source: &dense, layout, rows, norm: device::RowNorm::Group(eps), weight, bias })
     }
 
     /// Normalises over the last `dims` dimensions to mean 0 and variance 1, then times `weight` plus `bias`, both of the
@@ -94,14 +134,28 @@ impl Tensor {
             return Err(TensorError::argument(op, "dims", message));
         }
         let inner = &self.dims()[self.rank() - dims..];
-        let parameter = |tensor: Option<&Tensor>, argument| {
-            let Some(tensor) = tensor else { return Ok(None) };
-            if tensor.dims() != inner {
+        let check = |tensor: Option<&Tensor>, argument| match tensor {
+            Some(tensor) if tensor.dims() != inner => {
                 let message = format!("has shape {}, but {inner:?} is needed", tensor.lengths_shape());
-                return Err(TensorError::argument(op, argument, message));
+                Err(TensorError::argument(op, argument, message))
             }
-            tensor.dense_floats(op, argument, cx).map(Some)
+            Some(tensor) => tensor.check_float(op, argument),
+            None => Ok(()),
         };
+        check(weight, "weight")?;
+        check(bias, "bias")?;
+        if cx.gpu.is_some() && self.elements() > 0 {
+            let length = inner.iter().product();
+            let dense = self.contiguous(cx)?;
+            let norm = if rms { device::RowNorm::RootMeanSquare(eps) } else { device::RowNorm::Layer(eps) };
+            let rows = Rows::dense(self.elements() / length, length);
+            let layout = Layout::contiguous(*self.lengths_shape());
+            if let Some(result) = cx.on_device(op, Task::Rows { source: &dense, layout, rows, norm, weight, bias })? {
+                return Ok(result);
+            }
+        }
+        let parameter =
+            |tensor: Option<&Tensor>, argument| tensor.map(|tensor| tensor.dense_floats(op, argument, cx)).transpose();
         let (weight, bias) = (parameter(weight, "weight")?, parameter(bias, "bias")?);
         let input = self.dense_floats(op, "self", cx)?;
         let mut result = Allocation::<f32>::unfilled(op, self.elements(), cx)?;
@@ -119,6 +173,17 @@ impl Tensor {
         const OP: &str = "softmax";
         self.check_float(OP, "self")?;
         let (rows, order) = self.rows_along(OP, dim)?;
+        if cx.gpu.is_some() && self.elements() > 0 {
+            let dense = rows.contiguous(cx)?;
+            let length = rows.dims()[rows.rank() - 1];
+            let layout = dense.layout.offset_removed();
+            let rows = Rows::dense(self.elements() / length, length);
+            let norm = device::RowNorm::Softmax;
+            let task = Task::Rows { source: &dense, layout, rows, norm, weight: None, bias: None };
+            if let Some(result) = cx.on_device(OP, task)? {
+                return Ok(result.back_from_memory_order(&order));
+            }
+        }
         let input = rows.dense_floats(OP, "self", cx)?;
         let mut result = Allocation::<f32>::unfilled(OP, self.elements(), cx)?;
         if self.elements() > 0 {

@@ -4,7 +4,8 @@ use super::PadMode;
 use super::create::check_value;
 use crate::cpu::copy::{Outer, PadGeometry, Source, copy, pad};
 use crate::cpu::reader::Reader;
-use crate::shape::{Layout, MAX_RANK};
+use crate::device::{Piece, Task};
+use crate::shape::{Layout, MAX_RANK, SliceRange};
 use crate::storage::{Allocation, Stored, with_buffer};
 use crate::{OpContext, Shape, Tensor, TensorError};
 
@@ -35,6 +36,19 @@ impl Tensor {
         let grown = |dim: usize| (self.dims()[dim] as u64).saturating_add(before[dim]).saturating_add(after[dim]);
         let lengths: Vec<u64> = (0..self.rank()).map(grown).collect();
         let shape = Shape::new(OP, &lengths)?;
+        if cx.gpu.is_some() && mode == PadMode::Constant {
+            let layout = Layout::dense_in_order(shape, self.layout.memory_order().dims());
+            let mut to = layout;
+            for (dim, start) in before.iter().enumerate() {
+                let range = SliceRange { start: *start as usize, length: self.dims()[dim], step: 1 };
+                to = to.sliced(OP, dim, range)?;
+            }
+            let piece = Piece { source: self, from: self.layout, to };
+            let task = Task::Assemble { layout, dtype: self.dtype(), fill: Some(value), pieces: &[piece] };
+            if let Some(result) = cx.on_device(OP, task)? {
+                return Ok(result);
+            }
+        }
         let (source, order) = self.in_memory_order();
         let shape = shape.permuted(order.dims());
         let mut moved = [0usize; MAX_RANK];

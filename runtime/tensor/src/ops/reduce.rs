@@ -3,6 +3,7 @@
 use super::ReduceOp;
 use crate::cpu::reader::Reader;
 use crate::cpu::reduce::{Dims, Extreme, FloatFold, Fold, IntegerFold, Quantify, Reduction};
+use crate::device::Task;
 use crate::shape::{Layout, Order};
 use crate::storage::{Allocation, Stored};
 use crate::{OpContext, Shape, Tensor, TensorError};
@@ -35,11 +36,16 @@ impl Tensor {
             let found = self.dtype();
             return Err(TensorError::Type { op: name, argument: "self", found, expected: "a float type" });
         }
-        let job = self.job(name, &mask, cx)?;
-        let result = if self.dtype().is_float() {
-            self.reduce_floats(op, &job, reduced_elements)?
-        } else {
-            self.reduce_integers(op, &job)?
+        let result = match self.reduced_on_device(op, &mask, cx)? {
+            Some(result) => result,
+            None => {
+                let job = self.job(name, &mask, cx)?;
+                if self.dtype().is_float() {
+                    self.reduce_floats(op, &job, reduced_elements)?
+                } else {
+                    self.reduce_integers(op, &job)?
+                }
+            }
         };
         // Folded as float32, int64 or boolean; sums and products of integers stay int64.
         let result = match op {
@@ -53,6 +59,21 @@ impl Tensor {
         let dropped = (0..self.rank()).rev().filter(|dim| mask[*dim]);
         let layout = dropped.into_iter().try_fold(result.layout, |layout, dim| layout.squeezed(name, dim))?;
         Ok(result.with_layout(layout))
+    }
+
+    /// As [`Job::run`], on a GPU.
+    fn reduced_on_device(&self, op: ReduceOp, mask: &[bool], cx: &OpContext) -> Result<Option<Tensor>, TensorError> {
+        if cx.gpu.is_none() {
+            return Ok(None);
+        }
+        let order = self.layout.memory_order();
+        let layout = self.layout.permuted(order.dims());
+        let reduced: Vec<bool> = order.dims().iter().map(|dim| mask[*dim]).collect();
+        let kept = reduced.iter().zip(layout.lengths()).map(|(reduced, length)| if *reduced { 1 } else { *length });
+        let shape = Shape::from_lengths(op.name(), &kept.collect::<Vec<_>>())?;
+        let task = Task::Reduce { source: self, layout, reduced: &reduced, shape, op };
+        let result = cx.on_device(op.name(), task)?;
+        Ok(result.map(|dense| dense.with_layout(dense.layout.permuted(order.inverse().dims()))))
     }
 
     fn job<'a>(&'a self, op: &'static str, mask: &[bool], cx: &'a OpContext) -> Result<Job<'a>, TensorError> {

@@ -1,0 +1,193 @@
+//! What holds for the CUDA back end besides the results: work really runs there, nothing leaks, what is seen was written,
+//! jobs do not disturb each other, a failed device is said to be one. Runs with `cargo xtask cuda test`.
+#![cfg(feature = "cuda")]
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::sync::Arc;
+use support::*;
+use vivarium_tensor::{
+    Activation, BinaryOp, Budget, ConvGeometry, DType, ErrorKind, Gpu, InterpolateMode, OpContext, Operand, PadMode,
+    ReduceOp, Tensor, TensorError, UnaryOp,
+};
+
+type Work = fn(&Tensor, &OpContext) -> Result<Tensor, TensorError>;
+
+/// Operations on a `[2,8,12,10]` tensor of floats that must not leave the GPU.
+const ON_THE_GPU: &[(&str, Work)] = &[
+    ("unary", |x, cx| x.unary(UnaryOp::Silu, cx)),
+    ("activate", |x, cx| x.activate(Activation::GeluTanh, 1.0, cx)),
+    ("binary", |x, cx| x.binary(BinaryOp::Mul, Operand::Tensor(x), cx)),
+    ("comparison", |x, cx| x.binary(BinaryOp::Lt, Operand::Scalar(0.5), cx)),
+    ("clamp", |x, cx| x.clamp(Some(-1.0), Some(2.0), cx)),
+    ("lerp", |x, cx| x.lerp(x, Operand::Scalar(0.25), cx)),
+    ("cast", |x, cx| x.cast(DType::Int32, cx)),
+    ("contiguous", |x, cx| x.permute(&[3, 1, 0, 2], cx)?.contiguous(cx)),
+    ("cat", |x, cx| Tensor::cat(&[x, x, x], 1, cx)),
+    ("stack", |x, cx| Tensor::stack(&[x, x], 0, cx)),
+    ("paste", |x, cx| x.paste(&x.slice(2, 0, 5, 1, cx)?, &[0, 0, 3, 0], cx)),
+    ("pad", |x, cx| x.pad(&[0, 0, 1, 2], &[0, 0, 3, 0], PadMode::Constant, 7.0, cx)),
+    ("sum", |x, cx| x.reduce(ReduceOp::Sum, &[1, 3], false, cx)),
+    ("mean of all", |x, cx| x.reduce(ReduceOp::Mean, &[], true, cx)),
+    ("amax", |x, cx| x.reduce(ReduceOp::Amax, &[-1], true, cx)),
+    ("variance", |x, cx| x.variance(&[2, 3], 1.0, true, cx)),
+    ("softmax", |x, cx| x.softmax(1, cx)),
+    ("layer-norm", |x, cx| x.layer_norm(2, None, None, 1e-5, cx)),
+    ("rms-norm", |x, cx| x.rms_norm(1, None, 1e-6, cx)),
+    ("group-norm", |x, cx| x.group_norm(4, None, None, 1e-6, cx)),
+    ("matmul", |x, cx| x.matmul(&x.permute(&[0, 1, 3, 2], cx)?, cx)),
+    ("linear", |x, cx| x.linear(&x.slice(0, 0, 1, 1, cx)?.reshape(&[96, 10], cx)?, None, cx)),
+    ("conv2d", |x, cx| {
+        let weight = x.slice(2, 0, 3, 1, cx)?.slice(3, 0, 3, 1, cx)?;
+        x.conv2d(&weight, None, &ConvGeometry { padding: [1, 1], ..ConvGeometry::default() }, cx)
+    }),
+    ("conv-transpose2d", |x, cx| {
+        let weight = x.permute(&[1, 0, 2, 3], cx)?.slice(2, 0, 4, 1, cx)?.slice(3, 0, 4, 1, cx)?;
+        x.conv_transpose2d(&weight, None, &ConvGeometry { stride: [2, 2], ..ConvGeometry::default() }, [0, 0], cx)
+    }),
+    ("index-select", |x, cx| {
+        x.permute(&[0, 2, 1, 3], cx)?.index_select(1, &Tensor::from_vec(&[4], vec![11i64, 0, 3, 3], cx)?, cx)
+    }),
+    ("gather", |x, cx| x.gather(3, &Tensor::from_vec(&[2, 1, 1, 2], vec![9i32, 0, 4, 5], cx)?, cx)),
+    ("attention", |x, cx| x.scaled_dot_product_attention(x, x, None, true, None, cx)),
+    ("nearest", |x, cx| x.interpolate(24, 20, InterpolateMode::NearestExact, cx)),
+    ("bilinear", |x, cx| x.interpolate(7, 31, InterpolateMode::Bilinear, cx)),
+    ("bicubic", |x, cx| x.interpolate(17, 9, InterpolateMode::Bicubic, cx)),
+    ("area", |x, cx| x.interpolate(5, 4, InterpolateMode::Area, cx)),
+];
+
+/// A job with accounts of its own for both memories.
+fn job(gpu: &Gpu) -> (OpContext, Arc<Budget>, Arc<Budget>) {
+    let (host, device) = (Budget::root(1 << 30), Budget::root(1 << 30));
+    let cx = OpContext::new(Arc::clone(&host)).on_gpu(gpu.job(Arc::clone(&device)).unwrap());
+    (cx, host, device)
+}
+
+fn compare(name: &str, dtype: DType, wanted: &Tensor, got: &Tensor) {
+    assert_eq!(wanted.dtype(), got.dtype(), "{name}");
+    assert_eq!(wanted.strides(), got.strides(), "{name} of {dtype}: another order in memory");
+    // Sums come in another order, so results may be rounded the other way.
+    let tolerance = match dtype {
+        DType::Float32 => 1e-5,
+        DType::Float16 => 2e-3,
+        _ => 2e-2,
+    };
+    Slow::of(wanted).assert_close(got, tolerance);
+}
+
+/// A GPU may be asked for in one test at a time: they look at its counters.
+fn alone() -> Option<(&'static Gpu, std::sync::MutexGuard<'static, ()>)> {
+    static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let gpu = test_gpu()?;
+    Some((gpu, ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)))
+}
+
+#[test]
+fn operations_stay_on_the_gpu_and_answer_what_the_cpu_answers() {
+    let Some((gpu, _alone)) = alone() else { return };
+    let cpu = cpu_context();
+    for dtype in [DType::Float32, DType::Float16, DType::Bfloat16] {
+        let source = support::random(&[2, 8, 12, 10], dtype, 7).cast(dtype, &cpu).unwrap();
+        for (name, work) in ON_THE_GPU {
+            let bytes = source.read(0, source.elements() as u64, &cpu).unwrap();
+            let (cx, host, device) = job(gpu);
+            let input = Tensor::from_bytes(&source.shape(), dtype, &bytes, &cx).unwrap();
+            let before = gpu.counters();
+            let got = work(&input, &cx).unwrap();
+            let after = gpu.counters();
+            assert!(after.launches > before.launches, "{name} started no kernel");
+            assert_eq!(after.downloads, before.downloads, "{name} of {dtype} went back to the CPU");
+            compare(name, dtype, &work(&source, &cpu).unwrap(), &got);
+            drop((input, got));
+            assert_eq!((host.used(), device.used()), (0, 0), "{name} keeps memory");
+        }
+    }
+}
+
+#[test]
+fn sizes_beyond_one_tile_agree() {
+    let Some((gpu, _alone)) = alone() else { return };
+    let (cx, ..) = job(gpu);
+    let cpu = cpu_context();
+    let (a, b) = (support::random(&[3, 70, 45], DType::Float16, 1), support::random(&[45, 131], DType::Float32, 2));
+    compare("matmul", DType::Float32, &a.matmul(&b, &cpu).unwrap(), &a.matmul(&b, &cx).unwrap());
+    let image = support::random(&[1, 40, 15, 13], DType::Float32, 3);
+    let weight = support::random(&[70, 20, 3, 3], DType::Float32, 4);
+    let bias = support::random(&[70], DType::Bfloat16, 5);
+    let geometry = ConvGeometry { stride: [2, 1], padding: [1, 1], groups: 2, ..ConvGeometry::default() };
+    let convolve = |cx: &OpContext| image.conv2d(&weight, Some(&bias), &geometry, cx).unwrap();
+    compare("conv2d", DType::Float32, &convolve(&cpu), &convolve(&cx));
+    let [q, k, v] =
+        [(6, 70), (7, 90), (8, 90)].map(|(seed, length)| support::random(&[2, length, 40], DType::Float16, seed));
+    let mask =
+        support::random(&[1, 70, 90], DType::Float32, 9).binary(BinaryOp::Gt, Operand::Scalar(-2.0), &cpu).unwrap();
+    let attend = |cx: &OpContext| q.scaled_dot_product_attention(&k, &v, Some(&mask), false, Some(0.05), cx).unwrap();
+    compare("attention", DType::Float16, &attend(&cpu), &attend(&cx));
+    let long = support::random(&[2, 3000], DType::Float32, 10);
+    for op in [ReduceOp::Sum, ReduceOp::Amin, ReduceOp::Any] {
+        compare(
+            "reduce",
+            DType::Float32,
+            &long.reduce(op, &[1], false, &cpu).unwrap(),
+            &long.reduce(op, &[1], false, &cx).unwrap(),
+        );
+    }
+    compare("softmax", DType::Float32, &long.softmax(1, &cpu).unwrap(), &long.softmax(1, &cx).unwrap());
+}
+
+#[test]
+fn a_full_account_refuses_before_the_driver_is_asked() {
+    let Some((gpu, _alone)) = alone() else { return };
+    let device = Budget::named("GPU memory of the tenant", 1000);
+    let cx = OpContext::new(Budget::root(1 << 20)).on_gpu(gpu.job(Arc::clone(&device)).unwrap());
+    let x = Tensor::zeros(&[200], DType::Float32, &cx).unwrap();
+    let refused = x.unary(UnaryOp::Neg, &cx).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::LimitExceeded);
+    assert!(refused.to_string().contains("GPU memory of the tenant"), "{refused}");
+    drop(x);
+    assert_eq!(device.used(), 0);
+}
+
+#[test]
+fn jobs_share_tensors_and_may_end_in_any_order() {
+    let Some((gpu, _alone)) = alone() else { return };
+    let (first, ..) = job(gpu);
+    let weights = support::random(&[64, 64], DType::Float32, 3).unary(UnaryOp::Tanh, &first).unwrap();
+    let wanted = Slow::of(&weights.binary(BinaryOp::Add, Operand::Scalar(1.0), &first).unwrap());
+    drop(first);
+    let results: Vec<Tensor> = std::thread::scope(|scope| {
+        let run = |_| {
+            let weights = weights.clone();
+            scope.spawn(move || {
+                let (cx, ..) = job(gpu);
+                weights.binary(BinaryOp::Add, Operand::Scalar(1.0), &cx).unwrap()
+            })
+        };
+        let threads: Vec<_> = (0..4).map(run).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    drop(weights);
+    results.iter().for_each(|result| wanted.assert_close(result, 0.0));
+}
+
+#[test]
+fn kernels_come_from_the_cache_the_second_time() {
+    let Some((_gpu, _alone)) = alone() else { return };
+    let folder = std::env::temp_dir().join(format!("vivarium-kernels-{}", std::process::id()));
+    let counters = [0, 1].map(|_| {
+        let gpu = Gpu::open(0, Some(&folder)).unwrap();
+        let (cx, ..) = job(&gpu);
+        support::random(&[9], DType::Float32, 1).unary(UnaryOp::Exp, &cx).unwrap();
+        (gpu.counters().compiled, gpu.counters().cached)
+    });
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(counters, [(1, 0), (0, 1)]);
+}
+
+#[test]
+fn a_device_that_does_not_exist_is_named() {
+    let Some((_gpu, _alone)) = alone() else { return };
+    let error = Gpu::open(99, None).unwrap_err();
+    assert!(error.to_string().contains("number 99"), "{error}");
+}
