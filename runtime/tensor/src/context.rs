@@ -31,6 +31,11 @@ impl OpContext {
         OpContext { gpu: Some(gpu), ..self }
     }
 
+    /// The same context for work that has to be done on the CPU.
+    pub(crate) fn without_gpu(&self) -> Self {
+        OpContext { gpu: None, ..self.clone() }
+    }
+
     /// True once somebody asked to stop.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)

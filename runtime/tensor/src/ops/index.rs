@@ -23,7 +23,9 @@ impl Indices {
             return Err(TensorError::Type { op, argument: "index", found, expected: "int64 or int32" });
         }
         let charge = workspace(op, index.elements().saturating_mul(size_of::<usize>()), cx)?;
-        let whole = index.cast(DType::Int64, cx)?.contiguous(cx)?;
+        // They are looked at here, so nothing about them goes to a GPU.
+        let cpu = cx.without_gpu();
+        let whole = index.cast(DType::Int64, &cpu)?.contiguous(&cpu)?;
         cx.check(op)?;
         whole.buffer(op, cx)?;
         let values = whole.as_slice::<i64>().unwrap_or_default();

@@ -15,7 +15,7 @@ struct Arguments {
     int causal, boolean_mask, batch_rank;
 };
 
-extern "C" __global__ void __launch_bounds__(256) attention(const Arguments x) {
+extern "C" __global__ void __launch_bounds__(256, WIDTH > 64 ? 1 : 2) attention(const Arguments x) {
     __shared__ float query_tile[QUERIES][WIDTH + 1];
     __shared__ float key_tile[KEYS][WIDTH + 1];
     __shared__ float weights[QUERIES][KEYS + 1];

@@ -50,7 +50,7 @@ __device__ __forceinline__ float right(const Arguments& x, i64 base, i64 k, i64 
 #endif
 }
 
-extern "C" __global__ void __launch_bounds__(256) gemm(const Arguments x) {
+extern "C" __global__ void __launch_bounds__(256, 2) gemm(const Arguments x) {
     __shared__ float a_tile[DEPTH][TILE + 4];
     __shared__ float b_tile[DEPTH][TILE + 4];
     const i64 column_tiles = (x.columns + TILE - 1) / TILE, row_tiles = (x.rows + TILE - 1) / TILE;
