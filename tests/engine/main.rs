@@ -1,32 +1,38 @@
-//! What graphs do when they run: laziness, lists, blockers, expansions, objects across packs, permissions, the cache,
-//! interrupts. Each case under `cases/` is a prompt with what must come of it.
+//! What graphs do when they run: laziness, lists, blockers, expansions, loops, objects across packs, permissions, caches,
+//! limits, errors, interrupts. Each case under `cases/` is a prompt with what must come of it.
 //!
-//! `expected.json`: `texts` (the `ui.text` per node), `ran` (the nodes that ran, as a set), `error` (type) with
-//! `contains`, `again` (what ran when the same prompt came a second time).
+//! `expected.json`: `texts` (the `ui.text` per node), `ran` (the nodes that ran, as a set), `refused` or `error` (type) with
+//! `contains`, `traceback` (parts of it), `longest_error` (bytes of the whole error), `between` (prompts that run then),
+//! `again` (what ran when the same prompt came a second time), `kept_bytes` (the most that the cache may hold at the end).
+//! `settings.json`: what differs from the defaults, see `case::CaseSettings`.
+//!
+//! # Layout
+//! - [`case`]: runs a case
+//! - [`interrupts`], [`parallel`], [`loops`]: what needs more than a prompt and its outcome
+//! - this file: tenants, grants, memory
 
 #![forbid(unsafe_code)]
 
-use std::{
-    collections::BTreeSet,
-    path::Path,
-    time::{Duration, Instant},
-};
+mod case;
+mod interrupts;
+mod loops;
+mod parallel;
 
-use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+use anyhow::{Result, bail};
+use serde_json::json;
 use vivarium_packs::Grants;
 use vivarium_protocol::{event::Event, tenant::TenantId};
-use vivarium_tests::{Laboratory, Settings, cases, failure, read_json, tests_folder};
-use vivarium_worker::{Engine, WorkerConfig};
+use vivarium_tests::{Laboratory, Settings, cases, failure, tests_folder};
+use vivarium_worker::WorkerConfig;
 
 #[test]
 fn graphs_run_as_their_cases_say() -> Result<()> {
     let cases = cases(&tests_folder().join("engine/cases"))?;
     let mut failures = Vec::new();
     for case in &cases {
-        // A worker of its own, so that no case finds another's results.
-        let laboratory = Laboratory::start(Settings::default())?;
-        if let Err(error) = check_case(&laboratory, case) {
+        if let Err(error) = case::check(case) {
             failures.push(format!("{}: {error:#}", case.file_name().unwrap_or_default().to_string_lossy()));
         }
     }
@@ -37,81 +43,12 @@ fn graphs_run_as_their_cases_say() -> Result<()> {
 }
 
 /// The nodes that were announced as executing.
-fn ran(laboratory: &Laboratory) -> BTreeSet<String> {
+pub(crate) fn ran(laboratory: &Laboratory) -> BTreeSet<String> {
     let executing = |event| match event {
         Event::Executing(executing) => executing.node,
         _ => None,
     };
     laboratory.recorder.events().into_iter().filter_map(executing).collect()
-}
-
-fn as_set(names: &Value) -> BTreeSet<String> {
-    names.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-}
-
-fn check_case(laboratory: &Laboratory, case: &Path) -> Result<()> {
-    let (prompt, expected) = (read_json(&case.join("prompt.json"))?, read_json(&case.join("expected.json"))?);
-    let entry = laboratory.run(&prompt)?;
-    match (failure(&entry), expected["error"].as_str()) {
-        (None, None) => {}
-        (Some((kind, message)), Some(wanted)) if kind == wanted => {
-            let mut parts = expected["contains"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            if let Some(part) = parts.find(|part| !message.contains(*part)) {
-                bail!("the message does not say {part:?}: {message}");
-            }
-        }
-        (found, wanted) => bail!("it ended with {found:?} instead of {wanted:?}"),
-    }
-    for (node, texts) in expected["texts"].as_object().into_iter().flatten() {
-        let shown = entry.outputs.get(node).map_or(&Value::Null, |output| &output["text"]);
-        if shown != texts {
-            bail!("node {node} shows {shown}, not {texts}");
-        }
-    }
-    let ran_first = ran(laboratory);
-    if expected.get("ran").is_some_and(|wanted| as_set(wanted) != ran_first) {
-        bail!("{ran_first:?} ran, not {}", expected["ran"]);
-    }
-    if let Some(again) = expected.get("again") {
-        laboratory.recorder.clear();
-        laboratory.run(&prompt)?;
-        let ran_again = ran(laboratory);
-        if as_set(again) != ran_again {
-            bail!("the second time {ran_again:?} ran, not {again}");
-        }
-    }
-    Ok(())
-}
-
-fn busy(milliseconds: u64) -> Value {
-    json!({"1": {"class_type": "TestSleepLoop", "inputs": {"milliseconds": milliseconds, "every": 5}}})
-}
-
-#[test]
-fn an_interrupt_stops_a_node_that_runs_and_the_next_prompt_runs() -> Result<()> {
-    let laboratory = Laboratory::start(Settings::default())?;
-    let tenant = TenantId::default_tenant();
-    let prompt_id = laboratory.submit(&tenant, &busy(30_000), Some("client"))?;
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while laboratory.worker.running_node(&tenant).is_none() {
-        if Instant::now() > deadline {
-            bail!("the prompt did not start");
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    if laboratory.worker.interrupt(&tenant, Some("another prompt")) {
-        bail!("an interrupt of another prompt was taken for this one");
-    }
-    if laboratory.worker.interrupt(&"stranger".parse()?, None) {
-        bail!("a stranger could interrupt this tenant's prompt");
-    }
-    assert!(laboratory.worker.interrupt(&tenant, Some(&prompt_id)));
-    let entry = laboratory.wait(&tenant, &prompt_id)?;
-    let status = entry.status.context("a status")?;
-    assert_eq!(status.messages.last().map(|(name, _)| name.as_str()), Some("execution_interrupted"));
-    assert!(!status.completed);
-    assert!(failure(&laboratory.run(&busy(1))?).is_none());
-    Ok(())
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! - [`flow`]: lazy inputs, lists, blockers, expansions, undeclared inputs
 //! - [`time`]: progress, and when a node runs again
 //! - [`tensors`]: tensor operations
+//! - [`work`]: work that takes long, graphs that grow, large values
 //! - [`calls`]: many host calls and many bytes, for measuring
 
 mod calls;
@@ -14,6 +15,7 @@ mod flow;
 mod objects;
 mod tensors;
 mod time;
+mod work;
 
 vivarium_node::pack! {
     name: "testing",
@@ -40,6 +42,9 @@ vivarium_node::pack! {
         time::TestAlways,
         time::TestError,
         tensors::TestTensorOps,
+        work::TestWork,
+        work::TestGrow,
+        work::TestText,
         calls::TestHostCalls,
         calls::TestReadBytes,
         calls::TestWriteBytes,

@@ -1,18 +1,22 @@
 //! A prompt that grows while it runs: nodes may answer with a graph that takes their place.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use serde_json::Value;
-use vivarium_protocol::prompt::{Prompt, PromptNode};
+use vivarium_protocol::prompt::{Prompt, PromptNode, as_link_ref};
 
 use crate::error::GraphError;
+use crate::limits::GraphLimits;
 
 /// The posted nodes, and those that expansions added ("ephemeral" ones).
 #[derive(Clone, Debug)]
 pub struct DynamicPrompt {
     original: Prompt,
     ephemeral: HashMap<String, Ephemeral>,
+    /// The ids that each expansion added.
+    expansions: Vec<Vec<String>>,
     max_ephemeral: usize,
+    max_depth: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -21,13 +25,18 @@ struct Ephemeral {
     parent: String,
     display: String,
     real: String,
+    /// 1 for a node of a posted node's expansion.
+    depth: usize,
+    /// Its place in `expansions`.
+    expansion: usize,
 }
 
 impl DynamicPrompt {
-    /// A prompt that has not grown yet. Expansions may add `max_ephemeral` nodes in all.
+    /// A prompt that has not grown yet.
     #[must_use]
-    pub fn new(original: Prompt, max_ephemeral: usize) -> Self {
-        Self { original, ephemeral: HashMap::new(), max_ephemeral }
+    pub fn new(original: Prompt, limits: &GraphLimits) -> Self {
+        let GraphLimits { max_ephemeral_nodes: max_ephemeral, max_expansion_depth: max_depth, .. } = *limits;
+        Self { original, ephemeral: HashMap::new(), expansions: Vec::new(), max_ephemeral, max_depth }
     }
 
     /// The posted nodes.
@@ -48,6 +57,24 @@ impl DynamicPrompt {
         posted.chain(self.ephemeral.iter().map(|(id, entry)| (id.as_str(), &entry.node)))
     }
 
+    /// The part of the prompt that a node may ask about: the posted nodes in their order, those of the expansion that it is
+    /// in, and whatever these link to. A loop that is made of expansions sees one round of itself, not all that went before:
+    /// else a round would cost the more, the later it comes.
+    #[must_use]
+    pub fn seen_by(&self, id: &str) -> Vec<(&str, &PromptNode)> {
+        let mut seen = Vec::with_capacity(self.original.len());
+        seen.extend(self.original.iter().map(|(id, node)| (id.as_str(), node)));
+        let siblings = self.ephemeral.get(id).map_or(&[][..], |entry| &self.expansions[entry.expansion]);
+        let mut found: HashSet<&str> = siblings.iter().map(String::as_str).collect();
+        let mut next: VecDeque<&str> = siblings.iter().map(String::as_str).collect();
+        while let Some((id, entry)) = next.pop_front().and_then(|id| self.ephemeral.get_key_value(id)) {
+            seen.push((id.as_str(), &entry.node));
+            let sources = entry.node.inputs.values().filter_map(as_link_ref).map(|(source, _)| source);
+            next.extend(sources.filter(|source| self.ephemeral.contains_key(*source) && found.insert(source)));
+        }
+        seen
+    }
+
     /// Whether there is such a node.
     #[must_use]
     pub fn contains(&self, id: &str) -> bool {
@@ -65,8 +92,8 @@ impl DynamicPrompt {
     /// A node is shown at its parent, or at its `override_display_id`.
     ///
     /// # Errors
-    /// [`GraphError::DuplicateNode`] when an id is taken, [`GraphError::TooManyNodes`] at the limit,
-    /// [`GraphError::NodeNotFound`] when there is no such parent.
+    /// [`GraphError::DuplicateNode`] when an id is taken, [`GraphError::TooManyNodes`] and [`GraphError::TooDeep`] at the
+    /// limits, [`GraphError::NodeNotFound`] when there is no such parent.
     pub fn expand(&mut self, parent: &str, graph: Prompt) -> Result<Vec<String>, GraphError> {
         if !self.contains(parent) {
             return Err(GraphError::NodeNotFound { node: parent.to_owned(), wanted_by: parent.to_owned() });
@@ -78,6 +105,10 @@ impl DynamicPrompt {
         if count > self.max_ephemeral {
             return Err(GraphError::TooManyNodes { parent: parent.to_owned(), count, limit: self.max_ephemeral });
         }
+        let depth = self.ephemeral.get(parent).map_or(0, |entry| entry.depth) + 1;
+        if depth > self.max_depth {
+            return Err(GraphError::TooDeep { parent: parent.to_owned(), depth, limit: self.max_depth });
+        }
         let real = self.real_id(parent).to_owned();
         let parent_display = self.display_id(parent).to_owned();
         let mut added = Vec::with_capacity(graph.len());
@@ -87,8 +118,10 @@ impl DynamicPrompt {
                 None => parent_display.clone(),
             };
             added.push(id.clone());
-            self.ephemeral.insert(id, Ephemeral { node, parent: parent.to_owned(), display, real: real.clone() });
+            let (parent, real, expansion) = (parent.to_owned(), real.clone(), self.expansions.len());
+            self.ephemeral.insert(id, Ephemeral { node, parent, display, real, depth, expansion });
         }
+        self.expansions.push(added.clone());
         Ok(added)
     }
 
@@ -119,8 +152,12 @@ mod tests {
     use super::*;
     use crate::testing::{node, prompt};
 
+    fn limits() -> GraphLimits {
+        GraphLimits { max_ephemeral_nodes: 3, max_expansion_depth: 2, ..GraphLimits::default() }
+    }
+
     fn grown() -> DynamicPrompt {
-        let mut grown = DynamicPrompt::new(prompt(&[("1", "Empty", json!({})), ("2", "Invert", json!({}))]), 3);
+        let mut grown = DynamicPrompt::new(prompt(&[("1", "Empty", json!({})), ("2", "Invert", json!({}))]), &limits());
         let added =
             grown.expand("2", prompt(&[("2.0.0.1", "Invert", json!({})), ("2.0.0.2", "Save", json!({}))])).unwrap();
         assert_eq!(added, ["2.0.0.1", "2.0.0.2"]);
@@ -153,10 +190,49 @@ mod tests {
         let error = grown.expand("2", prompt(&[("a", "Invert", json!({})), ("b", "Invert", json!({}))])).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "The expansion of node 2 would bring this prompt to 4 added nodes; the limit is 3"
+            "The expansion of node 2 would bring this prompt to 4 added nodes; the limit is 3 (max_ephemeral_nodes); \
+             --expanded-nodes raises it"
         );
         assert_eq!(grown.ephemeral_count(), 2);
         assert!(grown.expand("nobody", Prompt::new()).is_err());
+    }
+
+    #[test]
+    fn what_a_round_of_a_loop_sees_does_not_grow() {
+        let limits = GraphLimits::default();
+        let mut grown = DynamicPrompt::new(prompt(&[("1", "Empty", json!({})), ("2", "Invert", json!({}))]), &limits);
+        let mut parent = "2".to_owned();
+        for round in 0..100 {
+            // The first node of a round takes from the round before, the second closes the loop.
+            let (body, close) = (format!("{parent}.b"), format!("{parent}.c"));
+            let before = if round == 0 { "1".to_owned() } else { "outer".to_owned() };
+            let mut nodes = vec![
+                (body.as_str(), "Invert", json!({"image": [before, 0]})),
+                (close.as_str(), "Save", json!({"images": [body, 0]})),
+            ];
+            if round == 0 {
+                nodes.push(("outer", "Invert", json!({})));
+            }
+            grown.expand(&parent, prompt(&nodes)).unwrap();
+            let seen: Vec<&str> = grown.seen_by(&close).into_iter().map(|(id, _)| id).collect();
+            let wanted = ["1", "2", body.as_str(), close.as_str(), "outer"];
+            assert_eq!(seen, wanted, "round {round}");
+            parent = close;
+        }
+        assert_eq!(grown.seen_by("1").len(), 2);
+    }
+
+    #[test]
+    fn expansions_go_only_so_deep() {
+        let mut grown = grown();
+        grown.expand("2.0.0.1", prompt(&[("deeper", "Invert", json!({}))])).unwrap();
+        let error = grown.expand("deeper", prompt(&[])).unwrap_err();
+        assert_eq!(error.exception_type(), "RecursionError");
+        assert_eq!(
+            error.to_string(),
+            "Node deeper expands 3 levels deep; the limit is 2 (max_expansion_depth): endless recursion? \
+             --expansion-depth raises it"
+        );
     }
 
     #[test]

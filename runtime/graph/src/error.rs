@@ -46,13 +46,29 @@ pub enum GraphError {
         parent: String,
     },
     /// Expansions have added too much.
-    #[error("The expansion of node {parent} would bring this prompt to {count} added nodes; the limit is {limit}")]
+    #[error(
+        "The expansion of node {parent} would bring this prompt to {count} added nodes; the limit is {limit} \
+         (max_ephemeral_nodes); --expanded-nodes raises it"
+    )]
     TooManyNodes {
         /// The expanding node.
         parent: String,
         /// How many there would be.
         count: usize,
         /// How many there may be.
+        limit: usize,
+    },
+    /// Expansions lie too deep in each other.
+    #[error(
+        "Node {parent} expands {depth} levels deep; the limit is {limit} (max_expansion_depth): endless recursion? \
+         --expansion-depth raises it"
+    )]
+    TooDeep {
+        /// The expanding node.
+        parent: String,
+        /// How deep its nodes would lie.
+        depth: usize,
+        /// How deep they may.
         limit: usize,
     },
 }
@@ -66,7 +82,9 @@ impl GraphError {
             Self::UnknownClass { .. } => "KeyError",
             Self::InputAbsent { .. } | Self::InputConstant { .. } => "comfy_execution.graph.NodeInputError",
             Self::DuplicateNode { .. } => "execution.DuplicateNodeError",
-            Self::TooManyNodes { .. } => "RuntimeError",
+            Self::TooManyNodes { .. } => "LimitExceededError",
+            // As Python calls it.
+            Self::TooDeep { .. } => "RecursionError",
         }
     }
 
@@ -76,7 +94,9 @@ impl GraphError {
         match self {
             Self::NodeNotFound { wanted_by, .. } => wanted_by,
             Self::UnknownClass { node, .. } | Self::InputAbsent { node, .. } | Self::InputConstant { node, .. } => node,
-            Self::DuplicateNode { parent, .. } | Self::TooManyNodes { parent, .. } => parent,
+            Self::DuplicateNode { parent, .. } | Self::TooManyNodes { parent, .. } | Self::TooDeep { parent, .. } => {
+                parent
+            }
         }
     }
 }

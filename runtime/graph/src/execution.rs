@@ -1,9 +1,10 @@
 //! What runs next.
 //!
 //! Nodes wait until everything that they depend on has run. Among those that are ready, clients see results soonest when
-//! the order is: output nodes, and nodes that run beside others, which should start early; nodes that an output waits for; nodes that such a node waits for; the rest; each group in the
-//! order in which its nodes were found. A node's group only ever improves, so every node sits in one of four ordered sets and
-//! moves at most three times: picking costs a logarithm, whatever the size of the prompt.
+//! the order is: output nodes, and nodes that run beside others, which should start early; nodes that an output waits for;
+//! nodes that such a node waits for; the rest; each group in the order in which its nodes were found. A node's group only
+//! ever improves, so every node sits in one of four ordered sets and moves at most three times: picking costs a logarithm,
+//! whatever the size of the prompt.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -220,6 +221,24 @@ impl ExecutionList {
         } else {
             Step::Cycle(self.find_cycle(prompt))
         }
+    }
+
+    /// The nodes that are ready, in the order in which they would be picked; those that are output nodes or run beside
+    /// others left out.
+    pub fn ready(&self) -> impl Iterator<Item = &str> {
+        self.ready.iter().skip(1).flatten().map(|index| self.entries[*index].id.as_str())
+    }
+
+    /// The nodes that would be ready if what is `assumed`, a node among it, had run. None of them runs already.
+    pub fn unlocked_by(&self, id: &str, assumed: impl Fn(&str) -> bool) -> Vec<&str> {
+        let Some(index) = self.waiting.get(id) else { return Vec::new() };
+        let has_run = |index: &usize| {
+            let entry = &self.entries[*index];
+            entry.state == State::Gone || assumed(&entry.id)
+        };
+        let blocked = self.entries[*index].blocks.iter().map(|blocked| &self.entries[*blocked]);
+        let unlocked = blocked.filter(|entry| entry.state == State::Waiting && entry.blocked_by.iter().all(has_run));
+        unlocked.map(|entry| entry.id.as_str()).collect()
     }
 
     /// Puts a running node back: it will be picked again once everything that it waits for by then has run.

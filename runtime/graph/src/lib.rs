@@ -6,7 +6,7 @@
 //!
 //! # Layout
 //! - [`definitions`]: the trait through which node classes are looked up
-//! - [`limits`]: how large a prompt may be
+//! - [`limits`]: how large a prompt may be and become
 //! - [`validate`](mod@validate): `POST /prompt`'s checks, with ComfyUI's error shapes
 //! - [`replace`]: classes that are gone get the one that took their place
 //! - [`links`]: which links of a node count

@@ -10,6 +10,7 @@
 //! - [`error`]: how a prompt is refused, as ComfyUI words it
 //! - [`event`]: JSON messages on the WebSocket
 //! - [`frame`]: binary messages on the WebSocket
+//! - [`limit`]: a limit as people see it
 //! - [`history`]: queue items and history entries
 //! - [`object_info`]: a node definition as UIs read it
 //! - [`replacement`]: which class takes the place of one that is gone
@@ -22,6 +23,7 @@ pub mod error;
 pub mod event;
 pub mod frame;
 pub mod history;
+pub mod limit;
 pub mod object_info;
 pub mod prompt;
 pub mod python_json;

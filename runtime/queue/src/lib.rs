@@ -26,6 +26,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 use vivarium_protocol::history::{HistoryEntry, QueueItem};
+use vivarium_protocol::limit::LimitEntry;
 use vivarium_protocol::tenant::TenantId;
 
 pub use error::QueueError;
@@ -47,6 +48,23 @@ pub struct QueueLimits {
 impl Default for QueueLimits {
     fn default() -> Self {
         Self { max_pending_per_tenant: 10_000, max_history_per_tenant: 10_000, max_attempts: 3 }
+    }
+}
+
+impl QueueLimits {
+    /// Every limit, in the order of the fields.
+    #[must_use]
+    pub fn entries(&self) -> Vec<LimitEntry> {
+        let entry = |name, value, description| LimitEntry { name, value, unit: "count", description };
+        vec![
+            entry(
+                "max_pending_per_tenant",
+                self.max_pending_per_tenant as u64,
+                "prompts of one tenant that wait; vivarium tenant quota sets less",
+            ),
+            entry("max_history_per_tenant", self.max_history_per_tenant as u64, "ended prompts of one tenant"),
+            entry("max_attempts", self.max_attempts.into(), "starts of a prompt whose server dies each time"),
+        ]
     }
 }
 

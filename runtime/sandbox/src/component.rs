@@ -108,11 +108,12 @@ impl PackComponent {
             limits: limits.clone(),
             budget: vivarium_tensor::Budget::named("tensor memory of a pack that describes itself", 0),
             interrupt: Arc::default(),
+            deadline: None,
             services: Arc::new(NoServices),
             depth: 0,
         };
         let state = HostState::new(call, Arc::from("?"), None, HashSet::new(), Instant::now() + limits.query_time);
-        let description = run(&engine, &pre, state, &TimeLimit::query(&limits), |pack, store| {
+        let description = run(&engine, &pre, state, &TimeLimit::query(&limits, None), |pack, store| {
             Ok(Ok(pack.vivarium_node_nodes().call_describe(store)?))
         })?;
         if description.len() as u64 > limits.value_json_bytes {
@@ -206,7 +207,7 @@ impl PackComponent {
         class: &str,
         inputs: &NodeValue,
     ) -> Result<Vec<String>, CallError> {
-        let time = TimeLimit::query(&call.limits);
+        let time = TimeLimit::query(&call.limits, call.deadline);
         self.with_value(call, class, &time, inputs, |pack, store, inputs| {
             pack.vivarium_node_nodes().call_needed_inputs(store, class, inputs)
         })
@@ -219,7 +220,7 @@ impl PackComponent {
     /// The node failed, trapped, exceeded a limit or was interrupted.
     pub fn execute(self: &Arc<Self>, call: CallContext, class: &str, inputs: &NodeValue) -> Result<Outcome, CallError> {
         let limits = call.limits.clone();
-        let time = TimeLimit::execute(&limits);
+        let time = TimeLimit::execute(&limits, call.deadline);
         let (mut store, outcome) = self.with_value(call, class, &time, inputs, |pack, store, inputs| {
             pack.vivarium_node_nodes().call_execute(store, class, inputs)
         })?;
@@ -258,7 +259,7 @@ impl PackComponent {
         method: &str,
         arguments: &NodeValue,
     ) -> Result<NodeValue, CallError> {
-        let time = TimeLimit { deadline, ..TimeLimit::execute(&call.limits) };
+        let time = TimeLimit { deadline, ..TimeLimit::execute(&call.limits, call.deadline) };
         let mut state = HostState::new(call, self.name.clone(), Some(self.clone()), HashSet::new(), time.deadline);
         let state_value = give(&mut state, &object.state)?;
         let arguments = give(&mut state, arguments)?;
@@ -278,7 +279,7 @@ impl PackComponent {
         constants: &Value,
         ask: impl FnOnce(&Pack, &mut Store<HostState>, &WireValue) -> wasmtime::Result<Result<T, WireError>>,
     ) -> Result<T, CallError> {
-        let time = TimeLimit::query(&call.limits);
+        let time = TimeLimit::query(&call.limits, call.deadline);
         self.with_value(call, class, &time, &NodeValue::from_json(constants), ask).map(|(_, answer)| answer)
     }
 
@@ -309,23 +310,29 @@ fn give(state: &mut HostState, value: &NodeValue) -> Result<WireValue, CallError
 
 struct TimeLimit {
     deadline: Instant,
-    limit: Duration,
-    name: &'static str,
-    hint: &'static str,
+    error: CallError,
 }
 
 impl TimeLimit {
-    fn query(limits: &Limits) -> Self {
-        Self { deadline: after(limits.query_time), limit: limits.query_time, name: "query_time", hint: "" }
+    fn query(limits: &Limits, prompt: Option<Instant>) -> Self {
+        let error = CallError::timeout("the node", limits.query_time, "query_time", "");
+        Self { deadline: after(limits.query_time), error }.within(prompt, limits)
     }
 
-    fn execute(limits: &Limits) -> Self {
+    fn execute(limits: &Limits, prompt: Option<Instant>) -> Self {
         let hint = "; --node-timeout raises it";
-        Self { deadline: after(limits.execute_time), limit: limits.execute_time, name: "execute_time", hint }
+        let error = CallError::timeout("the node", limits.execute_time, "execute_time", hint);
+        Self { deadline: after(limits.execute_time), error }.within(prompt, limits)
     }
 
-    fn error(&self) -> CallError {
-        CallError::timeout(self.limit, self.name, self.hint)
+    /// What is left of the prompt's time may be less.
+    fn within(self, prompt: Option<Instant>, limits: &Limits) -> Self {
+        match prompt {
+            Some(deadline) if deadline < self.deadline => {
+                Self { deadline, error: CallError::prompt_timeout(limits.prompt_time) }
+            }
+            _ => self,
+        }
     }
 }
 
@@ -370,7 +377,12 @@ fn run_keeping<T>(
         Ok(Err(error)) => {
             let state = store.data();
             // A guest that was told to stop may say so in its own words.
-            if state.interrupted() { Err(CallError::interrupted()) } else { Err(state.guest_error(error)) }
+            // So may one whose time was up inside of a host operation.
+            Err(match state.interrupted() {
+                true => CallError::interrupted(),
+                false if Instant::now() >= state.deadline => time.error.clone(),
+                false => state.guest_error(error),
+            })
         }
         Err(error) => Err(explain_trap(&error, store.data(), time)),
     }
@@ -385,7 +397,7 @@ fn explain_trap(error: &wasmtime::Error, state: &HostState, time: &TimeLimit) ->
     let stderr = String::from_utf8_lossy(&state.text.stderr.contents()).trim().to_owned();
     let trap = error.downcast_ref::<Trap>().copied();
     let mut failure = match trap {
-        Some(Trap::Interrupt) => time.error(),
+        Some(Trap::Interrupt) => time.error.clone(),
         Some(Trap::StackOverflow) => stack_error(limits),
         Some(Trap::UnreachableCodeReached | Trap::AllocationTooLarge) if state.memory.refused.is_some() => {
             memory_error(state.memory.refused.unwrap_or_default(), limits)

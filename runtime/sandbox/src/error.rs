@@ -129,10 +129,16 @@ impl CallError {
 
     /// The call ran out of wall time.
     #[must_use]
-    pub fn timeout(limit: Duration, name: &str, flag: &str) -> Self {
+    pub fn timeout(what: &str, limit: Duration, name: &str, flag: &str) -> Self {
         Self::new(
             CallErrorKind::Timeout,
-            format!("the node ran longer than the limit of {} ms ({name}){flag}", limit.as_millis()),
+            format!("{what} ran longer than the limit of {} ms ({name}){flag}", limit.as_millis()),
         )
+    }
+
+    /// The prompt ran out of wall time.
+    #[must_use]
+    pub fn prompt_timeout(limit: Duration) -> Self {
+        Self::timeout("the prompt", limit, "prompt_time", "; --prompt-timeout raises it")
     }
 }

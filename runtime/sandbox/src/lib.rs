@@ -28,6 +28,6 @@ mod value;
 pub use component::{Finding, Outcome, PackComponent};
 pub use engine::{EngineConfig, SandboxEngine};
 pub use error::{CallError, CallErrorKind, SandboxError};
-pub use limits::{LimitEntry, Limits};
+pub use limits::Limits;
 pub use services::{CallContext, HostServices, LogLevel, OutputFolder, PreviewPixels, SaveRequest, SavedImage};
 pub use value::{NodeValue, PackObject, cut};

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use vivarium_protocol::limit::LimitEntry;
+
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
@@ -19,12 +21,16 @@ pub struct Limits {
     pub guest_stack: u64,
     /// Wall time of one `execute`.
     pub execute_time: Duration,
+    /// Wall time of one prompt from its first node to its last; the wait in the queue does not count.
+    pub prompt_time: Duration,
     /// Wall time of one `describe`, `validate`, `fingerprint` or `needed-inputs`.
     pub query_time: Duration,
     /// Tensors that one call may hold at once, bytes.
     pub call_tensor_bytes: u64,
-    /// Tensors that one tenant may hold at once, cached results included, bytes.
+    /// Tensors and results that one tenant may hold at once, kept ones included, bytes.
     pub tenant_tensor_bytes: u64,
+    /// Results that one tenant keeps for later prompts, bytes; beyond it those go that are cheapest to compute again.
+    pub cache_bytes: u64,
     /// Tensors that all tenants together may hold, bytes.
     pub total_tensor_bytes: u64,
     /// Live handles of one call.
@@ -61,9 +67,11 @@ impl Default for Limits {
             core_instances: 32,
             guest_stack: 512 * KIB,
             execute_time: Duration::from_secs(600),
+            prompt_time: Duration::from_secs(24 * 60 * 60),
             query_time: Duration::from_secs(10),
             call_tensor_bytes: 4096 * MIB,
             tenant_tensor_bytes: 6144 * MIB,
+            cache_bytes: 4096 * MIB,
             total_tensor_bytes: 8192 * MIB,
             handles: 10_000,
             transfer_bytes: 64 * MIB,
@@ -81,19 +89,6 @@ impl Default for Limits {
     }
 }
 
-/// One limit, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LimitEntry {
-    /// The field of [`Limits`].
-    pub name: &'static str,
-    /// In `unit`.
-    pub value: u64,
-    /// `bytes`, `ms` or `count`.
-    pub unit: &'static str,
-    /// What it bounds, and the flag that changes it where there is one.
-    pub description: &'static str,
-}
-
 impl Limits {
     /// Every limit, in the order of the fields.
     #[must_use]
@@ -106,6 +101,7 @@ impl Limits {
             entry("core_instances", self.core_instances, "count", "modules inside one component"),
             entry("guest_stack", self.guest_stack, "bytes", "call stack of one node"),
             entry("execute_time", ms(self.execute_time), "ms", "time of one node execution (--node-timeout)"),
+            entry("prompt_time", ms(self.prompt_time), "ms", "time of all nodes of one prompt (--prompt-timeout)"),
             entry("query_time", ms(self.query_time), "ms", "time of one validation or description by a node"),
             entry(
                 "call_tensor_bytes",
@@ -117,7 +113,13 @@ impl Limits {
                 "tenant_tensor_bytes",
                 self.tenant_tensor_bytes,
                 "bytes",
-                "tensors one tenant may hold, cached results included (--tenant-tensor-memory)",
+                "tensors and results one tenant may hold, kept ones included (--tenant-tensor-memory)",
+            ),
+            entry(
+                "cache_bytes",
+                self.cache_bytes,
+                "bytes",
+                "results that one tenant keeps for later prompts (--cache-memory)",
             ),
             entry(
                 "total_tensor_bytes",

@@ -4,6 +4,7 @@ use std::{
     collections::HashSet,
     fs::File,
     sync::{Arc, atomic::AtomicBool},
+    time::Instant,
 };
 
 use vivarium_protocol::{
@@ -33,6 +34,8 @@ pub struct CallContext {
     pub budget: Arc<Budget>,
     /// Set when the prompt shall stop.
     pub interrupt: Arc<AtomicBool>,
+    /// When the time of the whole prompt is up; absent outside of a run.
+    pub deadline: Option<Instant>,
     /// Files, events and models of the tenant.
     pub services: Arc<dyn HostServices>,
     /// How many object methods are above this call.

@@ -60,6 +60,11 @@ const HANDLE_KEY: &str = "$";
 const BLOCKED_KEY: &str = "$blocked";
 const LINK_KEY: &str = "$link";
 
+/// What [`NodeValue::summary`] shows of a text and of the keys of an object.
+const SHOWN_TEXT: usize = 500;
+const SHOWN_KEYS: usize = 16;
+const SHOWN_KEY: usize = 64;
+
 impl NodeValue {
     /// A value without handles. Takes the JSON literally: `$` keys mean nothing here.
     #[must_use]
@@ -85,21 +90,24 @@ impl NodeValue {
         }
     }
 
-    /// Bytes that this value keeps alive: tensors by their storage, the rest estimated.
+    /// Bytes of host memory that this value takes, tensors left out, about: they are charged where they are made.
     #[must_use]
-    pub fn bytes(&self) -> u64 {
-        match self {
-            Self::Null | Self::Bool(_) | Self::Number(_) => 16,
-            Self::String(text) => 16 + text.len() as u64,
-            Self::Link(node, _) => 16 + node.len() as u64,
-            Self::Blocked(message) => 16 + message.as_deref().map_or(0, str::len) as u64,
-            Self::List(items) => 16 + items.iter().map(Self::bytes).sum::<u64>(),
+    pub fn plain_bytes(&self) -> u64 {
+        const OWN: u64 = size_of::<NodeValue>() as u64;
+        /// A key in a map, with its hash and its index.
+        const KEY: u64 = 64;
+        let inside = match self {
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::Tensor(_) => 0,
+            Self::String(text) => text.len() as u64,
+            Self::Link(node, _) => node.len() as u64,
+            Self::Blocked(message) => message.as_deref().map_or(0, str::len) as u64,
+            Self::List(items) => items.iter().map(Self::plain_bytes).sum(),
             Self::Map(entries) => {
-                16 + entries.iter().map(|(key, value)| 16 + key.len() as u64 + value.bytes()).sum::<u64>()
+                entries.iter().map(|(key, value)| KEY + key.len() as u64 + value.plain_bytes()).sum::<u64>()
             }
-            Self::Tensor(tensor) => tensor.charged_bytes(),
-            Self::Object(object) => 64 + object.state.bytes(),
-        }
+            Self::Object(object) => object.type_name.len() as u64 + object.state.plain_bytes(),
+        };
+        OWN + inside
     }
 
     /// Calls `visit` with every tensor inside, object states included.
@@ -120,10 +128,12 @@ impl NodeValue {
             Self::Null => Value::Null,
             Self::Bool(value) => Value::Bool(*value),
             Self::Number(value) => Value::Number(value.clone()),
-            Self::String(text) => Value::String(cut(text, 500)),
+            Self::String(text) => Value::String(cut(text, SHOWN_TEXT)),
             Self::List(items) => Value::String(format!("list of {} values", items.len())),
             Self::Map(entries) => {
-                Value::String(format!("object with the keys {:?}", entries.keys().collect::<Vec<_>>()))
+                let keys: Vec<String> = entries.keys().take(SHOWN_KEYS).map(|key| cut(key, SHOWN_KEY)).collect();
+                let more = if entries.len() > SHOWN_KEYS { " and more" } else { "" };
+                Value::String(format!("object with the keys {keys:?}{more}"))
             }
             Self::Tensor(tensor) => Value::String(format!("tensor {:?} {:?}", tensor.dtype(), tensor.shape())),
             Self::Object(object) => Value::String(format!("{} of pack {}", object.type_name, object.owner.name())),

@@ -4,6 +4,7 @@ use crate::cuda::GpuJob;
 use crate::{Budget, TensorError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// The most multiplications and additions that one call may ask for: some minutes of a fast machine. Beyond it stands no
 /// model's layer, only a mistake or an attack.
@@ -18,12 +19,14 @@ pub struct OpContext {
     pub cancelled: Arc<AtomicBool>,
     /// Where operations run that have a kernel for it; without one, and for all others, that is the CPU.
     pub gpu: Option<GpuJob>,
+    /// From then on operations stop as if they were cancelled.
+    pub deadline: Option<Instant>,
 }
 
 impl OpContext {
     /// A context that nobody has cancelled yet.
     pub fn new(budget: Arc<Budget>) -> Self {
-        OpContext { budget, cancelled: Arc::default(), gpu: None }
+        OpContext { budget, cancelled: Arc::default(), deadline: None, gpu: None }
     }
 
     /// The same context with a GPU.
@@ -36,9 +39,9 @@ impl OpContext {
         OpContext { gpu: None, ..self.clone() }
     }
 
-    /// True once somebody asked to stop.
+    /// True once somebody asked to stop, or time is up.
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed)
+        self.cancelled.load(Ordering::Relaxed) || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// Refuses work that is too much for one call, before it starts. The factors are multiplied.

@@ -3,6 +3,8 @@
 use serde_json::{Map, Value};
 use vivarium_graph::GraphLimits;
 
+use crate::memory::MachineMemory;
+
 /// How a worker runs prompts.
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
@@ -19,13 +21,31 @@ pub struct WorkerConfig {
     /// Nodes of one prompt that may wait side by side, those that say they mostly wait. Fewer when many prompts run at
     /// once: instances of guests are shared by all.
     pub waiting_nodes: usize,
+    /// Calls of nodes of one prompt that may compute side by side; with 1 a node begins when the one before it has ended.
+    pub parallel_nodes: usize,
 }
+
+/// More than this many calls side by side want more memory than they save time.
+const MOST_PARALLEL: usize = 8;
 
 impl WorkerConfig {
     /// How many calls of one prompt may run beside it, so that all prompts together leave half of the instances to others.
     pub(crate) fn calls_beside(&self, instances: u64) -> usize {
         let share = usize::try_from(instances).unwrap_or(usize::MAX) / 2 / self.workers.max(1);
         self.waiting_nodes.min(share).max(1)
+    }
+
+    /// How many calls of one prompt may compute at once: they share the other half.
+    pub(crate) fn calls_at_once(&self, instances: u64) -> usize {
+        let share = usize::try_from(instances).unwrap_or(usize::MAX) / 4 / self.workers.max(1);
+        self.parallel_nodes.min(share).max(1)
+    }
+
+    /// [`WorkerConfig::parallel_nodes`] for this machine: its cores, shared by the prompts that run side by side.
+    #[must_use]
+    pub fn parallel_nodes_of_this_machine(workers: usize) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        (cores / workers.max(1)).clamp(1, MOST_PARALLEL)
     }
 }
 
@@ -38,6 +58,7 @@ impl Default for WorkerConfig {
             save_metadata: true,
             graph_limits: GraphLimits::default(),
             waiting_nodes: 16,
+            parallel_nodes: Self::parallel_nodes_of_this_machine(1),
         }
     }
 }
@@ -49,8 +70,24 @@ pub enum CacheMode {
     Classic,
     /// At most this many, whole prompts dropped oldest first.
     Lru(usize),
+    /// All of them, until less than so many bytes of the machine's memory are left; then those go first that are cheapest
+    /// to compute again for their size.
+    Ram {
+        /// Bytes that shall stay available.
+        headroom: u64,
+    },
     /// None.
     None,
+}
+
+impl CacheMode {
+    /// [`CacheMode::Ram`] with a tenth of the machine's memory as headroom, 1 to 16 GiB.
+    #[must_use]
+    pub fn ram_of_this_machine() -> Self {
+        const GIB: u64 = 1 << 30;
+        let total = MachineMemory::read().map_or(0, |memory| memory.total);
+        Self::Ram { headroom: (total / 10).clamp(GIB, 16 * GIB) }
+    }
 }
 
 /// Previews that nodes report while they run.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use vivarium_graph::{DependencyCycle, DynamicPrompt, GraphError};
 use vivarium_protocol::event::{Event, ExecutionError};
-use vivarium_sandbox::{CallError, CallErrorKind, NodeValue};
+use vivarium_sandbox::{CallError, CallErrorKind, NodeValue, cut};
 
 use crate::{inputs::Gathered, run::PromptRun, shared::now_ms};
 
@@ -51,10 +51,11 @@ impl PromptRun<'_> {
     }
 
     pub(crate) fn announce_interrupted(&mut self, node: &str) {
+        let real = self.prompt.real_id(node).to_owned();
         let event = Event::ExecutionInterrupted {
             prompt_id: self.lease.item.prompt_id.clone(),
-            node_id: self.prompt.real_id(node).to_owned(),
-            node_type: self.prompt.get(node).map(|node| node.class_type.clone()).unwrap_or_default(),
+            node_type: self.class_name(&real),
+            node_id: real,
             executed: self.executed.clone(),
             timestamp: now_ms(),
         };
@@ -63,7 +64,8 @@ impl PromptRun<'_> {
     }
 
     pub(crate) fn announce_failure(&mut self, failure: Failure) {
-        let class = self.prompt.get(&failure.node).map(|node| node.class_type.clone()).unwrap_or_default();
+        let class = self.class_name(&failure.node);
+        let real = self.prompt.real_id(&failure.node).to_owned();
         tracing::info!(
             tenant = self.lease.tenant.as_str(),
             prompt = self.lease.item.prompt_id,
@@ -72,16 +74,16 @@ impl PromptRun<'_> {
             error = %failure.error,
             "a node failed"
         );
-        let real = self.prompt.real_id(&failure.node).to_owned();
+        let traceback = self.traceback(&failure, &class);
         let event = Event::ExecutionError(Box::new(ExecutionError {
             prompt_id: self.lease.item.prompt_id.clone(),
-            node_id: real.clone(),
-            // As in ComfyUI, of the posted node.
-            node_type: self.prompt.get(&real).map(|node| node.class_type.clone()).unwrap_or_default(),
+            // As in ComfyUI, of the posted node; the traceback tells which node of an expansion it was.
+            node_type: self.class_name(&real),
+            node_id: real,
             executed: self.executed.clone(),
             exception_message: format!("{}\n", failure.error.message),
             exception_type: failure.exception_type,
-            traceback: failure.error.frames.iter().map(|frame| format!("  in {frame}\n")).collect(),
+            traceback,
             current_inputs: Value::Object(failure.inputs),
             // All nodes: a client reads here what the cache had a place for, as in ComfyUI.
             current_outputs: self.prompt.nodes().map(|(id, _)| id.to_owned()).collect(),
@@ -91,10 +93,30 @@ impl PromptRun<'_> {
     }
 }
 
+impl PromptRun<'_> {
+    fn class_name(&self, id: &str) -> String {
+        self.prompt.get(id).map(|node| node.class_type.clone()).unwrap_or_default()
+    }
+
+    /// The first line names the node, then come the guest's own frames, innermost first.
+    fn traceback(&self, failure: &Failure, class: &str) -> Vec<String> {
+        let pack = self
+            .snapshot
+            .component(class)
+            .map(|component| format!(" of pack {} {}", component.name(), component.definition().version));
+        let node = format!("  node {}, class {class}{}\n", failure.node, pack.unwrap_or_default());
+        let frames = failure.error.frames.iter().map(|frame| format!("  in {frame}\n"));
+        std::iter::once(node).chain(frames).collect()
+    }
+}
+
+/// Inputs in short, for an error report.
 pub(crate) fn summary(gathered: &Gathered) -> Map<String, Value> {
+    /// Inputs, and values of each.
+    const INPUTS: usize = 64;
     const SHOWN: usize = 8;
     let list = |list: &Vec<NodeValue>| list.iter().take(SHOWN).map(NodeValue::summary).collect::<Value>();
-    gathered.lists.iter().map(|(name, values)| (name.clone(), list(values))).collect()
+    gathered.lists.iter().take(INPUTS).map(|(name, values)| (cut(name, 200), list(values))).collect()
 }
 
 pub(crate) fn graph_failure(prompt: &DynamicPrompt, error: GraphError) -> Stop {

@@ -1,8 +1,9 @@
 //! Nodes that answer with a graph: the new nodes take their place, and their own outputs come from it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 use vivarium_protocol::{
     definition::NodeDefinition,
     prompt::{Link, Prompt, PromptNode},
@@ -10,8 +11,8 @@ use vivarium_protocol::{
 use vivarium_sandbox::{CallError, CallErrorKind, NodeValue};
 
 use crate::{
-    inputs::{Constants, merge_slots, slot},
-    result_cache::NodeResult,
+    inputs::{Constants, check_count, slot},
+    result::NodeResult,
 };
 
 /// A node that waits for the nodes it expanded into.
@@ -25,6 +26,8 @@ pub(crate) struct PendingExpansion {
     pub(crate) answers: Vec<Vec<NodeValue>>,
     pub(crate) ui: Option<Map<String, Value>>,
     pub(crate) definition: Option<Arc<NodeDefinition>>,
+    /// How long the node's own calls took.
+    pub(crate) took: Duration,
 }
 
 impl PendingExpansion {
@@ -46,28 +49,19 @@ impl PendingExpansion {
         }
         let mut merged: Vec<Vec<NodeValue>> = definition.outputs.iter().map(|_| Vec::new()).collect();
         for (call, slots) in self.answers.iter().enumerate() {
-            let plain = merge_slots(vec![slots.clone()], &as_scalars(definition))?;
-            for (index, (values, list)) in plain.into_iter().zip(&mut merged).enumerate() {
-                match spread.remove(&(call, index)) {
-                    Some(linked) => list.extend(linked),
-                    None => match values.into_iter().next() {
-                        Some(NodeValue::List(items)) if definition.outputs[index].is_list => list.extend(items),
-                        Some(value) => list.push(value),
-                        None => {}
-                    },
+            check_count(slots.len(), definition)?;
+            for (index, (value, list)) in slots.iter().zip(&mut merged).enumerate() {
+                match (spread.remove(&(call, index)), value) {
+                    (Some(linked), _) => list.extend(linked),
+                    (None, NodeValue::List(items)) if definition.outputs[index].is_list => {
+                        list.extend(items.iter().cloned());
+                    }
+                    (None, value) => list.push(value.clone()),
                 }
             }
         }
         Ok(merged)
     }
-}
-
-fn as_scalars(definition: &NodeDefinition) -> NodeDefinition {
-    let mut definition = definition.clone();
-    for output in &mut definition.outputs {
-        output.is_list = false;
-    }
-    definition
 }
 
 /// An expansion with ids that are unique in the prompt.
@@ -87,13 +81,33 @@ fn invalid(message: impl Into<String>) -> CallError {
     CallError::new(CallErrorKind::Failed, format!("the node's expansion is not valid: {}", message.into()))
 }
 
-/// Reads what a node answered. New ids become `<node>.<call>.0.<id>`, as ComfyUI's own builder makes them.
-pub(crate) fn unfold(
-    id: &str,
-    call: usize,
-    value: NodeValue,
-    definition: &NodeDefinition,
-) -> Result<Unfolded, CallError> {
+/// A longer prefix of ids is shortened. Recursion would make them grow with every level, and all that is sent with them.
+const LONGEST_PREFIX: usize = 96;
+
+/// The node that answers with an expansion.
+pub(crate) struct Base<'a> {
+    pub(crate) id: &'a str,
+    /// Which of its calls.
+    pub(crate) call: usize,
+    /// The posted node that it stems from.
+    pub(crate) real: &'a str,
+}
+
+impl Base<'_> {
+    /// What ids of new nodes begin with: `<node>.<call>.0.`, as ComfyUI's own builder makes them; deep in a recursion
+    /// `<posted node>.<digest>.` instead. The same whenever the same graph runs, since keys of some results hold it.
+    fn prefix(&self) -> String {
+        let prefix = format!("{}.{}.0.", self.id, self.call);
+        if prefix.len() <= LONGEST_PREFIX {
+            return prefix;
+        }
+        let digest = hex::encode(&Sha256::digest(prefix)[..16]);
+        format!("{}.{digest}.", self.real)
+    }
+}
+
+/// Reads what a node answered.
+pub(crate) fn unfold(base: &Base<'_>, value: NodeValue, definition: &NodeDefinition) -> Result<Unfolded, CallError> {
     let NodeValue::Map(mut parts) = value else { return Err(invalid("it is not an object")) };
     let Some(NodeValue::Map(graph)) = parts.swap_remove("graph") else {
         return Err(invalid("`graph` is not an object"));
@@ -110,8 +124,9 @@ pub(crate) fn unfold(
         Some(NodeValue::Map(ui)) => Some(ui.iter().map(|(key, value)| (key.clone(), value.to_json())).collect()),
         _ => None,
     };
+    let prefix = base.prefix();
     let names: HashMap<String, String> =
-        graph.keys().map(|local| (local.clone(), format!("{id}.{call}.0.{local}"))).collect();
+        graph.keys().map(|local| (local.clone(), format!("{prefix}{local}"))).collect();
     let mut unfolded =
         Unfolded { graph: Prompt::new(), constants: Constants::new(), slots: Vec::new(), links: Vec::new(), ui };
     for (local, node) in graph {
@@ -178,5 +193,28 @@ fn as_slot_link(value: &NodeValue, names: &HashMap<String, String>) -> Option<Li
             Some(Link { node, slot: *slot })
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_do_not_grow_with_the_depth_and_are_the_same_each_time() {
+        let ids = || {
+            let (mut id, mut ids) = ("12".to_owned(), Vec::new());
+            for call in 0..1000 {
+                let prefix = Base { id: &id, call: call % 3, real: "12" }.prefix();
+                id = format!("{prefix}Recurse");
+                ids.push(id.clone());
+            }
+            ids
+        };
+        let first = ids();
+        assert_eq!(first[..2], ["12.0.0.Recurse", "12.0.0.Recurse.1.0.Recurse"]);
+        assert!(first.iter().all(|id| id.len() <= LONGEST_PREFIX + "Recurse".len() && id.starts_with("12.")));
+        assert_eq!(first.iter().collect::<std::collections::HashSet<_>>().len(), first.len());
+        assert_eq!(first, ids());
     }
 }

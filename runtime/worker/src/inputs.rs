@@ -14,8 +14,6 @@ use vivarium_protocol::{
 };
 use vivarium_sandbox::{CallError, CallErrorKind, NodeValue, Outcome};
 
-use crate::result_cache::NodeResult;
-
 /// A node's inputs as lists.
 #[derive(Debug, Default)]
 pub(crate) struct Gathered {
@@ -38,10 +36,10 @@ pub(crate) struct HiddenValues<'a> {
 pub(crate) type Constants = HashMap<String, IndexMap<String, NodeValue>>;
 
 /// Collects the inputs of a node.
-pub(crate) fn gather(
+pub(crate) fn gather<'r>(
     id: &str,
     definition: &NodeDefinition,
-    results: &HashMap<String, std::sync::Arc<NodeResult>>,
+    results: &dyn Fn(&str) -> Option<&'r Vec<Vec<NodeValue>>>,
     hidden: &HiddenValues<'_>,
 ) -> Result<Gathered, CallError> {
     let mut gathered = Gathered::default();
@@ -55,9 +53,9 @@ pub(crate) fn gather(
         if let Some(constant) = constants.and_then(|constants| constants.get(name)) {
             gathered.lists.insert(name.clone(), vec![constant.clone()]);
         } else if let Some(link) = as_link(value).filter(|_| !declared.is_some_and(InputDefinition::is_raw_link)) {
-            match results.get(&link.node) {
-                Some(result) => {
-                    let list = slot(&result.slots, link.slot).ok_or_else(|| no_slot(name, &link.node, link.slot))?;
+            match results(&link.node) {
+                Some(slots) => {
+                    let list = slot(slots, link.slot).ok_or_else(|| no_slot(name, &link.node, link.slot))?;
                     gathered.lists.insert(name.clone(), list.clone());
                 }
                 None => {
@@ -85,7 +83,7 @@ fn fill_hidden(id: &str, definition: &NodeDefinition, hidden: &HiddenValues<'_>,
         let value = match input.input_type.as_str() {
             "UNIQUE_ID" => NodeValue::String(id.into()),
             "PROMPT" => NodeValue::from_json(hidden.sent),
-            "DYNPROMPT" => hidden.live_graph(),
+            "DYNPROMPT" => hidden.live_graph(id),
             "EXTRA_PNGINFO" => hidden.extra_data.get("extra_pnginfo").map_or(NodeValue::Null, NodeValue::from_json),
             // Tokens are withheld: no permission grants them yet.
             "AUTH_TOKEN_COMFY_ORG" | "API_KEY_COMFY_ORG" => NodeValue::Null,
@@ -105,8 +103,8 @@ impl HiddenValues<'_> {
         special.cloned().or_else(|| self.prompt.get(id)?.inputs.get(input).map(NodeValue::from_json))
     }
 
-    /// Every node of the prompt, those of expansions included, with all that they were given.
-    fn live_graph(&self) -> NodeValue {
+    /// The part of the graph that a node sees, with all that its nodes were given.
+    fn live_graph(&self, id: &str) -> NodeValue {
         let node = |(id, node): (&str, &PromptNode)| {
             let mut value = NodeValue::from_json(&serde_json::to_value(node).unwrap_or_default());
             if let (Some(constants), NodeValue::Map(fields)) = (self.constants.get(id), &mut value)
@@ -116,7 +114,7 @@ impl HiddenValues<'_> {
             }
             (id.to_owned(), value)
         };
-        NodeValue::Map(self.prompt.nodes().map(node).collect())
+        NodeValue::Map(self.prompt.seen_by(id).into_iter().map(node).collect())
     }
 }
 
@@ -155,6 +153,16 @@ pub(crate) fn blocker(inputs: &IndexMap<String, NodeValue>, input_is_list: bool)
         .cloned()
 }
 
+/// A node answers one value per output.
+pub(crate) fn check_count(answered: usize, definition: &NodeDefinition) -> Result<(), CallError> {
+    let declared = definition.outputs.len();
+    if answered == declared {
+        return Ok(());
+    }
+    let message = format!("the node answered {answered} outputs, but its definition has {declared}");
+    Err(CallError::new(CallErrorKind::Failed, message))
+}
+
 /// Puts the answers of several calls together. One entry of `calls` per call: a value per slot.
 pub(crate) fn merge_slots(
     calls: Vec<Vec<NodeValue>>,
@@ -162,14 +170,7 @@ pub(crate) fn merge_slots(
 ) -> Result<Vec<Vec<NodeValue>>, CallError> {
     let mut merged: Vec<Vec<NodeValue>> = definition.outputs.iter().map(|_| Vec::new()).collect();
     for slots in calls {
-        if slots.len() != definition.outputs.len() {
-            let message = format!(
-                "the node answered {} outputs, but its definition has {}",
-                slots.len(),
-                definition.outputs.len()
-            );
-            return Err(CallError::new(CallErrorKind::Failed, message));
-        }
+        check_count(slots.len(), definition)?;
         for ((value, output), list) in slots.into_iter().zip(&definition.outputs).zip(&mut merged) {
             match value {
                 NodeValue::List(items) if output.is_list => list.extend(items),

@@ -11,17 +11,20 @@
 //! - [`engine`](Engine): the server's view of a worker
 //! - `run`: one prompt from start to end: what runs when
 //! - `execute`: one node: its calls, their answers, its result
-//! - `beside`: calls of nodes that wait, on threads of their own
+//! - `beside`: calls on threads of their own
+//! - `ahead`: calls that run ahead of their turn, so that branches compute side by side
 //! - `ending`: why a prompt stopped, and how clients hear of it
 //! - `inputs`, `expansion`: from links to calls, from answers to values
 //! - `progress`, [`events`]: what clients see
-//! - `result_cache`: results that later prompts reuse
 //! - [`offers`](PackOffers): what packs give front ends beside nodes
+//! - `result`, `result_cache`: what nodes produced, and what later prompts reuse of it
+//! - [`memory`](MachineMemory): what the machine has left
 //! - `services`: what a running node may reach of its tenant
 //! - `definitions`, `shared`, `config`, [`report`]
 
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod beside;
 mod config;
 mod definitions;
@@ -31,9 +34,11 @@ pub mod events;
 mod execute;
 mod expansion;
 mod inputs;
+mod memory;
 mod offers;
 mod progress;
 pub mod report;
+mod result;
 mod result_cache;
 mod run;
 mod services;
@@ -43,6 +48,7 @@ mod worker;
 pub use config::{CacheMode, PreviewSettings, WorkerConfig};
 pub use engine::{Engine, RunningNode};
 pub use events::{EventSink, Message, NoEvents, Target};
+pub use memory::MachineMemory;
 pub use offers::PackOffers;
 pub use shared::{FilesOf, Parts};
 pub use worker::Worker;

@@ -20,8 +20,9 @@ use crate::{
     events::{EventSink, Message, Target},
 };
 
-/// ComfyUI sends every node so far with each message, which is quadratic. Up to this many nodes so do we; beyond it,
-/// finished ones are left out of later messages.
+/// ComfyUI sends every node so far with each message, at the start and at the end of each node, which is quadratic. Up to this
+/// many nodes so do we. Beyond it, messages leave out finished nodes and such that wait for their expansions, and the end of
+/// one node is told with the beginning of the next.
 const FULL_STATE_NODES: usize = 32;
 /// A node that reports faster than this is heard at this rate; its last report of 100 % always gets through.
 const REPORT_INTERVAL: Duration = Duration::from_millis(20);
@@ -53,6 +54,10 @@ struct State {
     /// What runs, by id; the last one is what started last.
     running: IndexMap<String, RunningNode>,
     last_preview: Option<Instant>,
+    /// There were more than [`FULL_STATE_NODES`] nodes.
+    lean: bool,
+    /// Ends of nodes that were not sent yet.
+    untold: Vec<String>,
 }
 
 struct RunningNode {
@@ -106,9 +111,26 @@ impl ProgressTracker {
     pub(crate) fn finish(&self, place: &NodePlace) {
         let mut state = self.state.lock();
         state.running.shift_remove(&place.node_id);
-        let max = state.nodes.get(&place.node_id).map_or(1.0, |node| node.max);
+        let known = state.nodes.get(&place.node_id);
+        if known.is_some_and(|node| node.state == NodeState::Finished) {
+            // It ran ahead of its turn, and its end was told then.
+            return;
+        }
+        let max = known.map_or(1.0, |node| node.max);
         state.nodes.insert(place.node_id.clone(), self.node(place, max, max, NodeState::Finished));
-        self.send_state(&mut state, &place.node_id);
+        if state.lean && state.untold.len() < FULL_STATE_NODES {
+            state.untold.push(place.node_id.clone());
+        } else {
+            self.send_state(&mut state, &place.node_id);
+        }
+    }
+
+    /// Tells what was kept back; before the prompt waits or ends.
+    pub(crate) fn tell(&self) {
+        let mut state = self.state.lock();
+        if let Some(last) = state.untold.pop() {
+            self.send_state(&mut state, &last);
+        }
     }
 
     /// A node no longer runs but waits: for its inputs, or for the nodes it expanded into.
@@ -160,9 +182,12 @@ impl ProgressTracker {
     }
 
     fn send_state(&self, state: &mut State, changed: &str) {
-        if state.nodes.len() > FULL_STATE_NODES {
-            state.nodes.retain(|id, node| id == changed || node.state == NodeState::Running);
+        state.lean |= state.nodes.len() > FULL_STATE_NODES;
+        if state.lean {
+            let State { nodes, running, untold, .. } = state;
+            nodes.retain(|id, _| id == changed || running.contains_key(id) || untold.contains(id));
         }
+        state.untold.clear();
         let event = Event::ProgressState { prompt_id: self.prompt_id.clone(), nodes: state.nodes.clone() };
         self.to_client_or_tenant(event);
     }

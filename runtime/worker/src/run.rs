@@ -1,7 +1,8 @@
 //! One prompt from start to end.
 
 use std::{
-    collections::{HashMap, HashSet},
+    cell::RefCell,
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, atomic::AtomicBool, atomic::Ordering},
     time::Instant,
 };
@@ -19,6 +20,7 @@ use vivarium_queue::Lease;
 use vivarium_sandbox::{CallContext, CallError, CallErrorKind, NodeValue, PackComponent};
 
 use crate::{
+    ahead::Ahead,
     beside::Beside,
     config::CacheMode,
     definitions::{GuestFingerprints, TenantDefinitions},
@@ -27,9 +29,9 @@ use crate::{
     expansion::PendingExpansion,
     inputs::{self, Constants, Gathered, HiddenValues},
     progress::{NodePlace, ProgressTracker},
-    result_cache::NodeResult,
+    result::NodeResult,
     services::NodeServices,
-    shared::{Shared, now_ms},
+    shared::{Shared, TenantState, now_ms},
 };
 
 /// How a prompt ended.
@@ -57,9 +59,12 @@ pub(crate) struct ClassOf {
 pub(crate) struct PromptRun<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) lease: &'a Lease,
+    pub(crate) tenant: TenantState,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) definitions: TenantDefinitions,
     pub(crate) interrupt: Arc<AtomicBool>,
+    /// When the time of the prompt is up.
+    deadline: Option<Instant>,
     pub(crate) progress: Arc<ProgressTracker>,
     services: Arc<NodeServices>,
     pub(crate) prompt: DynamicPrompt,
@@ -68,9 +73,18 @@ pub(crate) struct PromptRun<'a> {
     pub(crate) results: HashMap<String, Arc<NodeResult>>,
     pub(crate) expansions: HashMap<String, PendingExpansion>,
     pub(crate) constants: Constants,
-    /// Nodes with calls that run beside the prompt.
+    /// Nodes whose calls have begun.
     pub(crate) started: HashMap<String, StartedNode>,
+    /// The one that must end before another begins.
+    pub(crate) turn: Option<String>,
     pub(crate) beside: Beside,
+    /// Calls that may compute side by side.
+    pub(crate) calls_at_once: usize,
+    pub(crate) ahead: Ahead,
+    /// Nodes that waited beside the prompt and have all their answers.
+    pub(crate) ended: VecDeque<String>,
+    /// Bytes of results since the last look at the machine's memory.
+    pub(crate) unchecked_bytes: u64,
     pub(crate) executed: Vec<String>,
     outputs: Map<String, Value>,
     meta: Map<String, Value>,
@@ -92,19 +106,26 @@ impl<'a> PromptRun<'a> {
         Self {
             shared,
             lease,
+            tenant: shared.tenant(&lease.tenant),
             snapshot,
             definitions,
             interrupt,
+            deadline: Instant::now().checked_add(shared.limits.prompt_time),
             progress,
             services,
-            prompt: DynamicPrompt::new(prompt, shared.config.graph_limits.max_ephemeral_nodes),
+            prompt: DynamicPrompt::new(prompt, &shared.config.graph_limits),
             list: ExecutionList::new(),
             keys: CacheKeys::default(),
             results: HashMap::new(),
             expansions: HashMap::new(),
             constants: Constants::new(),
             started: HashMap::new(),
+            turn: None,
             beside,
+            calls_at_once: shared.config.calls_at_once(shared.limits.instances),
+            ahead: Ahead::default(),
+            ended: VecDeque::new(),
+            unchecked_bytes: 0,
             executed: Vec::new(),
             outputs: Map::new(),
             meta: Map::new(),
@@ -121,9 +142,10 @@ impl<'a> PromptRun<'a> {
         // Nothing of the prompt may be heard after its end.
         self.beside.stop();
         if self.shared.config.cache == CacheMode::None {
-            self.shared.cache(&self.lease.tenant).lock().clear();
+            self.tenant.cache.lock().clear();
         }
         self.show_kept();
+        self.progress.tell();
         let completed = stopped.is_ok();
         match stopped {
             Ok(()) => self.announce(Event::ExecutionSuccess { prompt_id, timestamp: now_ms() }),
@@ -151,10 +173,9 @@ impl<'a> PromptRun<'a> {
         let fingerprints = GuestFingerprints { snapshot: self.snapshot.clone(), call: self.context("") };
         self.keys = CacheKeys::compute(&self.prompt, &self.definitions, &fingerprints);
         let used: HashSet<_> = self.keys.used().collect();
-        let cache = self.shared.cache(&self.lease.tenant);
         let mut hits = Vec::new();
         {
-            let mut cache = cache.lock();
+            let mut cache = self.tenant.cache.lock();
             cache.begin_prompt(self.shared.config.cache, &used, |(id, class)| {
                 self.prompt.original().get(id).is_some_and(|node| node.class_type == *class)
             });
@@ -170,6 +191,7 @@ impl<'a> PromptRun<'a> {
         for output in &self.lease.item.outputs {
             self.on_list(|list, lookup| list.add_node(output, lookup))?;
         }
+        self.leave_headroom();
         Ok(())
     }
 
@@ -178,38 +200,59 @@ impl<'a> PromptRun<'a> {
         &mut self,
         change: impl FnOnce(&mut ExecutionList, &Lookup<'_>) -> Result<(), GraphError>,
     ) -> Result<(), Stop> {
+        let twins = RefCell::new(Vec::new());
+        let is_cached = |id: &str| {
+            let kept = if self.results.contains_key(id) { return true } else { self.kept_result(id) };
+            // Taken now: it may be dropped before the node that wants it has its turn.
+            twins.borrow_mut().extend(kept.iter().map(|result| (id.to_owned(), result.clone())));
+            kept.is_some()
+        };
         let mut list = std::mem::take(&mut self.list);
-        let is_cached = |id: &str| self.has_result(id);
         let lookup = Lookup { prompt: &self.prompt, definitions: &self.definitions, is_cached: &is_cached };
         let changed = change(&mut list, &lookup).map_err(|error| graph_failure(&self.prompt, error));
         self.list = list;
+        self.results.extend(twins.into_inner());
         changed
     }
 
     fn run_nodes(&mut self) -> Result<(), Stop> {
         loop {
             while let Some(answer) = self.beside.ended() {
-                self.settle(answer)?;
+                self.take_in(answer);
+            }
+            while let Some(id) = self.ended.pop_front() {
+                self.settle(&id)?;
             }
             match self.list.stage_next(&self.prompt) {
                 Step::Done => return Ok(()),
                 Step::Run(id) => {
-                    if self.interrupt.load(Ordering::Relaxed) {
-                        return Err(Stop::Interrupted { node: id });
-                    }
+                    self.check_stop(&id)?;
                     let progressed = self.run_node(&id)?;
+                    self.turn = None;
                     self.tell_list(&id, &progressed);
                 }
                 Step::Cycle(cycle) => return Err(cycle_failure(cycle)),
-                Step::Wait => match self.beside.wait() {
-                    Some(answer) => self.settle(answer)?,
-                    None => {
+                Step::Wait => {
+                    self.progress.tell();
+                    let Some(answer) = self.beside.wait() else {
                         let error = CallError::new(CallErrorKind::Internal, "no node is ready and none is running");
                         return Err(self.fail("", error, Map::new()));
-                    }
-                },
+                    };
+                    self.take_in(answer);
+                }
             }
         }
+    }
+
+    /// Whether somebody stopped the prompt, or its time is up, before a node begins.
+    fn check_stop(&self, id: &str) -> Result<(), Stop> {
+        if self.interrupt.load(Ordering::Relaxed) {
+            return Err(Stop::Interrupted { node: id.to_owned() });
+        }
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(self.fail(id, CallError::prompt_timeout(self.shared.limits.prompt_time), Map::new()));
+        }
+        Ok(())
     }
 
     pub(crate) fn tell_list(&mut self, id: &str, progressed: &Progressed) {
@@ -223,6 +266,9 @@ impl<'a> PromptRun<'a> {
     fn run_node(&mut self, id: &str) -> Result<Progressed, Stop> {
         let place = self.place(id);
         if let Some(result) = self.kept_result(id) {
+            // Perhaps a twin of it has run since it began ahead of its turn.
+            self.started.remove(id);
+            self.ahead.forget(id);
             self.show_cached(id, &place, &result);
             self.results.insert(id.to_owned(), result);
             return Ok(Progressed::Done);
@@ -231,30 +277,35 @@ impl<'a> PromptRun<'a> {
             self.resolve(id, &place, expansion)?;
             return Ok(Progressed::Done);
         }
-        let class = self.class_of(id)?;
         self.adopt_twins_before(id);
-        self.progress.start(&place);
-        self.progress.to_client(Event::executing(id, &place.display_id, &self.lease.item.prompt_id));
-        let gathered = self.gather(id, &class.definition)?;
-        if self.wait_for_lazy_inputs(id, &class, &gathered)? {
-            self.progress.park(id);
-            return Ok(Progressed::Waiting);
+        self.turn = Some(id.to_owned());
+        let executing = Event::executing(id, &place.display_id, &self.lease.item.prompt_id);
+        if self.started.contains_key(id) {
+            // It began ahead of its turn.
+            self.progress.to_client(executing);
+        } else {
+            let class = self.class_of(id)?;
+            self.progress.start(&place);
+            self.progress.to_client(executing);
+            let gathered = self.gather(id, &class.definition, &|_| None);
+            let gathered = gathered.map_err(|error| self.fail(id, error, Map::new()))?;
+            if self.wait_for_lazy_inputs(id, &class, &gathered)? {
+                self.progress.park(id);
+                return Ok(Progressed::Waiting);
+            }
+            self.started.insert(id.to_owned(), StartedNode::new(place, class, gathered));
         }
-        self.execute(id, place, class, gathered)
+        self.share_out(id);
+        self.execute(id)
     }
 
-    fn place(&self, id: &str) -> NodePlace {
+    pub(crate) fn place(&self, id: &str) -> NodePlace {
         NodePlace {
             node_id: id.to_owned(),
             display_id: self.prompt.display_id(id).to_owned(),
             parent_id: self.prompt.parent_id(id).map(str::to_owned),
             real_id: self.prompt.real_id(id).to_owned(),
         }
-    }
-
-    /// Whether a link to the node has nothing to wait for.
-    pub(crate) fn has_result(&self, id: &str) -> bool {
-        self.results.contains_key(id) || self.kept_result(id).is_some()
     }
 
     /// Takes over the result of an identical twin, if one has run.
@@ -276,7 +327,7 @@ impl<'a> PromptRun<'a> {
     }
 
     /// A result from before the prompt, or from an identical twin inside it.
-    fn kept_result(&self, id: &str) -> Option<Arc<NodeResult>> {
+    pub(crate) fn kept_result(&self, id: &str) -> Option<Arc<NodeResult>> {
         if self.expansions.contains_key(id) {
             return None;
         }
@@ -284,7 +335,7 @@ impl<'a> PromptRun<'a> {
             return Some(result.clone());
         }
         let key = self.keys.get(id)?;
-        self.shared.cache(&self.lease.tenant).lock().get(&key)
+        self.tenant.cache.lock().get(&key)
     }
 
     fn show_cached(&mut self, id: &str, place: &NodePlace, result: &NodeResult) {
@@ -320,7 +371,7 @@ impl<'a> PromptRun<'a> {
         self.meta.insert(id.to_owned(), meta);
     }
 
-    fn class_of(&self, id: &str) -> Result<ClassOf, Stop> {
+    pub(crate) fn class_of(&self, id: &str) -> Result<ClassOf, Stop> {
         let class = self.prompt.get(id).map(|node| node.class_type.clone()).unwrap_or_default();
         match (self.snapshot.shared_definition(&class), self.snapshot.component(&class)) {
             (Some(definition), Some(component)) => {
@@ -330,7 +381,13 @@ impl<'a> PromptRun<'a> {
         }
     }
 
-    fn gather(&self, id: &str, definition: &NodeDefinition) -> Result<Gathered, Stop> {
+    /// The inputs of a node, from the results so far, or else from what has run ahead of its turn.
+    pub(crate) fn gather<'r>(
+        &'r self,
+        id: &str,
+        definition: &NodeDefinition,
+        ahead: &dyn Fn(&str) -> Option<&'r Vec<Vec<NodeValue>>>,
+    ) -> Result<Gathered, CallError> {
         let item = &self.lease.item;
         let hidden = HiddenValues {
             prompt: &self.prompt,
@@ -338,17 +395,15 @@ impl<'a> PromptRun<'a> {
             extra_data: &item.extra_data,
             constants: &self.constants,
         };
-        inputs::gather(id, definition, &self.results, &hidden).map_err(|error| self.fail(id, error, Map::new()))
+        let results = |node: &str| self.results.get(node).map(|result| &result.slots).or_else(|| ahead(node));
+        inputs::gather(id, definition, &results, &hidden)
     }
 
     pub(crate) fn context(&self, id: &str) -> CallContext {
-        self.shared.call_context(
-            &self.lease.tenant,
-            &self.lease.item.prompt_id,
-            id,
-            &self.interrupt,
-            self.services.clone(),
-        )
+        let prompt_id = &self.lease.item.prompt_id;
+        let services = self.services.clone();
+        let context = self.shared.call_context(&self.lease.tenant, prompt_id, id, &self.interrupt, services);
+        CallContext { deadline: self.deadline, ..context }
     }
 
     /// Asks the class which lazy inputs it needs. True when the node has to wait for some.

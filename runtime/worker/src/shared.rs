@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::AtomicBool},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use parking_lot::Mutex;
@@ -15,8 +15,13 @@ use vivarium_sandbox::{CallContext, Limits};
 use vivarium_tensor::Budget;
 
 use crate::{
-    config::WorkerConfig, definitions::TenantDefinitions, events::EventSink, progress::ProgressTracker,
-    result_cache::ResultCache, services::NodeServices,
+    config::{CacheMode, WorkerConfig},
+    definitions::TenantDefinitions,
+    events::EventSink,
+    memory::MachineMemory,
+    progress::ProgressTracker,
+    result_cache::ResultCache,
+    services::NodeServices,
 };
 
 /// Finds the folders of a tenant.
@@ -54,15 +59,22 @@ pub(crate) struct Shared {
     tenants: Mutex<HashMap<TenantId, TenantState>>,
 }
 
+/// What a tenant holds.
 #[derive(Clone)]
-struct TenantState {
-    tensors: Arc<Budget>,
-    cache: Arc<Mutex<ResultCache>>,
+pub(crate) struct TenantState {
+    /// Pays for tensors and results.
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) cache: Arc<Mutex<ResultCache>>,
+    /// How long the last call of each class took.
+    pub(crate) pace: Arc<Mutex<HashMap<String, Duration>>>,
 }
 
 impl Shared {
     pub(crate) fn new(config: WorkerConfig, parts: Parts) -> Self {
-        let tensors = Budget::named("tensor memory of the server", parts.limits.total_tensor_bytes);
+        let tensors = Budget::named(
+            "tensor memory of the server (total_tensor_bytes, --tensor-memory)",
+            parts.limits.total_tensor_bytes,
+        );
         Self {
             config,
             catalog: parts.catalog,
@@ -77,15 +89,16 @@ impl Shared {
         }
     }
 
-    fn tenant(&self, tenant: &TenantId) -> TenantState {
+    pub(crate) fn tenant(&self, tenant: &TenantId) -> TenantState {
         let mut tenants = self.tenants.lock();
         if let Some(state) = tenants.get(tenant) {
             return state.clone();
         }
-        let name = format!("tensor memory of tenant {tenant}");
+        let name = format!("tensor memory of tenant {tenant} (tenant_tensor_bytes, --tenant-tensor-memory)");
         let state = TenantState {
-            tensors: self.tensors.named_child(name, self.limits.tenant_tensor_bytes),
-            cache: Arc::default(),
+            budget: self.tensors.named_child(name, self.limits.tenant_tensor_bytes),
+            cache: Arc::new(Mutex::new(ResultCache::new(self.limits.cache_bytes))),
+            pace: Arc::default(),
         };
         tenants.insert(tenant.clone(), state.clone());
         state
@@ -96,7 +109,20 @@ impl Shared {
     }
 
     pub(crate) fn budget(&self, tenant: &TenantId) -> Arc<Budget> {
-        self.tenant(tenant).tensors
+        self.tenant(tenant).budget
+    }
+
+    /// Bytes that the machine lacks of the headroom that the cache shall leave; 0 in other modes.
+    pub(crate) fn lacking_memory(&self) -> u64 {
+        let CacheMode::Ram { headroom } = self.config.cache else { return 0 };
+        MachineMemory::read().map_or(0, |memory| headroom.saturating_sub(memory.available))
+    }
+
+    /// Drops kept results that nobody uses, of the tenant that keeps most first. Answers how many bytes that freed.
+    pub(crate) fn shrink_caches(&self, bytes: u64) -> u64 {
+        let mut caches: Vec<_> = self.tenants.lock().values().map(|state| state.cache.clone()).collect();
+        caches.sort_by_cached_key(|cache| std::cmp::Reverse(cache.lock().bytes()));
+        caches.iter().fold(0, |freed, cache| freed + cache.lock().shrink(bytes.saturating_sub(freed)))
     }
 
     pub(crate) fn definitions(&self, tenant: &TenantId, snapshot: Arc<Snapshot>) -> TenantDefinitions {
@@ -137,6 +163,7 @@ impl Shared {
             limits: self.limits.clone(),
             budget: self.budget(tenant),
             interrupt: interrupt.clone(),
+            deadline: None,
             services,
             depth: 0,
         }

@@ -268,9 +268,10 @@ impl Engine for Worker {
         let used = |name: &str| match name {
             "tenant_tensor_bytes" => Some(self.shared.budget(tenant).used()),
             "total_tensor_bytes" => Some(self.shared.tensors.used()),
+            "cache_bytes" => Some(self.shared.cache(tenant).lock().bytes()),
             _ => None,
         };
-        let entries = self.shared.limits.entries().into_iter();
+        let entries = self.shared.limits.entries().into_iter().chain(self.shared.config.graph_limits.entries());
         entries
             .map(|entry| LimitReport {
                 name: entry.name.to_owned(),

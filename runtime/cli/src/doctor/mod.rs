@@ -5,7 +5,8 @@ mod checks;
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
-use vivarium_sandbox::Limits;
+use vivarium_protocol::limit::LimitEntry;
+use vivarium_queue::QueueLimits;
 
 use crate::{
     failure::{Exit, Outcome, fail},
@@ -67,6 +68,7 @@ impl Doctor {
     pub(crate) fn run(self) -> Outcome<()> {
         let folders = self.folders.resolve()?;
         let limits = self.limits.resolve()?;
+        let of_prompts = [self.limits.graph().entries(), QueueLimits::default().entries()].concat();
         let mut checks = checks::folders(&folders);
         checks.extend(checks::sandbox_and_packs(&folders, &limits));
         checks.push(checks::queue(&folders));
@@ -76,9 +78,11 @@ impl Doctor {
         checks.push(checks::cuda());
         let failed = checks.iter().filter(|check| check.state == State::Failed).count();
         if self.json {
-            print_json(&checks, &limits);
+            print_json(&checks, &limits.entries(), &of_prompts);
         } else {
-            print(&checks, &limits);
+            print(&checks);
+            print_limits("nodes", &limits.entries());
+            print_limits("prompts", &of_prompts);
         }
         match failed {
             0 => Ok(()),
@@ -88,14 +92,14 @@ impl Doctor {
     }
 }
 
-fn print_json(checks: &[Check], limits: &Limits) {
-    let limits = limits.entries().into_iter().map(
+fn print_json(checks: &[Check], nodes: &[LimitEntry], prompts: &[LimitEntry]) {
+    let limits = nodes.iter().chain(prompts).map(
         |limit| json!({"name": limit.name, "value": limit.value, "unit": limit.unit, "description": limit.description}),
     );
     say!("{}", json!({"checks": checks, "limits": limits.collect::<Vec<_>>()}));
 }
 
-fn print(checks: &[Check], limits: &Limits) {
+fn print(checks: &[Check]) {
     for Check { name, state, message } in checks {
         let mark = match state {
             State::Ok => "ok     ",
@@ -105,8 +109,11 @@ fn print(checks: &[Check], limits: &Limits) {
         };
         say!("{mark} {name:<12} {}", printable(message));
     }
-    say!("\nLimits of nodes:");
-    for limit in limits.entries() {
+}
+
+fn print_limits(of: &str, limits: &[LimitEntry]) {
+    say!("\nLimits of {of}:");
+    for limit in limits {
         let value = match limit.unit {
             "bytes" => bytes(limit.value),
             "count" => limit.value.to_string(),

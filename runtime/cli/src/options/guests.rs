@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use vivarium_graph::GraphLimits;
 use vivarium_packs::{Grant, Grants};
 use vivarium_sandbox::Limits;
 
@@ -10,7 +11,7 @@ use super::size;
 use crate::failure::{Exit, Outcome, fail};
 
 /// Limits on nodes that operators change; `vivarium doctor` lists all of them.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct LimitOptions {
     /// Tensors of everybody together, for example 16G [default: 8G]
@@ -29,9 +30,43 @@ pub(crate) struct LimitOptions {
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     guest_memory: Option<u64>,
 
+    /// Results of nodes that one tenant keeps for later prompts [default: 2/3 of --tenant-tensor-memory]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    cache_memory: Option<u64>,
+
     /// How long one node may run [default: 600]
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     node_timeout: Option<f64>,
+
+    /// How long all nodes of one prompt may run [default: 86400]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    prompt_timeout: Option<f64>,
+
+    /// Nodes of one prompt [default: 100000]
+    #[arg(long, value_name = "N", value_parser = count)]
+    prompt_nodes: Option<usize>,
+
+    /// Nodes that expansions may add to one prompt [default: 100000]
+    #[arg(long, value_name = "N", value_parser = count)]
+    expanded_nodes: Option<usize>,
+
+    /// Expansions in expansions; a loop made of them takes one per round [default: 10000]
+    #[arg(long, value_name = "N", value_parser = count)]
+    expansion_depth: Option<usize>,
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err("is not a whole number above 0".to_owned()),
+    }
+}
+
+fn seconds(flag: &str, seconds: f64) -> Outcome<Duration> {
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(time) if !time.is_zero() => Ok(time),
+        _ => fail!(Exit::Usage, "{flag} {seconds} is not a time in seconds"),
+    }
 }
 
 impl LimitOptions {
@@ -52,11 +87,15 @@ impl LimitOptions {
         }
         limits.call_tensor_bytes = self.node_tensor_memory.unwrap_or(limits.call_tensor_bytes);
         limits.guest_memory = self.guest_memory.unwrap_or(limits.guest_memory);
-        if let Some(seconds) = self.node_timeout {
-            limits.execute_time = match Duration::try_from_secs_f64(seconds) {
-                Ok(time) if !time.is_zero() => time,
-                _ => fail!(Exit::Usage, "--node-timeout {seconds} is not a time in seconds"),
-            };
+        if self.tensor_memory.or(self.tenant_tensor_memory).is_some() {
+            limits.cache_bytes = limits.tenant_tensor_bytes / 3 * 2;
+        }
+        limits.cache_bytes = self.cache_memory.unwrap_or(limits.cache_bytes);
+        if let Some(given) = self.node_timeout {
+            limits.execute_time = seconds("--node-timeout", given)?;
+        }
+        if let Some(given) = self.prompt_timeout {
+            limits.prompt_time = seconds("--prompt-timeout", given)?;
         }
         if limits.tenant_tensor_bytes > limits.total_tensor_bytes {
             fail!(
@@ -68,6 +107,17 @@ impl LimitOptions {
             fail!(Exit::Usage, "--node-tensor-memory is more than what its tenant may hold (--tenant-tensor-memory)");
         }
         Ok(limits)
+    }
+
+    /// The limits on prompts.
+    pub(crate) fn graph(&self) -> GraphLimits {
+        let defaults = GraphLimits::default();
+        GraphLimits {
+            max_nodes: self.prompt_nodes.unwrap_or(defaults.max_nodes),
+            max_ephemeral_nodes: self.expanded_nodes.unwrap_or(defaults.max_ephemeral_nodes),
+            max_expansion_depth: self.expansion_depth.unwrap_or(defaults.max_expansion_depth),
+            ..defaults
+        }
     }
 }
 
@@ -93,18 +143,13 @@ mod tests {
     use super::*;
 
     fn none() -> LimitOptions {
-        LimitOptions {
-            tensor_memory: None,
-            tenant_tensor_memory: None,
-            node_tensor_memory: None,
-            guest_memory: None,
-            node_timeout: None,
-        }
+        LimitOptions::default()
     }
 
     #[test]
     fn without_flags_the_defaults_hold() {
         assert_eq!(none().resolve().unwrap(), Limits::default());
+        assert_eq!(none().graph(), GraphLimits::default());
     }
 
     #[test]
@@ -112,6 +157,7 @@ mod tests {
         let limits = LimitOptions { tensor_memory: Some(4 << 30), ..none() }.resolve().unwrap();
         assert_eq!(limits.tenant_tensor_bytes, 3 << 30);
         assert_eq!(limits.call_tensor_bytes, 2 << 30);
+        assert_eq!(limits.cache_bytes, 2 << 30);
     }
 
     #[test]
@@ -121,6 +167,7 @@ mod tests {
             LimitOptions { tenant_tensor_memory: Some(1), node_tensor_memory: Some(2), ..none() },
             LimitOptions { node_timeout: Some(-1.0), ..none() },
             LimitOptions { node_timeout: Some(f64::NAN), ..none() },
+            LimitOptions { prompt_timeout: Some(0.0), ..none() },
         ] {
             assert_eq!(options.resolve().unwrap_err().exit, Exit::Usage, "{options:?}");
         }

@@ -145,7 +145,8 @@ impl Run {
     fn worker_config(&self) -> WorkerConfig {
         // Nobody looks at previews of running nodes here.
         let preview = PreviewSettings { enabled: false, ..PreviewSettings::default() };
-        WorkerConfig { save_metadata: !self.disable_metadata, preview, ..WorkerConfig::default() }
+        let graph_limits = self.limits.graph();
+        WorkerConfig { save_metadata: !self.disable_metadata, preview, graph_limits, ..WorkerConfig::default() }
     }
 
     /// Where files that the workflow names are looked for.

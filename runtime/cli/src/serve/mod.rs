@@ -47,7 +47,7 @@ impl Serve {
         let tenants = Registry::at(folders_tenants);
         empty_temp(&parts.files, &tenants);
         take_back_prompts(parts.queue.as_ref())?;
-        let worker = Worker::start(self.worker_config(), parts.clone())
+        let worker = Worker::start(self.worker_config()?, parts.clone())
             .or_fail(Exit::Machine, || "could not start the worker's threads")?;
 
         let server_parts = vivarium_server::Parts {

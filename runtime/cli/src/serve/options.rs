@@ -89,6 +89,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N", group = "cache")]
     pub(super) cache_lru: Option<usize>,
 
+    /// Keep all results until less than so many GB of the machine's memory are left; the bare flag means a tenth of it
+    #[arg(long, value_name = "GB", group = "cache", num_args = 0..=1, allow_negative_numbers = true)]
+    pub(super) cache_ram: Option<Option<f64>>,
+
     /// Keep no results: every node runs every time
     #[arg(long, group = "cache")]
     pub(super) cache_none: bool,
@@ -96,6 +100,10 @@ pub(crate) struct Serve {
     /// Prompts that run at the same time; with more than one they may end in another order
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) workers: u16,
+
+    /// Nodes of one prompt that may compute side by side; 1 runs one after another [default: cores / workers, at most 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(super) parallel_nodes: Option<u16>,
 
     /// How much to log; the bare flag means DEBUG
     #[arg(long, value_name = "LEVEL", value_enum, ignore_case = true, num_args = 0..=1, default_value = "INFO", default_missing_value = "DEBUG")]
@@ -132,23 +140,43 @@ impl Serve {
         Ok(Some(bytes as u64))
     }
 
-    pub(super) fn worker_config(&self) -> WorkerConfig {
-        let cache = match (self.cache_lru, self.cache_none) {
+    fn cache(&self) -> Outcome<CacheMode> {
+        Ok(match (self.cache_lru, self.cache_ram) {
             (Some(results), _) => CacheMode::Lru(results),
-            (None, true) => CacheMode::None,
-            (None, false) => CacheMode::Classic,
-        };
-        WorkerConfig {
-            workers: self.workers.into(),
-            cache,
+            (None, Some(None)) => CacheMode::ram_of_this_machine(),
+            (None, Some(Some(gigabytes))) => CacheMode::Ram { headroom: headroom(gigabytes)? },
+            (None, None) if self.cache_none => CacheMode::None,
+            (None, None) => CacheMode::Classic,
+        })
+    }
+
+    pub(super) fn worker_config(&self) -> Outcome<WorkerConfig> {
+        let workers = self.workers.into();
+        Ok(WorkerConfig {
+            workers,
+            cache: self.cache()?,
+            graph_limits: self.limits.graph(),
+            parallel_nodes: self
+                .parallel_nodes
+                .map_or_else(|| WorkerConfig::parallel_nodes_of_this_machine(workers), usize::from),
             preview: PreviewSettings {
                 enabled: self.preview_method != PreviewMethod::None,
                 max_size: self.preview_size,
             },
             save_metadata: !self.disable_metadata,
             ..WorkerConfig::default()
-        }
+        })
     }
+}
+
+/// `--cache-ram` in bytes.
+fn headroom(gigabytes: f64) -> Outcome<u64> {
+    const GIB: f64 = (1_u64 << 30) as f64;
+    if !(0.0..=1e6).contains(&gigabytes) {
+        fail!(Exit::Usage, "--cache-ram {gigabytes} is not a size in GB");
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
+    Ok((gigabytes * GIB) as u64)
 }
 
 #[cfg(test)]
@@ -182,9 +210,14 @@ mod tests {
 
     #[test]
     fn cache_flags_choose_one_mode() {
-        assert_eq!(parse("").worker_config().cache, CacheMode::Classic);
-        assert_eq!(parse("--cache-lru 3").worker_config().cache, CacheMode::Lru(3));
-        assert_eq!(parse("--cache-none").worker_config().cache, CacheMode::None);
+        let cache = |flags: &str| parse(flags).worker_config().unwrap().cache;
+        assert_eq!(cache(""), CacheMode::Classic);
+        assert_eq!(cache("--cache-lru 3"), CacheMode::Lru(3));
+        assert_eq!(cache("--cache-none"), CacheMode::None);
+        assert_eq!(cache("--cache-ram 1.5"), CacheMode::Ram { headroom: 3 << 29 });
+        assert!(matches!(cache("--cache-ram"), CacheMode::Ram { headroom } if headroom >= 1 << 30));
+        assert!(parse("--cache-ram -1").worker_config().is_err());
+        assert!(Command::try_parse_from(["vivarium", "--cache-none", "--cache-ram"]).is_err());
         assert!(Command::try_parse_from(["vivarium", "--cache-none", "--cache-lru", "3"]).is_err());
     }
 
@@ -197,7 +230,19 @@ mod tests {
 
     #[test]
     fn previews_can_be_switched_off() {
-        assert!(!parse("--preview-method none").worker_config().preview.enabled);
-        assert_eq!(parse("--preview-size 256").worker_config().preview.max_size, 256);
+        assert!(!parse("--preview-method none").worker_config().unwrap().preview.enabled);
+        assert_eq!(parse("--preview-size 256").worker_config().unwrap().preview.max_size, 256);
+    }
+
+    #[test]
+    fn limits_on_prompts_reach_the_worker() {
+        let config = parse("--prompt-nodes 7 --expansion-depth 8 --expanded-nodes 9 --parallel-nodes 3")
+            .worker_config()
+            .unwrap();
+        let limits = config.graph_limits;
+        assert_eq!((limits.max_nodes, limits.max_expansion_depth, limits.max_ephemeral_nodes), (7, 8, 9));
+        assert_eq!(config.parallel_nodes, 3);
+        assert!(parse("").worker_config().unwrap().parallel_nodes >= 1);
+        assert!(Command::try_parse_from(["vivarium", "--prompt-nodes", "0"]).is_err());
     }
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 use vivarium_protocol::prompt::Prompt;
 
 use super::*;
+use crate::limits::GraphLimits;
 use crate::testing::{chain, definitions, prompt};
 
 /// Answers a fixed fingerprint and remembers who asked.
@@ -33,7 +34,7 @@ impl Fingerprints for Fixed {
 }
 
 fn keys_with(nodes: Prompt, fingerprints: &Fixed) -> CacheKeys {
-    CacheKeys::compute(&DynamicPrompt::new(nodes, 10), &definitions(), fingerprints)
+    CacheKeys::compute(&DynamicPrompt::new(nodes, &GraphLimits::default()), &definitions(), fingerprints)
 }
 
 fn keys(nodes: &[(&str, &str, Value)]) -> CacheKeys {
@@ -161,8 +162,10 @@ fn missing_nodes_unknown_classes_and_cycles_have_no_key() {
 
 #[test]
 fn nodes_of_an_expansion_get_keys_too() {
-    let mut grown =
-        DynamicPrompt::new(prompt(&[("1", "Empty", json!({})), ("2", "Invert", json!({"image": ["1", 0]}))]), 10);
+    let mut grown = DynamicPrompt::new(
+        prompt(&[("1", "Empty", json!({})), ("2", "Invert", json!({"image": ["1", 0]}))]),
+        &GraphLimits::default(),
+    );
     let fixed = Fixed::new(None);
     let mut keys = CacheKeys::compute(&grown, &definitions(), &fixed);
     let graph = prompt(&[("a", "Invert", json!({"image": ["b", 0]})), ("b", "Invert", json!({"image": ["1", 0]}))]);

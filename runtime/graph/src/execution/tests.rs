@@ -7,6 +7,7 @@ use vivarium_protocol::definition::DefinitionMap;
 use vivarium_protocol::prompt::Prompt;
 
 use super::*;
+use crate::limits::GraphLimits;
 use crate::testing::{chain, definitions, prompt};
 
 fn nothing_cached(_: &str) -> bool {
@@ -21,8 +22,11 @@ struct Run {
 
 impl Run {
     fn new(prompt: Prompt, outputs: &[&str]) -> Self {
-        let mut run =
-            Self { prompt: DynamicPrompt::new(prompt, 1000), definitions: definitions(), list: ExecutionList::new() };
+        let mut run = Self {
+            prompt: DynamicPrompt::new(prompt, &GraphLimits::default()),
+            definitions: definitions(),
+            list: ExecutionList::new(),
+        };
         for output in outputs {
             run.on(|list, lookup| list.add_node(output, lookup)).unwrap();
         }
@@ -133,14 +137,15 @@ fn lazy_means_nothing_without_the_hook() {
     let mut definitions = definitions();
     definitions.get_mut("Switch").unwrap().has_needed_inputs = false;
     let nodes = prompt(&[("s", "Switch", json!({"a": ["a", 0]})), ("a", "Empty", json!({}))]);
-    let mut run = Run { prompt: DynamicPrompt::new(nodes, 0), definitions, list: ExecutionList::new() };
+    let mut run =
+        Run { prompt: DynamicPrompt::new(nodes, &GraphLimits::default()), definitions, list: ExecutionList::new() };
     run.on(|list, lookup| list.add_node("s", lookup)).unwrap();
     assert_eq!(run.order(), ["a", "s"]);
 }
 
 #[test]
 fn cached_nodes_are_not_waited_for_and_hide_what_is_behind_them() {
-    let prompt = DynamicPrompt::new(serde_json::from_value(chain(5)).unwrap(), 0);
+    let prompt = DynamicPrompt::new(serde_json::from_value(chain(5)).unwrap(), &GraphLimits::default());
     let definitions = definitions();
     let mut list = ExecutionList::new();
     let lookup = Lookup { prompt: &prompt, definitions: &definitions, is_cached: &|id| id == "3" };
@@ -303,4 +308,28 @@ proptest! {
         }
         prop_assert_eq!(run.next(), Step::Done);
     }
+}
+
+#[test]
+fn what_could_run_ahead_is_known_without_running_it() {
+    let nodes = prompt(&[
+        ("a", "Empty", json!({})),
+        ("a1", "Invert", json!({"image": ["a", 0]})),
+        ("b", "Empty", json!({})),
+        ("b1", "Blend", json!({"image": ["b", 0], "image2": ["a", 0]})),
+        ("save", "Save", json!({"images": ["a1", 0]})),
+        ("show", "Show", json!({"any": ["b1", 0]})),
+        ("first", "Show", json!({"any": 1})),
+    ]);
+    let mut run = Run::new(nodes, &["save", "show", "first"]);
+    let ready = |run: &Run| run.list.ready().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(ready(&run), ["a", "b"], "output nodes run in their turn only");
+    run.run("first");
+    run.run("a");
+    assert_eq!(ready(&run), ["b"], "what runs is not ready");
+    assert!(run.list.unlocked_by("b", |id| id == "b").is_empty(), "b1 waits for a, too");
+    assert_eq!(run.list.unlocked_by("b", |id| id == "b" || id == "a"), ["b1"]);
+    run.list.complete("a");
+    assert_eq!(run.list.unlocked_by("b", |id| id == "b"), ["b1"]);
+    assert!(run.list.unlocked_by("a", |_| true).is_empty(), "what has run unlocked already");
 }

@@ -44,7 +44,7 @@ impl<'a> PostedGraph<'a> {
         };
         if posted.len() > limits.max_nodes {
             let details = format!(
-                "the prompt has {} nodes; the limit is {}; split the workflow into smaller ones",
+                "the prompt has {} nodes; the limit is {} (max_nodes); split the workflow, or --prompt-nodes raises it",
                 posted.len(),
                 limits.max_nodes
             );

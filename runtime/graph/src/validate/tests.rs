@@ -372,7 +372,10 @@ fn limits_are_named_with_their_value() {
     let limits = GraphLimits { max_nodes: 2, ..GraphLimits::default() };
     let invalid = validate(&chain(1), None, &definitions(), &NoHook, &limits).unwrap_err();
     assert_eq!(invalid.error.r#type, "prompt_too_large");
-    assert_eq!(invalid.error.details, "the prompt has 3 nodes; the limit is 2; split the workflow into smaller ones");
+    assert_eq!(
+        invalid.error.details,
+        "the prompt has 3 nodes; the limit is 2 (max_nodes); split the workflow, or --prompt-nodes raises it"
+    );
     let limits = GraphLimits { max_depth: 3, ..GraphLimits::default() };
     let invalid = validate(&chain(1), None, &definitions(), &NoHook, &limits).unwrap_err();
     assert_eq!(invalid.error.r#type, "request_too_large");
@@ -437,7 +440,7 @@ proptest! {
         let definitions = definitions();
         let limits = GraphLimits::default();
         let typed: Prompt = serde_json::from_value(prompt.clone()).unwrap();
-        let posted = crate::DynamicPrompt::new(typed, 0);
+        let posted = crate::DynamicPrompt::new(typed, &GraphLimits::default());
         let keys = crate::CacheKeys::compute(&posted, &definitions, &NoFingerprints);
         prop_assert!(keys.used().count() <= posted.original().len());
         match validate(&prompt, None, &definitions, &NoHook, &limits) {
@@ -446,7 +449,7 @@ proptest! {
                 let targets = validated.outputs.clone();
                 let typed: Prompt = serde_json::from_value(validated.json.clone()).unwrap();
                 prop_assert_eq!(&typed, &validated.prompt);
-                let dynamic = crate::DynamicPrompt::new(typed, 0);
+                let dynamic = crate::DynamicPrompt::new(typed, &GraphLimits::default());
                 let lookup = crate::Lookup { prompt: &dynamic, definitions: &definitions, is_cached: &|_| false };
                 let mut list = crate::ExecutionList::new();
                 for output in &targets {

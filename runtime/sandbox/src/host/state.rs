@@ -28,6 +28,9 @@ use crate::{
     value::{self, HandleEntry, NodeValue, cut},
 };
 
+/// What errors call the account of one call: with the limit, and the flag that raises it.
+const CALL_MEMORY: &str = "tensor memory of the node (call_tensor_bytes, --node-tensor-memory)";
+
 /// What wasmtime keeps for one call.
 pub(crate) struct HostState {
     pub(crate) call: CallContext,
@@ -112,11 +115,8 @@ impl HostState {
         let mut table = ResourceTable::new();
         // WASI's own streams and pollables live in the same table; ours are counted apart, with an error a guest can handle.
         table.set_max_capacity(to_usize(limits.handles.saturating_mul(2)));
-        let op = OpContext {
-            budget: call.budget.child(limits.call_tensor_bytes),
-            cancelled: call.interrupt.clone(),
-            gpu: None,
-        };
+        let budget = call.budget.named_child(CALL_MEMORY, limits.call_tensor_bytes);
+        let op = OpContext { budget, cancelled: call.interrupt.clone(), deadline: Some(deadline), gpu: None };
         let memory = MemoryMeter {
             memory: to_usize(limits.guest_memory),
             table_elements: to_usize(limits.table_elements),
