@@ -53,7 +53,9 @@ impl Server {
         let config = ServerConfig { port: 0, ..config };
         let hub = Arc::new(Hub::new(&config.limits));
         let parts = crate::assemble(base.path(), Limits::default(), Grants::default(), hub.clone())?;
-        let worker = Worker::start(WorkerConfig::default(), parts.clone())?;
+        // Transcripts of ComfyUI have one node after another.
+        let config = WorkerConfig { parallel_nodes: 1, ..WorkerConfig::default() };
+        let worker = Worker::start(config, parts.clone())?;
         let logs = LogRing::new(config.limits.log_lines);
         let parts =
             Parts { engine: worker.clone(), queue: parts.queue, files: parts.files, models: parts.models, hub, logs };

@@ -13,7 +13,11 @@ use wasmtime::{
 };
 
 use crate::{
-    bindings::{Pack, PackPre, exports::vivarium::node::nodes, vivarium::node::types::Error as WireError},
+    bindings::{
+        Pack, PackPre,
+        exports::vivarium::node::nodes,
+        vivarium::node::types::{Error as WireError, ErrorKind},
+    },
     engine::SandboxEngine,
     error::{CallError, CallErrorKind, SandboxError},
     host::HostState,
@@ -377,10 +381,11 @@ fn run_keeping<T>(
         Ok(Err(error)) => {
             let state = store.data();
             // A guest that was told to stop may say so in its own words.
-            // So may one whose time was up inside of a host operation.
+            let told_to_stop = matches!(error.kind, ErrorKind::Interrupted);
             Err(match state.interrupted() {
                 true => CallError::interrupted(),
-                false if Instant::now() >= state.deadline => time.error.clone(),
+                // A host operation stops at the deadline, too.
+                false if told_to_stop && Instant::now() >= state.deadline => time.error.clone(),
                 false => state.guest_error(error),
             })
         }

@@ -25,8 +25,9 @@ use crate::{
     run::PromptRun,
 };
 
-/// A call that takes less is not worth a thread.
-const WORTHWHILE: Duration = Duration::from_millis(1);
+/// A call that takes less is not worth a thread, and others begin only when the one whose turn it is has taken as long: what is
+/// quick runs one after another, and is told so.
+pub(crate) const WORTHWHILE: Duration = Duration::from_millis(2);
 /// Ready nodes that one look considers: among thousands, the first few are as good as all.
 const CONSIDERED: usize = 32;
 
@@ -85,6 +86,16 @@ impl PromptRun<'_> {
         let Some(node) = self.started.get(id).filter(|node| may_run_ahead(&node.class.definition)) else { return };
         let due = (1..node.calls.len()).filter(|index| node.blocker(*index).is_none());
         self.ahead.due.extend(due.map(|index| (id.to_owned(), index)));
+    }
+
+    /// Whether there is something that may compute beside a call of a class.
+    pub(crate) fn could_look_ahead(&self, class: &str) -> bool {
+        let ahead = &self.ahead;
+        let is_anything = self.beside.computing() > 0
+            || !ahead.due.is_empty()
+            || !ahead.unlocked.is_empty()
+            || self.list.ready().next().is_some();
+        self.calls_at_once > 1 && !ahead.off && is_anything && self.is_worthwhile(class)
     }
 
     /// Starts calls ahead of their turn until so many compute.

@@ -114,6 +114,13 @@ impl Beside {
         Some(answer)
     }
 
+    /// Waits for a call to end, but not for longer than `patience`.
+    pub(crate) fn wait_at_most(&mut self, patience: Duration) -> Option<Answer> {
+        let answer = self.answers.recv_timeout(patience).ok()?;
+        self.left(&answer);
+        Some(answer)
+    }
+
     /// Stops every call and waits until it has stopped. Their answers are lost.
     pub(crate) fn stop(&mut self) {
         self.queued.clear();

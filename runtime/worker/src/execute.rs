@@ -16,6 +16,7 @@ use vivarium_protocol::{event::Event, prompt::as_link};
 use vivarium_sandbox::{CallError, CallErrorKind, NodeValue, Outcome};
 
 use crate::{
+    ahead::WORTHWHILE,
     beside::{Answer, Call, Lane},
     definitions::GuestFingerprints,
     ending::{Stop, graph_failure, summary},
@@ -138,11 +139,13 @@ impl PromptRun<'_> {
                         self.release_memory();
                     }
                     let Some(call) = self.take_call(id, index, Lane::Computing) else { return Ok(()) };
-                    self.look_ahead(self.calls_at_once - 1);
-                    if self.beside.computing() == 0 {
-                        self.take_in(call.run());
-                    } else {
+                    if self.could_look_ahead(&call.class) {
                         self.beside.start(call);
+                        if let Some(answer) = self.beside.wait_at_most(WORTHWHILE) {
+                            self.take_in(answer);
+                        }
+                    } else {
+                        self.take_in(call.run());
                     }
                 }
                 Some(CallState::Running) => {
