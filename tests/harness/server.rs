@@ -54,8 +54,8 @@ impl Server {
         let hub = Arc::new(Hub::new(&config.limits));
         let parts = crate::assemble(base.path(), Limits::default(), Grants::default(), hub.clone())?;
         // Transcripts of ComfyUI have one node after another.
-        let config = WorkerConfig { parallel_nodes: 1, ..WorkerConfig::default() };
-        let worker = Worker::start(config, parts.clone())?;
+        let one_by_one = WorkerConfig { parallel_nodes: 1, ..WorkerConfig::default() };
+        let worker = Worker::start(one_by_one, parts.clone())?;
         let logs = LogRing::new(config.limits.log_lines);
         let parts =
             Parts { engine: worker.clone(), queue: parts.queue, files: parts.files, models: parts.models, hub, logs };

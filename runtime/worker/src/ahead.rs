@@ -25,8 +25,8 @@ use crate::{
     run::PromptRun,
 };
 
-/// A call that takes less is not worth a thread, and others begin only when the one whose turn it is has taken as long: what is
-/// quick runs one after another, and is told so.
+/// Others begin only when the call whose turn it is has taken so long: what is quick runs one after another, and is told so.
+/// A class whose last call took less does not get a thread.
 pub(crate) const WORTHWHILE: Duration = Duration::from_millis(2);
 /// Ready nodes that one look considers: among thousands, the first few are as good as all.
 const CONSIDERED: usize = 32;
@@ -110,8 +110,7 @@ impl PromptRun<'_> {
         loop {
             let (id, index) = self.ahead.due.pop_front()?;
             let Some(node) = self.started.get(&id) else { continue };
-            let is_due = matches!(node.calls.get(index), Some(CallState::Due { again: false, .. }));
-            if is_due && self.is_worthwhile(&node.class.definition.class_type) {
+            if matches!(node.calls.get(index), Some(CallState::Due { again: false, .. })) {
                 return Some((id, index));
             }
         }
@@ -140,7 +139,7 @@ impl PromptRun<'_> {
         }
         let key = self.keys.get(id);
         let has_twin = key.is_some_and(|key| self.ahead.keys.contains(&key));
-        if has_twin || !self.is_worthwhile(&class.definition.class_type) || self.kept_result(id).is_some() {
+        if has_twin || self.kept_result(id).is_some() {
             return None;
         }
         let gathered = self.gather(id, &class.definition, &|node| self.ahead.answered.get(node)).ok();
