@@ -200,6 +200,7 @@ impl<'a> PromptRun<'a> {
         &mut self,
         change: impl FnOnce(&mut ExecutionList, &Lookup<'_>) -> Result<(), GraphError>,
     ) -> Result<(), Stop> {
+        let mut list = std::mem::take(&mut self.list);
         let twins = RefCell::new(Vec::new());
         let is_cached = |id: &str| {
             let kept = if self.results.contains_key(id) { return true } else { self.kept_result(id) };
@@ -207,7 +208,6 @@ impl<'a> PromptRun<'a> {
             twins.borrow_mut().extend(kept.iter().map(|result| (id.to_owned(), result.clone())));
             kept.is_some()
         };
-        let mut list = std::mem::take(&mut self.list);
         let lookup = Lookup { prompt: &self.prompt, definitions: &self.definitions, is_cached: &is_cached };
         let changed = change(&mut list, &lookup).map_err(|error| graph_failure(&self.prompt, error));
         self.list = list;
