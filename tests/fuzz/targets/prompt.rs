@@ -63,7 +63,10 @@ fuzz_target!(|body: &[u8]| {
     let prompt = body.get("prompt").unwrap_or(&body);
     let classes: &EveryClass = &CLASSES;
     let Ok(validated) = validate(prompt, None, classes, &NoHook, &GraphLimits::default()) else { return };
-    let prompt = DynamicPrompt::new(validated.prompt, FUZZ_EPHEMERAL);
+    let prompt = DynamicPrompt::new(
+        validated.prompt,
+        &GraphLimits { max_ephemeral_nodes: FUZZ_EPHEMERAL, ..GraphLimits::default() },
+    );
     let keys = CacheKeys::compute(&prompt, classes, classes);
     let is_cached = |id: &str| keys.get(id).is_some_and(|key| key[0] < 16);
     let lookup = Lookup { prompt: &prompt, definitions: classes, is_cached: &is_cached };

@@ -26,6 +26,7 @@ impl Caller {
             limits,
             interrupt: Arc::default(),
             services: Arc::new(Nobody),
+            deadline: None,
             depth: 0,
         };
         Self { template }
