@@ -1,5 +1,5 @@
 //! What holds for the CUDA back end besides the results: work really runs there, nothing leaks, what is seen was written,
-//! jobs do not disturb each other, a failed device is said to be one. Runs with `cargo xtask cuda test`.
+//! jobs do not disturb each other. Runs with `cargo xtask cuda test`.
 #![cfg(feature = "cuda")]
 #![allow(clippy::unwrap_used)]
 
@@ -54,6 +54,9 @@ const ON_THE_GPU: &[(&str, Work)] = &[
     ("nearest", |x, cx| x.interpolate(24, 20, InterpolateMode::NearestExact, cx)),
     ("bilinear", |x, cx| x.interpolate(7, 31, InterpolateMode::Bilinear, cx)),
     ("bicubic", |x, cx| x.interpolate(17, 9, InterpolateMode::Bicubic, cx)),
+    ("separable-filter", |x, cx| {
+        x.separable_filter(&[0.2, 0.5, 0.3], &[0.1, 0.2, 0.4, 0.2, 0.1], PadMode::Reflect, cx)
+    }),
     ("area", |x, cx| x.interpolate(5, 4, InterpolateMode::Area, cx)),
 ];
 

@@ -99,6 +99,11 @@ impl Device {
         let _ = self.poison.compare_exchange(SUCCESS, error, Ordering::SeqCst, Ordering::SeqCst);
     }
 
+    /// As after a kernel's mistake.
+    pub fn break_down(&self) {
+        self.mistake(ILLEGAL_ADDRESS, "broken on request".to_owned());
+    }
+
     /// Everything found so far, and a clean slate, which no driver offers.
     pub fn take_faults(&self) -> Vec<String> {
         self.poison.store(SUCCESS, Ordering::SeqCst);

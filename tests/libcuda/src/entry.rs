@@ -328,6 +328,12 @@ pub unsafe extern "C" fn simulatedCudaFaults(text: *mut u8, length: usize) -> us
     count
 }
 
+/// Not of the driver: as if a kernel had gone wrong. Everything fails from now on.
+#[unsafe(no_mangle)]
+pub extern "C" fn simulatedCudaBreak() {
+    DEVICE.break_down();
+}
+
 /// Not of the driver: bytes that are allocated.
 #[unsafe(no_mangle)]
 pub extern "C" fn simulatedCudaUsedBytes() -> u64 {

@@ -1,9 +1,12 @@
 //! Filters that are a product of a column and a row: blur, sharpen, gradients.
 
 use super::PadMode;
-use super::interpolate::Planes;
+use super::interpolate::{Planes, workspace};
 use super::pad::check_amount;
+use crate::cpu::copy::border as inside;
 use crate::cpu::filter::{across_rows, along_rows};
+use crate::device::{Taps, Task};
+use crate::shape::Layout;
 use crate::storage::Allocation;
 use crate::{OpContext, Tensor, TensorError};
 
@@ -32,6 +35,9 @@ impl Tensor {
             check_kernel(OP, argument, kernel.len(), dim, self.dims()[dim] as u64, border)?;
         }
         let shape = *self.lengths_shape();
+        if let Some(result) = filtered_on_device(self, &planes, [kernel_y, kernel_x], border, cx)? {
+            return Ok(result);
+        }
         let size = (planes.height, planes.width, planes.channels);
         let mut along = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
         along_rows(OP, &planes.input(OP, cx)?, size, kernel_x, border, &mut along.values, cx)?;
@@ -42,6 +48,62 @@ impl Tensor {
         across_rows(OP, &along.values, size, kernel_y, border, &mut across.values, cx)?;
         drop(along);
         planes.tensor_of(shape, across).cast(self.dtype(), cx)
+    }
+}
+
+/// The most entries of a table for a GPU; beyond it, the CPU filters.
+const MAX_TABLE: usize = 1 << 22;
+
+/// Every result is a weighted sum of neighbours, as in resizing; so is this.
+fn filtered_on_device(
+    tensor: &Tensor,
+    planes: &Planes<'_>,
+    [kernel_y, kernel_x]: [&[f32]; 2],
+    border: PadMode,
+    cx: &OpContext,
+) -> Result<Option<Tensor>, TensorError> {
+    const OP: &str = "separable-filter";
+    let entries = (planes.width.saturating_mul(kernel_x.len())).max(planes.height.saturating_mul(kernel_y.len()));
+    if cx.gpu.is_none() || tensor.elements() == 0 || entries > MAX_TABLE {
+        return Ok(None);
+    }
+    let place = |dim: usize| planes.order.inverse().dims()[dim];
+    let _workspace = workspace(OP, entries * 8 + (planes.width.max(planes.height) + 1) * 4, cx)?;
+    let columns = Table::new(kernel_x, planes.width, border);
+    let task = Task::Resample { source: tensor, layout: planes.layout, axis: place(3), taps: columns.taps() };
+    let Some(along) = cx.on_device(OP, task)? else { return Ok(None) };
+    let rows = Table::new(kernel_y, planes.height, border);
+    let task = Task::Resample { source: &along, layout: along.layout, axis: place(2), taps: rows.taps() };
+    let Some(across) = cx.on_device(OP, task)? else { return Ok(None) };
+    let layout = Layout::dense_in_order(*tensor.lengths_shape(), planes.order.dims());
+    across.with_layout(layout).cast(tensor.dtype(), cx).map(Some)
+}
+
+/// What stands under a kernel at every place of an axis. Beyond the border there may be nothing.
+struct Table {
+    starts: Vec<u32>,
+    indices: Vec<u32>,
+    weights: Vec<f32>,
+}
+
+impl Table {
+    fn new(kernel: &[f32], length: usize, border: PadMode) -> Table {
+        let mut table = Table { starts: vec![0], indices: Vec::new(), weights: Vec::new() };
+        let radius = (kernel.len() / 2) as isize;
+        for place in 0..length as isize {
+            for (tap, weight) in (place - radius..).zip(kernel) {
+                if let Some(index) = inside(border, tap, length) {
+                    table.indices.push(index as u32);
+                    table.weights.push(*weight);
+                }
+            }
+            table.starts.push(table.indices.len() as u32);
+        }
+        table
+    }
+
+    fn taps(&self) -> Taps<'_> {
+        Taps { starts: &self.starts, indices: &self.indices, weights: &self.weights }
     }
 }
 
