@@ -26,6 +26,7 @@ const ON_THE_GPU: &[(&str, Work)] = &[
     ("contiguous", |x, cx| x.permute(&[3, 1, 0, 2], cx)?.contiguous(cx)),
     ("cat", |x, cx| Tensor::cat(&[x, x, x], 1, cx)),
     ("stack", |x, cx| Tensor::stack(&[x, x], 0, cx)),
+    ("repeat", |x, cx| x.permute(&[1, 0, 2, 3], cx)?.slice(3, 2, 9, 3, cx)?.repeat(&[2, 1, 3, 1, 2], cx)),
     ("paste", |x, cx| x.paste(&x.slice(2, 0, 5, 1, cx)?, &[0, 0, 3, 0], cx)),
     ("pad", |x, cx| x.pad(&[0, 0, 1, 2], &[0, 0, 3, 0], PadMode::Constant, 7.0, cx)),
     ("sum", |x, cx| x.reduce(ReduceOp::Sum, &[1, 3], false, cx)),

@@ -56,6 +56,12 @@ impl Tensor {
         let lengths: Vec<u64> =
             counts.iter().enumerate().map(|(dim, count)| count.saturating_mul(own(dim).0 as u64)).collect();
         let shape = Shape::new(OP, &lengths)?;
+        if cx.gpu.is_some()
+            && 2 * counts.len() <= MAX_RANK
+            && let Some(result) = self.repeated_on_device(counts, shape, cx)?
+        {
+            return Ok(result);
+        }
         let dims = counts.iter().enumerate().flat_map(|(dim, count)| [(*count as usize, 0), own(dim)]);
         let reader = Reader::of_dims(self.layout.offset, dims);
         with_buffer!(self.buffer(OP, cx)?, values => {
@@ -63,6 +69,22 @@ impl Tensor {
             copy(OP, &Source { values, reader }, &mut result.values, cx)?;
             Ok(Tensor::of(Layout::contiguous(shape), result))
         })
+    }
+
+    /// As [`Tensor::repeat`], of counts that are known to fit: a copy of a view that has a dimension more for every count.
+    fn repeated_on_device(&self, counts: &[u64], shape: Shape, cx: &OpContext) -> Result<Option<Tensor>, TensorError> {
+        const OP: &str = "repeat";
+        let mut from = self.layout;
+        for _ in self.rank()..counts.len() {
+            from = from.unsqueezed(OP, 0)?;
+        }
+        for (dim, count) in counts.iter().enumerate().rev() {
+            from = from.unsqueezed(OP, dim)?;
+            from = from.expanded(from.shape.with_length(OP, dim, *count as usize)?);
+        }
+        let piece = Piece { source: self, from, to: Layout::contiguous(from.shape) };
+        let layout = Layout::contiguous(shape);
+        cx.on_device(OP, Task::Assemble { layout, dtype: self.dtype(), fill: None, pieces: &[piece] })
     }
 
     /// A copy with `source` written at `offsets` (one per dimension). `source` must have the same number of dimensions,
