@@ -195,3 +195,25 @@ fn a_device_that_does_not_exist_is_named() {
     let error = Gpu::open(99, None).unwrap_err();
     assert!(error.to_string().contains("number 99"), "{error}");
 }
+
+#[test]
+fn casts_round_and_saturate_as_on_the_cpu() {
+    let Some((gpu, _alone)) = alone() else { return };
+    let (cx, ..) = job(gpu);
+    let cpu = cpu_context();
+    // Many that need rounding, halves between neighbours of float16 and bfloat16, and the ends of every type.
+    let mut values: Vec<f32> = (-300..300).map(|index| index as f32 * 0.737 + 1.0 / 3.0).collect();
+    values.extend((0..200u32).map(|index| f32::from_bits(0x3f80_0000 + index * 0x0800)));
+    values
+        .extend([0.0, -0.0, 1e-8, 6e-8, 1e-40, 65_504.0, 65_519.0, 65_520.0, 255.5, 256.0, -1.0, 2e9, 3e9, -3e9, 1e19]);
+    values.extend([-1e19, 1e30, f32::MAX, f32::INFINITY, f32::NEG_INFINITY, f32::NAN]);
+    let shape = [values.len() as u64];
+    let on = |cx: &OpContext| Tensor::from_vec(&shape, values.clone(), cx).unwrap();
+    for dtype in DType::ALL {
+        let (wanted, got) = (on(&cpu).cast(dtype, &cpu).unwrap(), on(&cx).cast(dtype, &cx).unwrap());
+        Slow::of(&wanted).assert_close(&got, 0.0);
+        for back in DType::ALL {
+            Slow::of(&wanted.cast(back, &cpu).unwrap()).assert_close(&got.cast(back, &cx).unwrap(), 0.0);
+        }
+    }
+}
