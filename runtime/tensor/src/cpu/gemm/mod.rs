@@ -274,8 +274,10 @@ impl Rows for Matrix<'_> {
             if self.column_stride == 1 {
                 out[..inner].copy_from_slice(&self.values[from..from + inner]);
             } else {
-                let source = self.values[from..].iter().step_by(self.column_stride);
-                out[..inner].iter_mut().zip(source).for_each(|(out, value)| *out = *value);
+                // Not `step_by`: the distance of an expanded dimension is zero.
+                for (step, out) in out[..inner].iter_mut().enumerate() {
+                    *out = self.values[from + step * self.column_stride];
+                }
             }
         }
     }

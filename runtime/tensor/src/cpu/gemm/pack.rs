@@ -102,8 +102,10 @@ impl Panels {
                 if inner == 1 {
                     T::load_slice(&b.values[from..from + steps], &mut line[..steps]);
                 } else {
-                    let source = b.values[from..].iter().step_by(inner);
-                    line.iter_mut().zip(source).take(steps).for_each(|(line, value)| *line = value.load());
+                    // Not `step_by`: the distance of an expanded dimension is zero.
+                    for (step, value) in line.iter_mut().take(steps).enumerate() {
+                        *value = b.values[from + step * inner].load();
+                    }
                 }
             }
             transpose(&lines, TURNED, (width, steps), out, step);
