@@ -3,6 +3,7 @@
 mod layers;
 mod ops;
 mod order;
+mod statistics;
 
 use std::rc::Rc;
 

@@ -87,6 +87,17 @@ fn run(op: &str, inputs: &[Option<Tensor>], args: &Value, cx: &OpContext) -> Res
         "topk" => two(input(0).topk(integer("k"), dim(), flag("largest"), cx)),
         "argmax" => one(input(0).argmax(dim(), false, flag("keep"), cx)),
         "argmin" => one(input(0).argmax(dim(), true, flag("keep"), cx)),
+        "cumprod" => one(input(0).cumprod(dim(), cx)),
+        "median" => one(input(0).median(dim(), flag("keep"), cx)),
+        "quantile" => one(input(0).quantile(float("q"), dim(), flag("keep"), cx)),
+        "norm" => {
+            let p = args["p"].as_f64().unwrap_or(f64::INFINITY);
+            one(input(0).norm(p, &dims(&args["dims"]), flag("keep"), cx))
+        }
+        "eye" => one(Tensor::eye(integer("rows"), integer("columns"), DType::Float32, cx)),
+        "batch_norm" => one(input(0).batch_norm(input(1), input(2), maybe(3), maybe(4), float("eps"), cx)),
+        "instance_norm" => one(input(0).instance_norm(maybe(1), maybe(2), float("eps"), cx)),
+        "conv1d" => one(input(0).conv1d(input(1), maybe(2), &geometry(), cx)),
         "cumsum" => one(input(0).cumsum(dim(), cx)),
         "variance" => one(input(0).variance(&dims(&args["dims"]), float("correction"), flag("keep"), cx)),
         "gather" => one(input(0).gather(dim(), input(1), cx)),

@@ -200,3 +200,45 @@ proptest! {
         prop_assert_eq!(budget.used(), 0);
     }
 }
+
+#[test]
+fn statistics_refuse_what_has_no_meaning_before_they_take_memory() {
+    let (cx, budget) = budgeted(1 << 20);
+    let x = Tensor::zeros(&[2, 3], DType::Float32, &cx).unwrap();
+    let empty = Tensor::zeros(&[2, 0], DType::Float32, &cx).unwrap();
+    let whole = Tensor::zeros(&[2, 3], DType::Int64, &cx).unwrap();
+    let used = budget.used();
+    let invalid = [
+        x.quantile(1.5, 0, false, &cx).err(),
+        x.quantile(f64::NAN, 0, false, &cx).err(),
+        x.quantile(0.5, 7, false, &cx).err(),
+        whole.quantile(0.5, 0, false, &cx).err(),
+        empty.quantile(0.5, 1, false, &cx).err(),
+        empty.median(1, false, &cx).err(),
+        x.median(i32::MIN, false, &cx).err(),
+        x.norm(-1.0, &[], false, &cx).err(),
+        x.norm(f64::NAN, &[], false, &cx).err(),
+        whole.norm(2.0, &[], false, &cx).err(),
+        whole.cumprod(0, &cx).err(),
+        x.cumprod(2, &cx).err(),
+        x.batch_norm(&x, &x, None, None, 1e-5, &cx).err(),
+        x.instance_norm(Some(&x), None, 1e-5, &cx).err(),
+        x.conv1d(&x, None, &ConvGeometry::default(), &cx).err(),
+    ];
+    for (number, refused) in invalid.into_iter().enumerate() {
+        let kind = refused.map(|refused| refused.kind());
+        assert_eq!(kind, Some(ErrorKind::InvalidArgument), "{number}");
+    }
+    assert!(Tensor::eye(1 << 40, 1 << 40, DType::Float32, &cx).is_err());
+    assert_eq!(Tensor::eye(1 << 20, 1 << 20, DType::Float32, &cx).unwrap_err().kind(), ErrorKind::LimitExceeded);
+    assert_eq!(budget.used(), used);
+}
+
+#[test]
+fn products_of_expanded_matrices_are_computed() {
+    let cx = context();
+    let one = Tensor::full(&[1, 1], 2.0, DType::Float32, &cx).unwrap();
+    let wide = one.expand(&[70, 300], &cx).unwrap();
+    let product = wide.matmul(&one.expand(&[300, 300], &cx).unwrap(), &cx).unwrap();
+    assert!(product.to_vec::<f32>(&cx).unwrap().iter().all(|value| *value == 1200.0));
+}

@@ -166,6 +166,40 @@ impl Tensor {
         self.with(others, |raw, (weight, bias)| raw.group_norm(groups, weight, bias, eps))
     }
 
+    /// `[B,C,…]`, every channel of every picture by itself; `weight` and `bias` are `[C]`.
+    #[must_use]
+    pub fn instance_norm(&self, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Self {
+        let others = || Ok((maybe(weight)?, maybe(bias)?));
+        self.with(others, |raw, (weight, bias)| raw.instance_norm(weight, bias, eps))
+    }
+
+    /// `(self − mean) / √(variance + eps) · weight + bias`, all `[C]`, for `[B,C,…]`.
+    #[must_use]
+    pub fn batch_norm(
+        &self,
+        mean: &Tensor,
+        variance: &Tensor,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> Self {
+        let others = || Ok((mean.raw()?, variance.raw()?, maybe(weight)?, maybe(bias)?));
+        self.with(others, |raw, (mean, variance, weight, bias)| raw.batch_norm(mean, variance, weight, bias, eps))
+    }
+
+    /// `[B,C,L]` with `weight` `[out,C/groups,l]` and `bias` `[out]`.
+    #[must_use]
+    pub fn conv1d(
+        &self,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        (stride, padding, dilation): (u64, u64, u64),
+        groups: u64,
+    ) -> Self {
+        let others = || Ok((weight.raw()?, maybe(bias)?));
+        self.with(others, |raw, (weight, bias)| raw.conv1d(weight, bias, stride, padding, dilation, groups))
+    }
+
     /// Over the last `dims` dimensions, whose shape `weight` and `bias` have.
     #[must_use]
     pub fn layer_norm(&self, dims: u32, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Self {

@@ -1,9 +1,6 @@
 //! `tensors`: the host's tensor operations, one line each; what they do and check stands in `vivarium-tensor`.
 
-use vivarium_tensor::{
-    Activation as OpActivation, BinaryOp as OpBinary, ConvGeometry as Geometry, DType, Generator,
-    InterpolateMode as Mode, OpContext, PadMode as Pad, ReduceOp as Reduce, Tensor, TensorError, UnaryOp as Unary,
-};
+use vivarium_tensor::{ConvGeometry as Geometry, Tensor};
 use wasmtime::component::Resource;
 
 use super::{HostState, HostTensor, state::interrupted};
@@ -15,160 +12,12 @@ use crate::bindings::vivarium::node::{
     types::Error,
 };
 
+mod cases;
+mod handles;
+
 type Handle = Resource<HostTensor>;
 type Pair = (u64, u64);
 type Answer = wasmtime::Result<Result<Resource<HostTensor>, Error>>;
-
-/// The enums of the WIT world and of `vivarium-tensor` have the same cases.
-macro_rules! same_cases {
-    ($wire:ident => $own:ident { $($from:ident => $to:ident),* $(,)? }) => {
-        impl From<$wire> for $own {
-            fn from(value: $wire) -> Self {
-                match value { $($wire::$from => Self::$to),* }
-            }
-        }
-    };
-}
-
-same_cases!(Dtype => DType {
-    Float32 => Float32, Float16 => Float16, Bfloat16 => Bfloat16, Uint8 => Uint8, Int32 => Int32, Int64 => Int64,
-    Boolean => Boolean,
-});
-same_cases!(UnaryOp => Unary {
-    Abs => Abs, Neg => Neg, Sign => Sign, Exp => Exp, Log => Log, Sqrt => Sqrt, Rsqrt => Rsqrt,
-    Reciprocal => Reciprocal, Square => Square, Sin => Sin, Cos => Cos, Tan => Tan, Tanh => Tanh, Sigmoid => Sigmoid,
-    Silu => Silu, Relu => Relu, Gelu => Gelu, Floor => Floor, Ceil => Ceil, Round => Round, Trunc => Trunc,
-    LogicalNot => LogicalNot,
-});
-same_cases!(BinaryOp => OpBinary {
-    Add => Add, Sub => Sub, Mul => Mul, Div => Div, Pow => Pow, Fmod => Fmod, Remainder => Remainder,
-    Minimum => Minimum, Maximum => Maximum, Atan2 => Atan2, Eq => Eq, Ne => Ne, Lt => Lt, Le => Le, Gt => Gt, Ge => Ge,
-    LogicalAnd => LogicalAnd, LogicalOr => LogicalOr, LogicalXor => LogicalXor,
-});
-same_cases!(ReduceOp => Reduce {
-    Sum => Sum, Mean => Mean, Prod => Prod, Amin => Amin, Amax => Amax, Any => Any, All => All,
-});
-same_cases!(InterpolateMode => Mode {
-    Nearest => Nearest, NearestExact => NearestExact, Bilinear => Bilinear, Bicubic => Bicubic, Area => Area,
-    Lanczos => Lanczos,
-});
-same_cases!(PadMode => Pad {
-    Constant => Constant, Reflect => Reflect, Replicate => Replicate, Circular => Circular,
-});
-
-same_cases!(Activation => OpActivation {
-    LeakyRelu => LeakyRelu, Elu => Elu, Softplus => Softplus, Mish => Mish, QuickGelu => QuickGelu,
-    GeluTanh => GeluTanh, Erf => Erf, Expm1 => Expm1, Log1p => Log1p, Log2 => Log2, HardSwish => HardSwish,
-});
-same_cases!(RandomGenerator => Generator { Pytorch => Pytorch, Philox => Philox });
-
-impl From<ConvGeometry> for Geometry {
-    fn from(ConvGeometry { stride, padding, dilation, groups }: ConvGeometry) -> Self {
-        Self { stride: stride.into(), padding: padding.into(), dilation: dilation.into(), groups }
-    }
-}
-
-impl From<DType> for Dtype {
-    fn from(dtype: DType) -> Self {
-        match dtype {
-            DType::Float32 => Self::Float32,
-            DType::Float16 => Self::Float16,
-            DType::Bfloat16 => Self::Bfloat16,
-            DType::Uint8 => Self::Uint8,
-            DType::Int32 => Self::Int32,
-            DType::Int64 => Self::Int64,
-            DType::Boolean => Self::Boolean,
-        }
-    }
-}
-
-impl HostState {
-    /// Runs an operation on one tensor.
-    fn on(
-        &mut self,
-        handle: &Resource<HostTensor>,
-        operation: impl FnOnce(&Tensor, &OpContext) -> Result<Tensor, TensorError>,
-    ) -> Answer {
-        let tensor = self.tensor(handle)?;
-        self.answer(|cx| operation(&tensor, cx))
-    }
-
-    /// Runs an operation that answers several tensors; the guest gets all of them or none.
-    fn on_many(
-        &mut self,
-        handle: &Handle,
-        operation: impl FnOnce(&Tensor, &OpContext) -> Result<Vec<Tensor>, TensorError>,
-    ) -> wasmtime::Result<Result<Vec<Handle>, Error>> {
-        let tensor = self.tensor(handle)?;
-        if self.interrupted() {
-            return Ok(Err(interrupted()));
-        }
-        let results = match operation(&tensor, self.op()) {
-            Ok(results) => results,
-            Err(error) => return Ok(Err(self.tensor_error(&error))),
-        };
-        let mut handles: Vec<Handle> = Vec::with_capacity(results.len());
-        for result in results {
-            match self.push_tensor(result)? {
-                Ok(handle) => handles.push(handle),
-                Err(error) => {
-                    for handle in handles {
-                        self.release_handle();
-                        self.table.delete(handle)?;
-                    }
-                    return Ok(Err(error));
-                }
-            }
-        }
-        Ok(Ok(handles))
-    }
-
-    fn on_two(
-        &mut self,
-        handle: &Handle,
-        operation: impl FnOnce(&Tensor, &OpContext) -> Result<(Tensor, Tensor), TensorError>,
-    ) -> wasmtime::Result<Result<(Handle, Handle), Error>> {
-        let answer =
-            self.on_many(handle, |tensor, cx| operation(tensor, cx).map(|(first, second)| vec![first, second]));
-        Ok(answer?.map(|handles| {
-            let mut handles = handles.into_iter();
-            match (handles.next(), handles.next()) {
-                (Some(first), Some(second)) => (first, second),
-                _ => unreachable!("two tensors give two handles"),
-            }
-        }))
-    }
-
-    fn tensors(&self, handles: &[Handle]) -> wasmtime::Result<Vec<Tensor>> {
-        handles.iter().map(|handle| self.tensor(handle)).collect()
-    }
-
-    fn maybe(&self, handle: Option<&Handle>) -> wasmtime::Result<Option<Tensor>> {
-        handle.map(|handle| self.tensor(handle)).transpose()
-    }
-
-    fn operand(&self, operand: &Operand) -> wasmtime::Result<OwnedOperand> {
-        Ok(match operand {
-            Operand::Tensor(handle) => OwnedOperand::Tensor(self.tensor(handle)?),
-            Operand::Scalar(value) => OwnedOperand::Scalar(*value),
-        })
-    }
-}
-
-#[allow(clippy::large_enum_variant)] // One at a time, on the stack.
-enum OwnedOperand {
-    Tensor(Tensor),
-    Scalar(f64),
-}
-
-impl OwnedOperand {
-    fn get(&self) -> vivarium_tensor::Operand<'_> {
-        match self {
-            Self::Tensor(tensor) => vivarium_tensor::Operand::Tensor(tensor),
-            Self::Scalar(value) => vivarium_tensor::Operand::Scalar(*value),
-        }
-    }
-}
 
 impl tensors::Host for HostState {}
 
@@ -538,6 +387,60 @@ impl tensors::HostTensor for HostState {
 
     fn hsv_to_rgb(&mut self, tensor: Handle) -> Answer {
         self.on(&tensor, Tensor::hsv_to_rgb)
+    }
+
+    fn eye(&mut self, rows: u64, columns: u64, dtype: Dtype) -> Answer {
+        self.answer(|cx| Tensor::eye(rows, columns, dtype.into(), cx))
+    }
+
+    fn cumprod(&mut self, tensor: Handle, dim: i32) -> Answer {
+        self.on(&tensor, |tensor, cx| tensor.cumprod(dim, cx))
+    }
+
+    fn median(&mut self, tensor: Handle, dim: i32, keep_dim: bool) -> Answer {
+        self.on(&tensor, |tensor, cx| tensor.median(dim, keep_dim, cx))
+    }
+
+    fn quantile(&mut self, tensor: Handle, q: f64, dim: i32, keep_dim: bool) -> Answer {
+        self.on(&tensor, |tensor, cx| tensor.quantile(q, dim, keep_dim, cx))
+    }
+
+    fn norm(&mut self, tensor: Handle, p: f64, dims: Vec<i32>, keep_dims: bool) -> Answer {
+        self.on(&tensor, |tensor, cx| tensor.norm(p, &dims, keep_dims, cx))
+    }
+
+    fn conv1d(
+        &mut self,
+        tensor: Handle,
+        weight: Handle,
+        bias: Option<Handle>,
+        stride: u64,
+        padding: u64,
+        dilation: u64,
+        groups: u64,
+    ) -> Answer {
+        let (weight, bias) = (self.tensor(&weight)?, self.maybe(bias.as_ref())?);
+        let geometry = Geometry { stride: [1, stride], padding: [0, padding], dilation: [1, dilation], groups };
+        self.on(&tensor, |tensor, cx| tensor.conv1d(&weight, bias.as_ref(), &geometry, cx))
+    }
+
+    fn batch_norm(
+        &mut self,
+        tensor: Handle,
+        mean: Handle,
+        variance: Handle,
+        weight: Option<Handle>,
+        bias: Option<Handle>,
+        eps: f64,
+    ) -> Answer {
+        let (mean, variance) = (self.tensor(&mean)?, self.tensor(&variance)?);
+        let (weight, bias) = (self.maybe(weight.as_ref())?, self.maybe(bias.as_ref())?);
+        self.on(&tensor, |tensor, cx| tensor.batch_norm(&mean, &variance, weight.as_ref(), bias.as_ref(), eps, cx))
+    }
+
+    fn instance_norm(&mut self, tensor: Handle, weight: Option<Handle>, bias: Option<Handle>, eps: f64) -> Answer {
+        let (weight, bias) = (self.maybe(weight.as_ref())?, self.maybe(bias.as_ref())?);
+        self.on(&tensor, |tensor, cx| tensor.instance_norm(weight.as_ref(), bias.as_ref(), eps, cx))
     }
 
     fn drop(&mut self, tensor: Resource<HostTensor>) -> wasmtime::Result<()> {

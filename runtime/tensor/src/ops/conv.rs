@@ -98,6 +98,28 @@ impl Tensor {
         Job { op: OP, input: self, weight, bias, taps, output: [outputs, size[0], size[1]] }.run(false, groups, cx)
     }
 
+    /// Correlates `[B,C,L]` with `weight` of `[out,C/groups,l]`; the second numbers of `geometry` count, the first are
+    /// those of a height of one.
+    pub fn conv1d(
+        &self,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        geometry: &ConvGeometry,
+        cx: &OpContext,
+    ) -> Result<Tensor, TensorError> {
+        const OP: &str = "conv1d";
+        self.check_rank(OP, "self", 3, "[B,C,L]")?;
+        weight.check_rank(OP, "weight", 3, "[out,in/groups,length]")?;
+        let flat = |pair: [u64; 2], height| [height, pair[1]];
+        let geometry = ConvGeometry {
+            stride: flat(geometry.stride, 1),
+            padding: flat(geometry.padding, 0),
+            dilation: flat(geometry.dilation, 1),
+            groups: geometry.groups,
+        };
+        self.unsqueeze(2, cx)?.conv2d(&weight.unsqueeze(2, cx)?, bias, &geometry, cx)?.squeeze(2, cx)
+    }
+
     /// The transpose of [`Tensor::conv2d`] (as for its gradient): `weight` is `[C,out/groups,h,w]`, the size grows by the
     /// stride, `padding` is cut off on every side and `output_padding` (less than the stride) added below and right.
     pub fn conv_transpose2d(

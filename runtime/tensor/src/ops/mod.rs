@@ -22,6 +22,7 @@ mod pad;
 mod pool;
 mod random;
 mod reduce;
+mod statistics;
 mod view;
 
 pub use activation::Activation;

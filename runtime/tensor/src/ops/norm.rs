@@ -4,7 +4,7 @@ use crate::cpu::norm::{self, Affine, Groups, RowNorm};
 use crate::device::{self, Rows, Task};
 use crate::shape::{Layout, Order};
 use crate::storage::Allocation;
-use crate::{OpContext, Shape, Tensor, TensorError};
+use crate::{BinaryOp, OpContext, Operand, Shape, Tensor, TensorError};
 
 fn check_eps(op: &'static str, eps: f64) -> Result<(), TensorError> {
     if eps.is_finite() && eps >= 0.0 {
@@ -89,6 +89,59 @@ impl Tensor {
         };
         let layout = Layout::dense_in_order(*self.lengths_shape(), order.dims());
         cx.on_device(OP, Task::Rows { source: &dense, layout, rows, norm: device::RowNorm::Group(eps), weight, bias })
+    }
+
+    /// Normalises every channel of every picture of `[B,C,…]` by itself: as [`Tensor::group_norm`] with a group for each.
+    pub fn instance_norm(
+        &self,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+        cx: &OpContext,
+    ) -> Result<Tensor, TensorError> {
+        let channels = self.dims().get(1).map_or(1, |channels| (*channels).max(1));
+        self.group_norm(channels as u64, weight, bias, eps, cx)
+    }
+
+    /// `(self − mean) / √(variance + eps) · weight + bias`, all of `[C]`, for `[B,C,…]`: what a trained model does with
+    /// the statistics it learnt.
+    pub fn batch_norm(
+        &self,
+        mean: &Tensor,
+        variance: &Tensor,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+        cx: &OpContext,
+    ) -> Result<Tensor, TensorError> {
+        const OP: &str = "batch-norm";
+        self.check_float(OP, "self")?;
+        check_eps(OP, eps)?;
+        let Some(channels) = self.dims().get(1).copied() else {
+            let message = format!("has shape {}, but [B,C,…] is needed", self.lengths_shape());
+            return Err(TensorError::argument(OP, "self", message));
+        };
+        let mean = Tensor::per_channel(Some(mean), OP, "mean", channels, cx)?;
+        let variance = Tensor::per_channel(Some(variance), OP, "variance", channels, cx)?;
+        let weight = Tensor::per_channel(weight, OP, "weight", channels, cx)?;
+        let bias = Tensor::per_channel(bias, OP, "bias", channels, cx)?;
+        let value = |tensor: &Option<Tensor>, channel: usize, other: f32| {
+            tensor.as_ref().map_or(other, |tensor| tensor.floats()[channel])
+        };
+        // One factor and one summand per channel.
+        let factor = |channel| {
+            let root = (f64::from(value(&variance, channel, 1.0)) + eps).sqrt();
+            f64::from(value(&weight, channel, 1.0)) / root
+        };
+        let summand =
+            |channel| f64::from(value(&bias, channel, 0.0)) - f64::from(value(&mean, channel, 0.0)) * factor(channel);
+        let mut shape = vec![channels as u64];
+        shape.resize(self.rank() - 1, 1);
+        let spread = |value: &dyn Fn(usize) -> f64| {
+            Tensor::from_vec(&shape, (0..channels).map(|channel| value(channel) as f32).collect::<Vec<_>>(), cx)
+        };
+        let scaled = self.binary(BinaryOp::Mul, Operand::Tensor(&spread(&factor)?), cx)?;
+        scaled.binary(BinaryOp::Add, Operand::Tensor(&spread(&summand)?), cx)?.cast(self.dtype(), cx)
     }
 
     /// Normalises over the last `dims` dimensions to mean 0 and variance 1, then times `weight` plus `bias`, both of the

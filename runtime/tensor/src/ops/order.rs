@@ -94,15 +94,7 @@ impl Tensor {
         let rows = self.rows_to_compare(OP, dim, cx)?;
         let shape = *rows.tensor.lengths_shape();
         let result = if self.dtype().is_float() {
-            let mut result = Allocation::<f32>::zeroed(OP, shape.elements(), cx)?;
-            rows::cumulate(OP, rows.values::<f32>(), rows.row, &mut result.values, cx, &|values, out| {
-                let mut sum = 0.0f64;
-                for (out, value) in out.iter_mut().zip(values) {
-                    sum += f64::from(*value);
-                    *out = sum as f32;
-                }
-            })?;
-            Tensor::of(Layout::contiguous(shape), result).cast(self.dtype(), cx)?
+            return self.cumulated(OP, dim, 0.0, |sum, value| sum + value, cx);
         } else {
             let mut result = Allocation::<i64>::zeroed(OP, shape.elements(), cx)?;
             rows::cumulate(OP, rows.values::<i64>(), rows.row, &mut result.values, cx, &|values, out| {
@@ -114,6 +106,29 @@ impl Tensor {
             })?;
             Tensor::of(Layout::contiguous(shape), result)
         };
+        Ok(result.back_from_memory_order(&rows.order))
+    }
+
+    /// Along `dim`, what `step` makes of all elements so far, from `start` on; floats only.
+    pub(super) fn cumulated(
+        &self,
+        op: &'static str,
+        dim: i32,
+        start: f64,
+        step: fn(f64, f64) -> f64,
+        cx: &OpContext,
+    ) -> Result<Tensor, TensorError> {
+        let rows = self.rows_to_compare(op, dim, cx)?;
+        let shape = *rows.tensor.lengths_shape();
+        let mut result = Allocation::<f32>::unfilled(op, shape.elements(), cx)?;
+        rows::cumulate(op, rows.values::<f32>(), rows.row, &mut result.values, cx, &|values, out| {
+            let mut so_far = start;
+            for (out, value) in out.iter_mut().zip(values) {
+                so_far = step(so_far, f64::from(*value));
+                *out = so_far as f32;
+            }
+        })?;
+        let result = Tensor::of(Layout::contiguous(shape), result).cast(self.dtype(), cx)?;
         Ok(result.back_from_memory_order(&rows.order))
     }
 

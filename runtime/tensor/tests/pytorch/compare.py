@@ -213,6 +213,36 @@ def pools():
             case("avg_pool2d", [x], out, count_padding=count, **args)
 
 
+def statistics():
+    for rows, columns in ((3, 3), (2, 5), (0, 2)):
+        case("eye", [], torch.eye(rows, columns), rows=rows, columns=columns)
+    x = floats(3, 5, 4)
+    odd = x.clone()
+    odd[1, 2, 3] = float("nan")
+    for dim in (0, 1, -1):
+        case("cumprod", [x], torch.cumprod(x.double(), dim).float(), dim=dim)
+        case("median", [odd], torch.median(odd, dim, keepdim=dim == 1).values, dim=dim, keep=dim == 1)
+        for q in (0.0, 0.3, 1.0):
+            case("quantile", [odd], torch.quantile(odd, q, dim, keepdim=dim == 1), q=q, dim=dim, keep=dim == 1)
+        for p in (0.0, 1.0, 2.0, 3.5):
+            case("norm", [x], torch.linalg.vector_norm(x, p, dim, keepdim=dim == 1), p=p, dims=[dim], keep=dim == 1)
+    case("norm", [x], torch.linalg.vector_norm(x, float("inf"), (0, 2)), p="inf", dims=[0, 2], keep=False)
+    whole = torch.randint(-9, 9, (4, 6))
+    case("median", [whole], torch.median(whole, 1).values, dim=1, keep=False)
+    mean, variance, w, b = floats(3), floats(3).abs() + 0.5, floats(3), floats(3)
+    for shape in ((2, 3, 4, 5), (2, 3), (2, 3, 4)):
+        y = floats(*shape)
+        case("batch_norm", [y, mean, variance, w, b], F.batch_norm(y, mean, variance, w, b, eps=1e-5), eps=1e-5)
+        case("batch_norm", [y, mean, variance, None, None], F.batch_norm(y, mean, variance, eps=1e-3), eps=1e-3)
+    y = floats(2, 3, 4, 5)
+    case("instance_norm", [y, w, b], F.instance_norm(y, None, None, w, b, eps=1e-5), eps=1e-5)
+    for stride, padding, dilation, groups in ((1, 1, 1, 1), (2, 0, 2, 2)):
+        args = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+        y, w, b = floats(2, 4, 9), floats(6, 4 // groups, 3), floats(6)
+        out = F.conv1d(y, w, b, **args)
+        case("conv1d", [y, w, b], out, stride=(7, stride), padding=(7, padding), dilation=(7, dilation), groups=groups)
+
+
 def random():
     for seed in (0, 1, 42, 123456789012, 2**64 - 1):
         for shape in ((1,), (3,), (15,), (16,), (40,), (1, 4, 8, 8)):
@@ -228,7 +258,7 @@ def random():
     case("rand", [], torch.rand(40).view(torch.int32), shape=[40], seed="42")
 
 
-for group in (linear_algebra, convolutions, norms, attention, elementwise, order, indexing, arranging, pools, random):
+for group in (linear_algebra, convolutions, norms, attention, elementwise, order, indexing, arranging, pools, random, statistics):
     group()
 text = "[\n" + ",\n".join(json.dumps(c, separators=(",", ":")) for c in CASES) + "\n]\n"
 if "--check" in sys.argv:
