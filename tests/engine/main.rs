@@ -21,11 +21,11 @@ mod parallel;
 use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
-use serde_json::json;
-use vivarium_packs::Grants;
-use vivarium_protocol::{event::Event, tenant::TenantId};
+use serde_json::{Map, json};
+use vivarium_packs::{Grants, lock::Lock, secrets::SecretFile};
+use vivarium_protocol::{event::Event, history::HistoryEntry, tenant::TenantId};
 use vivarium_tests::{Laboratory, Settings, cases, failure, tests_folder};
-use vivarium_worker::WorkerConfig;
+use vivarium_worker::{Engine, WorkerConfig};
 
 #[test]
 fn graphs_run_as_their_cases_say() -> Result<()> {
@@ -77,6 +77,87 @@ fn weights_are_read_only_with_a_grant() -> Result<()> {
             assert!(message.contains("--grant testing:models/vae"), "the message does not say what to do: {message}");
         }
     }
+    Ok(())
+}
+
+/// The text that an output node shows.
+fn shown(entry: &HistoryEntry, node: &str) -> String {
+    entry.outputs[node]["text"][0].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn numbers_of_weights_are_read_back_only_with_a_permission_of_its_own() -> Result<()> {
+    let prompt = json!({
+        "1": {"class_type": "TestWeightValues", "inputs": {"folder": "vae", "name": "tiny.safetensors", "key": "pixels"}}
+    });
+    let header = br#"{"pixels":{"dtype":"F32","shape":[1,1,1,3],"data_offsets":[0,12]}}"#;
+    let data = [0.0_f32, 0.5, 1.0].map(f32::to_le_bytes).concat();
+    let file = [&(header.len() as u64).to_le_bytes()[..], header, &data].concat();
+    for (granted, allowed) in [(vec!["testing:models/vae"], false), (vec!["testing:models/vae", "testing:models/vae/values"], true)]
+    {
+        let grants = granted.into_iter().map(str::parse).collect::<Result<Vec<_>, _>>()?;
+        let laboratory =
+            Laboratory::start(Settings { grants: Grants::for_every_tenant(grants), ..Settings::default() })?;
+        let folder = laboratory.base().join("models/vae");
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join("tiny.safetensors"), &file)?;
+        let entry = laboratory.run(&prompt)?;
+        match failure(&entry) {
+            None => assert!(allowed && shown(&entry, "1") == "[0.0, 0.5, 1.0]", "{:?}", entry.outputs),
+            Some((kind, message)) => assert!(!allowed && kind == "PermissionError", "{kind}: {message}"),
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_secret_is_got_with_a_permission_and_shown_to_nobody() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let secrets = SecretFile::at(folder.path().join("secrets.json"));
+    secrets.set(&TenantId::default_tenant(), "service-key", Some("hush-\"hush\"-1234".into()))?;
+    let prompt = |fail: bool| json!({"1": {"class_type": "TestSecret", "inputs": {"name": "service-key", "fail": fail}}});
+
+    let without = Laboratory::start(Settings { grants: Grants::default().with_secrets(secrets.clone()), ..Settings::default() })?;
+    let (kind, message) = failure(&without.run(&prompt(false))?).unwrap_or_default();
+    assert!(kind == "PermissionError" && message.contains("testing:secret/service-key"), "{kind}: {message}");
+
+    let grants = Grants::for_every_tenant(["testing:secret/service-key".parse()?]).with_secrets(secrets);
+    let with = Laboratory::start(Settings { grants, ..Settings::default() })?;
+    assert_eq!(shown(&with.run(&prompt(false))?, "1"), "16 bytes: [secret]");
+    let (_, message) = failure(&with.run(&prompt(true))?).unwrap_or_default();
+    assert!(message.contains("the secret is [secret]"), "{message}");
+    // Another tenant has no such secret, whatever the pack may do.
+    let bob: TenantId = "bob".parse()?;
+    let entry = with.wait(&bob, &with.submit(&bob, &prompt(false), None)?)?;
+    let (kind, message) = failure(&entry).unwrap_or_default();
+    assert!(kind == "FileNotFoundError", "{kind}: {message}");
+    Ok(())
+}
+
+#[test]
+fn clocks_are_fine_only_with_a_permission() -> Result<()> {
+    let prompt = json!({"1": {"class_type": "TestClock", "inputs": {}}});
+    let shortest = |grants: Grants| -> Result<u64> {
+        let laboratory = Laboratory::start(Settings { grants, ..Settings::default() })?;
+        Ok(shown(&laboratory.run(&prompt)?, "1").parse()?)
+    };
+    assert_eq!(shortest(Grants::default())? % 1_000_000, 0, "whole milliseconds only");
+    let fine = shortest(Grants::for_every_tenant(["testing:clock/fine".parse()?]))?;
+    assert_ne!(fine % 1_000_000, 0, "{fine} ns");
+    Ok(())
+}
+
+#[test]
+fn a_locked_prompt_runs_with_its_packs_only() -> Result<()> {
+    let laboratory = Laboratory::start(Settings::default())?;
+    let prompt = json!({"1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 7}}});
+    let mut lock = Lock::of(prompt.as_object().unwrap_or(&Map::new()), &laboratory.catalog.snapshot());
+    assert!(lock.packs.contains_key("image"));
+    let extra = |lock: &Lock| Map::from_iter([("vivarium".to_owned(), lock.to_value())]);
+    assert!(laboratory.worker.check_lock(&extra(&lock)).is_ok());
+    lock.packs.entry("image".into()).and_modify(|locked| locked.sha256 = "0".repeat(64));
+    let invalid = laboratory.worker.check_lock(&extra(&lock)).err();
+    assert!(invalid.is_some_and(|invalid| invalid.error.details.contains("image should be")));
     Ok(())
 }
 

@@ -124,7 +124,7 @@ pub struct Laboratory {
 fn assemble(base: &Path, limits: Limits, grants: Grants, events: Arc<dyn EventSink>) -> Result<Parts> {
     // One cache of compiled components for all tests: compiling takes most of their time.
     let aot_folder = Some(target_folder().join("test-aot"));
-    let sandbox = SandboxEngine::new(EngineConfig { limits, aot_folder })?;
+    let sandbox = SandboxEngine::new(EngineConfig { limits, aot_folder, ..EngineConfig::default() })?;
     let catalog = Arc::new(Catalog::load(sandbox.clone(), pack_folders()?)?);
     for pack in catalog.snapshot().packs() {
         if let Err(error) = &pack.component {

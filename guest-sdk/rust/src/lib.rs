@@ -47,7 +47,7 @@
 //! - [`input`], [`output`]: between Rust types and ComfyUI's types
 //! - [`tensor`], [`media`], [`object`], [`value`]: what travels along links
 //! - [`codec`]: how values cross the boundary
-//! - [`context`], [`progress`], [`log`], [`files`], [`weights`]: what a node may ask of the host
+//! - [`context`], [`progress`], [`log`], [`files`], [`weights`], [`secrets`]: what a node may ask of the host
 //! - [`pack`](mod@pack): from exports to nodes
 //! - [`bindings`]: the raw interface, made by wit-bindgen
 
@@ -72,6 +72,7 @@ pub mod object;
 pub mod output;
 pub mod pack;
 pub mod progress;
+pub mod secrets;
 pub mod tensor;
 pub mod value;
 pub mod weights;

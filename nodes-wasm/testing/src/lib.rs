@@ -7,12 +7,14 @@
 //! - [`flow`]: lazy inputs, lists, blockers, expansions, undeclared inputs
 //! - [`time`]: progress, and when a node runs again
 //! - [`tensors`]: tensor operations
+//! - [`permitted`]: what needs a permission: numbers of weights, secrets, clocks
 //! - [`work`]: work that takes long, graphs that grow, large values
 //! - [`calls`]: many host calls and many bytes, for measuring
 
 mod calls;
 mod flow;
 mod objects;
+mod permitted;
 mod tensors;
 mod time;
 mod work;
@@ -26,11 +28,17 @@ vivarium_node::pack! {
     permissions: [
         ("models/checkpoints", "to read tensors out of model files"),
         ("models/vae", "to read tensors out of model files"),
+        ("models/vae/values", "to read numbers out of model files"),
+        ("secret/service-key", "to show that it can"),
+        ("clock/fine", "to measure time"),
     ],
     nodes: [
         objects::TestObjectMake,
         objects::TestObjectCall,
         objects::TestWeights,
+        permitted::TestWeightValues,
+        permitted::TestSecret,
+        permitted::TestClock,
         flow::TestLazyMix,
         flow::TestBlocker,
         flow::TestList,

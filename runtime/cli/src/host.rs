@@ -7,10 +7,10 @@ use std::{
 };
 
 use vivarium_blobs::{BlobStore, TenantDirs, TenantFiles};
-use vivarium_packs::{Catalog, Grants};
+use vivarium_packs::{Catalog, Grants, secrets::SecretFile, store::PackStore};
 use vivarium_protocol::tenant::TenantId;
 use vivarium_queue::{Queue, SqliteQueue};
-use vivarium_sandbox::{EngineConfig, Limits, SandboxEngine};
+use vivarium_sandbox::{EngineConfig, Limits, SandboxEngine, compile::Compiler};
 use vivarium_worker::{EventSink, FilesOf, Parts};
 
 use crate::{
@@ -43,9 +43,11 @@ impl HostPlan {
         let files = files_of(self.folders.base.clone(), self.folders.tenant.clone(), store);
         // Opened now, so that a folder that can't be used is heard of at start and not with the first prompt.
         files(&TenantId::default_tenant()).or_fail(Exit::Machine, || "could not open the folders")?;
+        let grants = self.grants.with_store(PackStore::at(self.folders.installed()));
+        let grants = grants.with_secrets(SecretFile::at(self.folders.secrets()));
         Ok(Parts {
             catalog: Arc::new(catalog),
-            grants: Arc::new(self.grants),
+            grants: Arc::new(grants),
             queue: Arc::new(queue) as Arc<dyn Queue>,
             files,
             models: Arc::new(self.folders.model_folders()?),
@@ -60,10 +62,21 @@ impl HostPlan {
 /// # Errors
 /// When WebAssembly can't run here, or a folder can't be read.
 pub(crate) fn load_packs(folders: &Folders, limits: Limits) -> Outcome<(Arc<SandboxEngine>, Catalog)> {
-    let config = EngineConfig { limits, aot_folder: Some(folders.compiled()) };
-    let engine = SandboxEngine::new(config).or_fail(Exit::Machine, || "could not start the sandbox")?;
-    let packs = Catalog::load(engine.clone(), folders.packs.clone());
+    let engine = sandbox(limits, Some(folders.compiled()))?;
+    let store = PackStore::at(folders.installed());
+    let packs = Catalog::load_all(engine.clone(), folders.packs.clone(), Some(store));
     Ok((engine, packs.or_fail(Exit::Machine, || "could not load the packs")?))
+}
+
+/// The sandbox. Strangers' components are compiled by a process of their own.
+///
+/// # Errors
+/// When WebAssembly can't run here, or the folder of compiled packs can't be used.
+pub(crate) fn sandbox(limits: Limits, aot_folder: Option<PathBuf>) -> Outcome<Arc<SandboxEngine>> {
+    let program = std::env::current_exe().or_fail(Exit::Machine, || "could not find this program's own file")?;
+    let compiler = Some(Compiler { program, arguments: vec!["worker".into(), "compile".into()] });
+    let engine = SandboxEngine::new(EngineConfig { limits, aot_folder, compiler });
+    engine.or_fail(Exit::Machine, || "could not start the sandbox")
 }
 
 /// Opens the folders of a tenant once. Only the default tenant's can be moved by flags.

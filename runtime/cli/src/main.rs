@@ -4,7 +4,8 @@
 //! it runs and what it may touch is decided in those crates.
 //!
 //! # Layout
-//! - [`serve`], [`run`], [`submit`], [`nodes`], [`packs`], [`tenant`], [`doctor`]: one module per command
+//! - [`serve`], [`run`], [`submit`], [`nodes`], [`pack`], [`tenant`], [`doctor`]: one module per command
+//! - [`compile`]: the hidden command that the sandbox starts
 //! - [`options`]: flags that commands share
 //! - [`host`]: the parts, put together
 //! - [`workflow`], [`progress`], [`results`], [`report`]: what `run` and `submit` have in common
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod compile;
 mod doctor;
 mod failure;
 mod host;
@@ -23,7 +25,7 @@ mod logging;
 mod nodes;
 mod options;
 mod output;
-mod packs;
+mod pack;
 mod progress;
 mod report;
 mod results;
@@ -47,6 +49,7 @@ Start here:
   vivarium serve                                        open http://127.0.0.1:8188
   vivarium run postcard.json -o results                 without a server
   vivarium submit postcard.json --upload photo.jpg      on any server that speaks ComfyUI's protocol
+  vivarium pack new my-pack                             write nodes of your own
   vivarium COMMAND --help                               flags and examples
 
 Exit codes: 0 done; 1 the workflow was refused or failed, or a check failed; 2 the command line makes no sense;
@@ -66,9 +69,11 @@ enum Command {
     Run(Box<run::Run>),
     Submit(Box<submit::Submit>),
     Nodes(nodes::Nodes),
-    Packs(packs::Packs),
+    Pack(pack::PackCommand),
+    Packs(pack::List),
     Tenant(tenant::TenantCommand),
     Doctor(doctor::Doctor),
+    Worker(compile::WorkerCommand),
 }
 
 fn main() -> ExitCode {
@@ -77,9 +82,11 @@ fn main() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Submit(submit) => submit.run(),
         Command::Nodes(nodes) => nodes.run(),
-        Command::Packs(packs) => packs.run(),
+        Command::Pack(pack) => pack.run(),
+        Command::Packs(list) => list.run(),
         Command::Tenant(tenant) => tenant.run(),
         Command::Doctor(doctor) => doctor.run(),
+        Command::Worker(worker) => worker.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,18 +1,33 @@
-//! What the operator granted. Asking for a permission in a pack's definition grants nothing.
+//! What the operator granted. Asking for a permission grants nothing.
 
-use std::{collections::HashSet, str::FromStr};
+use std::{
+    collections::HashSet,
+    fs,
+    path::PathBuf,
+    str::FromStr,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
-use vivarium_protocol::tenant::TenantId;
+use parking_lot::Mutex;
+use vivarium_protocol::{permission::Permission, tenant::TenantId};
 
-use crate::PackError;
+use crate::{
+    PackError,
+    secrets::SecretFile,
+    store::{PackState, PackStore},
+};
+
+/// How old the answer of a running server may be after `vivarium pack grant` or `revoke`.
+const FRESH: Duration = Duration::from_millis(500);
 
 /// One permission for one pack.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Grant {
     /// The pack's name.
     pub pack: String,
-    /// For example `models/checkpoints`.
-    pub permission: String,
+    /// What it may do.
+    pub permission: Permission,
 }
 
 impl FromStr for Grant {
@@ -20,36 +35,101 @@ impl FromStr for Grant {
 
     /// Reads `PACK:PERMISSION`.
     fn from_str(text: &str) -> Result<Self, PackError> {
-        let known = |permission: &str| {
-            permission.strip_prefix("models/").is_some_and(|folder| !folder.is_empty() && !folder.contains('/'))
-        };
+        let invalid = |reason: String| PackError::InvalidGrant { text: text.to_owned(), reason };
         match text.split_once(':') {
-            Some((pack, permission)) if !pack.is_empty() && known(permission) => {
-                Ok(Self { pack: pack.to_owned(), permission: permission.to_owned() })
+            Some((pack, permission)) if !pack.is_empty() => {
+                let permission = permission.parse().map_err(|error| invalid(format!("{error}")))?;
+                Ok(Self { pack: pack.to_owned(), permission })
             }
-            _ => Err(PackError::InvalidGrant { text: text.to_owned() }),
+            _ => Err(invalid("write PACK:PERMISSION, for example my-pack:models/vae".into())),
         }
     }
 }
 
-/// Every grant in force.
-#[derive(Clone, Debug, Default)]
+/// Every grant in force: those of the command line, and those of the store, which may change while a server runs.
+#[derive(Debug, Default)]
 pub struct Grants {
     every_tenant: HashSet<Grant>,
+    kept: Option<Kept>,
+    secrets: Option<SecretFile>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    store: PackStore,
+    state: Mutex<ReadState>,
+}
+
+#[derive(Debug, Default)]
+struct ReadState {
+    looked: Option<Instant>,
+    stamp: Option<(SystemTime, u64)>,
+    state: Arc<PackState>,
 }
 
 impl Grants {
     /// Grants that hold for every tenant.
     #[must_use]
     pub fn for_every_tenant(grants: impl IntoIterator<Item = Grant>) -> Self {
-        Self { every_tenant: grants.into_iter().collect() }
+        Self { every_tenant: grants.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Those of a store too.
+    #[must_use]
+    pub fn with_store(self, store: PackStore) -> Self {
+        Self { kept: Some(Kept { store, state: Mutex::default() }), ..self }
+    }
+
+    /// And the secrets that can be granted.
+    #[must_use]
+    pub fn with_secrets(self, secrets: SecretFile) -> Self {
+        Self { secrets: Some(secrets), ..self }
+    }
+
+    /// A tenant's secret. Whether a pack may have it is for [`Grants::allows`] to say.
+    ///
+    /// # Errors
+    /// The file of secrets cannot be read.
+    pub fn secret(&self, tenant: &TenantId, name: &str) -> Result<Option<String>, PackError> {
+        self.secrets.as_ref().map_or(Ok(None), |secrets| secrets.get(tenant, name))
     }
 
     /// Whether a pack has a permission when it works for a tenant.
     #[must_use]
-    pub fn allows(&self, _tenant: &TenantId, pack: &str, permission: &str) -> bool {
-        self.every_tenant.contains(&Grant { pack: pack.to_owned(), permission: permission.to_owned() })
+    pub fn allows(&self, tenant: &TenantId, pack: &str, permission: &Permission) -> bool {
+        let by_flag = || {
+            let wanted = Grant { pack: pack.to_owned(), permission: permission.clone() };
+            self.every_tenant.contains(&wanted)
+        };
+        by_flag() || self.kept.as_ref().is_some_and(|kept| kept.state().grants(tenant, pack, permission))
     }
+}
+
+impl Kept {
+    /// The state as of half a second ago at most. A state that cannot be read grants nothing.
+    fn state(&self) -> Arc<PackState> {
+        let mut read = self.state.lock();
+        if read.looked.is_some_and(|looked| looked.elapsed() < FRESH) {
+            return read.state.clone();
+        }
+        let stamp = stamp(&self.store.state_file());
+        if read.looked.is_none() || stamp != read.stamp {
+            read.state = Arc::new(self.store.read().unwrap_or_else(|error| {
+                tracing::error!(%error, "grants cannot be read: nothing is granted");
+                PackState::default()
+            }));
+        }
+        read.stamp = stamp;
+        read.looked = Some(Instant::now());
+        read.state.clone()
+    }
+}
+
+fn stamp(path: &PathBuf) -> Option<(SystemTime, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = fs::metadata(path).ok()?;
+    // The file is replaced with every change, so its number changes even where the clock of the disk is coarse.
+    Some((metadata.modified().ok()?, metadata.ino()))
 }
 
 #[cfg(test)]
@@ -57,15 +137,21 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::store::Grantee;
+
+    fn vae() -> Permission {
+        "models/vae".parse().unwrap()
+    }
 
     #[test]
     fn nothing_is_granted_that_was_not_named() {
         let grants = Grants::for_every_tenant(["sampler:models/vae".parse().unwrap()]);
         let tenant = TenantId::default_tenant();
-        assert!(grants.allows(&tenant, "sampler", "models/vae"));
-        assert!(!grants.allows(&tenant, "sampler", "models/checkpoints"));
-        assert!(!grants.allows(&tenant, "other", "models/vae"));
-        assert!(!Grants::default().allows(&tenant, "sampler", "models/vae"));
+        assert!(grants.allows(&tenant, "sampler", &vae()));
+        assert!(!grants.allows(&tenant, "sampler", &"models/checkpoints".parse().unwrap()));
+        assert!(!grants.allows(&tenant, "sampler", &"models/vae/values".parse().unwrap()));
+        assert!(!grants.allows(&tenant, "other", &vae()));
+        assert!(!Grants::default().allows(&tenant, "sampler", &vae()));
     }
 
     #[test]
@@ -73,5 +159,29 @@ mod tests {
         for text in ["", "x", "x:", ":models/vae", "x:models/", "x:models/a/b", "x:everything"] {
             assert!(text.parse::<Grant>().is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_running_server_notices_what_was_granted_and_revoked() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = PackStore::at(folder.path());
+        let grants = Grants::default().with_store(store.clone());
+        let tenant = TenantId::default_tenant();
+        let soon = |wanted: bool| {
+            let begun = Instant::now();
+            while grants.allows(&tenant, "x", &vae()) != wanted {
+                assert!(begun.elapsed() < Duration::from_secs(30));
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        };
+        soon(false);
+        store.change(|state| Ok(state.grant(Grantee::Tenant(tenant.clone()), "x", vae()))).unwrap();
+        soon(true);
+        store.change(|state| Ok(state.revoke(&Grantee::Tenant(tenant.clone()), "x", None))).unwrap();
+        soon(false);
+        store.change(|state| Ok(state.grant(Grantee::EveryTenant, "x", vae()))).unwrap();
+        soon(true);
+        fs::write(store.state_file(), "damaged").unwrap();
+        soon(false);
     }
 }

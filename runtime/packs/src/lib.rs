@@ -1,66 +1,41 @@
 //! Which packs are installed, which class belongs to which pack, and what the operator granted to them.
 //!
-//! A pack is one `.wasm` component in a packs folder. A file that cannot be used does not stop the others: it stays in
-//! the list with its error. The stock packs have no privilege; they only come first in the list.
+//! A pack is one file: a WebAssembly component that carries its manifest, its files and its signature. Packs come from two
+//! places: folders, where whoever can write may put a component in the making, and the store, into which only signed and
+//! examined packs get. A file that cannot be used does not stop the others: it stays in the list with its error. The stock
+//! packs have no privilege; they only come first in the list.
 //!
-//! Not here: running packs (sandbox), deciding what to run (worker).
+//! Not here: running packs (sandbox), deciding what to run (worker), asking people (cli).
 //!
 //! # Layout
-//! - [`catalog`](Catalog): the packs of the folders, as a snapshot that running prompts keep
+//! - [`manifest`]: `pack.toml`
+//! - [`file`](mod@file): the pack file, read within bounds and put together
+//! - [`signature`]: keys
+//! - [`store`]: what is installed, known and granted, on disk
+//! - [`admission`]: whether a file may be installed over what is there
+//! - [`examine`]: what a component says and imports, against its manifest
+//! - [`catalog`](Catalog): all packs, as a snapshot that running prompts keep
+//! - [`watch`]: reading them again when they change
+//! - [`lock`]: the packs that a workflow was made with
 //! - [`grants`](Grants): what packs may do beyond the default, which is nothing
+//! - [`secrets`]: secrets of tenants
+//! - [`error`](PackError): why a pack cannot be used
 
 #![forbid(unsafe_code)]
 
+pub mod admission;
 mod catalog;
+mod error;
+pub mod examine;
+pub mod file;
 mod grants;
+pub mod lock;
+pub mod manifest;
+pub mod secrets;
+pub mod signature;
+pub mod store;
+pub mod watch;
 
 pub use catalog::{Catalog, InstalledPack, Snapshot};
+pub use error::PackError;
 pub use grants::{Grant, Grants};
-
-use std::path::PathBuf;
-
-/// Why a pack, a folder of packs or a grant cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum PackError {
-    /// The folder cannot be listed.
-    #[error("cannot list the packs folder {}: {source}", path.display())]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// The component is refused.
-    #[error(transparent)]
-    Component(#[from] vivarium_sandbox::SandboxError),
-    /// Another pack has this name already.
-    #[error("a pack named {name:?} is already loaded from {first}; remove one of the two files")]
-    DuplicatePack {
-        /// The name.
-        name: String,
-        /// The file that has it.
-        first: String,
-    },
-    /// Another pack provides one of its classes already.
-    #[error("its class {class:?} is already provided by pack {owner:?}; one pack must not shadow another's nodes")]
-    ShadowedClass {
-        /// The class.
-        class: String,
-        /// The pack that has it.
-        owner: String,
-    },
-    /// Not a grant.
-    #[error("{text:?} is not a grant; write PACK:PERMISSION, for example my-pack:models/vae")]
-    InvalidGrant {
-        /// What was given.
-        text: String,
-    },
-}

@@ -92,6 +92,12 @@ pub enum Event {
     },
     /// What the sender can do; the answer to a client's message of the same type.
     FeatureFlags(Map<String, Value>),
+    /// Ours: packs were exchanged while the server runs, so node definitions may be others. Clients that don't know it ignore
+    /// it.
+    PacksChanged {
+        /// Names of the packs.
+        packs: Vec<String>,
+    },
 }
 
 /// Data of [`Event::Status`].
@@ -263,6 +269,7 @@ impl Event {
             Self::ExecutionInterrupted { .. } => "execution_interrupted",
             Self::Logs { .. } => "logs",
             Self::FeatureFlags(_) => "feature_flags",
+            Self::PacksChanged { .. } => "packs_changed",
         }
     }
 

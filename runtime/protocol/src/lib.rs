@@ -5,6 +5,7 @@
 //!
 //! # Layout
 //! - [`definition`]: what a pack and its nodes say about themselves
+//! - [`permission`]: what a pack may ask for
 //! - [`tenant`]: whose data it is
 //! - [`prompt`]: what a client posts, its nodes and links
 //! - [`error`]: how a prompt is refused, as ComfyUI words it
@@ -25,6 +26,7 @@ pub mod frame;
 pub mod history;
 pub mod limit;
 pub mod object_info;
+pub mod permission;
 pub mod prompt;
 pub mod python_json;
 pub mod replacement;

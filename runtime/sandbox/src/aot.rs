@@ -1,9 +1,12 @@
 //! The cache of compiled components. A compiled component is native code, so an entry is loaded only when its MAC, made
 //! with a key that only this host knows, covers it together with the engine's configuration and the component's digest.
+//!
+//! An entry begins with what the component says about itself, sealed by itself: a start reads that much of every pack, and
+//! the code of none.
 
 use std::{
     fs,
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -15,7 +18,7 @@ use crate::error::SandboxError;
 
 const KEY_BYTES: usize = 32;
 const MAC_BYTES: usize = 32;
-const MAGIC: &[u8; 8] = b"VIVAOT01";
+const MAGIC: &[u8; 8] = b"VIVAOT02";
 
 /// A folder of compiled components, written by the host only.
 pub(crate) struct AotCache {
@@ -23,11 +26,8 @@ pub(crate) struct AotCache {
     key: [u8; KEY_BYTES],
 }
 
-/// What is kept about a component: its native code and what its `describe` answered.
-pub(crate) struct AotEntry {
-    pub(crate) code: Vec<u8>,
-    pub(crate) description: String,
-}
+/// A description has no more bytes than this, whatever the file claims.
+const DESCRIPTION_BYTES: u64 = 64 << 20;
 
 impl AotCache {
     /// Opens or makes the folder, private to this user, and its key.
@@ -47,56 +47,90 @@ impl AotCache {
         self.folder.join(format!("{digest}-{engine_hash}.aot"))
     }
 
-    fn mac(&self, engine_hash: &str, digest: &str, body: &[u8]) -> Option<Hmac<Sha256>> {
+    fn mac(&self, engine_hash: &str, digest: &str, part: Part, body: &[u8]) -> Option<Hmac<Sha256>> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).ok()?;
-        for part in [engine_hash.as_bytes(), digest.as_bytes()] {
-            mac.update(&(part.len() as u64).to_le_bytes());
-            mac.update(part);
+        for text in [engine_hash.as_bytes(), digest.as_bytes(), &[part as u8]] {
+            mac.update(&(text.len() as u64).to_le_bytes());
+            mac.update(text);
         }
         mac.update(body);
         Some(mac)
     }
 
-    /// The entry, if there is one and it is exactly what this host wrote.
-    pub(crate) fn load(&self, engine_hash: &str, digest: &str) -> Option<AotEntry> {
-        let path = self.path(engine_hash, digest);
-        let bytes = fs::read(&path).ok()?;
-        let entry = self.open_sealed(engine_hash, digest, &bytes);
-        if entry.is_none() {
-            tracing::warn!(path = %path.display(), "a compiled component is damaged or was not written by this host; compiling again");
-        }
-        entry
+    /// What the component said about itself, if there is an entry and this host wrote it.
+    pub(crate) fn description(&self, engine_hash: &str, digest: &str) -> Option<String> {
+        let mut file = fs::File::open(self.path(engine_hash, digest)).ok()?;
+        self.noticing(engine_hash, digest, || {
+            String::from_utf8(self.read_part(&mut file, engine_hash, digest, Part::Description)?).ok()
+        })
     }
 
-    fn open_sealed(&self, engine_hash: &str, digest: &str, bytes: &[u8]) -> Option<AotEntry> {
-        let body = bytes.strip_prefix(MAGIC)?;
-        let (tag, body) = body.split_at_checked(MAC_BYTES)?;
-        self.mac(engine_hash, digest, body)?.verify_slice(tag).ok()?;
-        let (length, rest) = body.split_at_checked(8)?;
-        let length = usize::try_from(u64::from_le_bytes(length.try_into().ok()?)).ok()?;
-        let (description, code) = rest.split_at_checked(length)?;
-        Some(AotEntry { code: code.to_vec(), description: String::from_utf8(description.to_vec()).ok()? })
+    /// The code, if there is an entry and it is exactly what this host wrote.
+    pub(crate) fn code(&self, engine_hash: &str, digest: &str) -> Option<Vec<u8>> {
+        let mut file = fs::File::open(self.path(engine_hash, digest)).ok()?;
+        self.noticing(engine_hash, digest, || {
+            self.read_part(&mut file, engine_hash, digest, Part::Description)?;
+            self.read_part(&mut file, engine_hash, digest, Part::Code)
+        })
+    }
+
+    fn noticing<T>(&self, engine_hash: &str, digest: &str, read: impl FnOnce() -> Option<T>) -> Option<T> {
+        let read = read();
+        if read.is_none() {
+            let path = self.path(engine_hash, digest);
+            tracing::warn!(path = %path.display(), "a compiled component is damaged or was not written by this host; compiling again");
+        }
+        read
+    }
+
+    fn read_part(&self, file: &mut fs::File, engine_hash: &str, digest: &str, part: Part) -> Option<Vec<u8>> {
+        let mut head = [0; MAGIC.len() + MAC_BYTES + 8];
+        file.read_exact(&mut head).ok()?;
+        let (tag, length) = head.strip_prefix(MAGIC)?.split_at_checked(MAC_BYTES)?;
+        let length = u64::from_le_bytes(length.try_into().ok()?);
+        let most = match part {
+            Part::Description => DESCRIPTION_BYTES,
+            Part::Code => u64::MAX,
+        };
+        // A length that lies is cut short by the end of the file before it is believed.
+        let mut body = Vec::new();
+        file.take(length.min(most)).read_to_end(&mut body).ok()?;
+        (body.len() as u64 == length).then_some(())?;
+        self.mac(engine_hash, digest, part, &body)?.verify_slice(tag).ok()?;
+        Some(body)
     }
 
     /// Writes an entry: whole or not at all.
-    pub(crate) fn store(&self, engine_hash: &str, digest: &str, entry: &AotEntry) -> Result<(), SandboxError> {
+    pub(crate) fn store(
+        &self,
+        engine_hash: &str,
+        digest: &str,
+        description: &str,
+        code: &[u8],
+    ) -> Result<(), SandboxError> {
         let path = self.path(engine_hash, digest);
-        let mut body = Vec::with_capacity(8 + entry.description.len() + entry.code.len());
-        body.extend_from_slice(&(entry.description.len() as u64).to_le_bytes());
-        body.extend_from_slice(entry.description.as_bytes());
-        body.extend_from_slice(&entry.code);
         let write = || -> io::Result<()> {
-            let mac = self.mac(engine_hash, digest, &body).ok_or_else(|| io::Error::other("no key"))?;
             let temporary = path.with_extension(format!("{}.part", std::process::id()));
             let mut file =
                 fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-            file.write_all(MAGIC)?;
-            file.write_all(&mac.finalize().into_bytes())?;
-            file.write_all(&body)?;
+            for (part, body) in [(Part::Description, description.as_bytes()), (Part::Code, code)] {
+                let mac = self.mac(engine_hash, digest, part, body).ok_or_else(|| io::Error::other("no key"))?;
+                file.write_all(MAGIC)?;
+                file.write_all(&mac.finalize().into_bytes())?;
+                file.write_all(&(body.len() as u64).to_le_bytes())?;
+                file.write_all(body)?;
+            }
             fs::rename(&temporary, &path)
         };
         write().map_err(|source| SandboxError::AotFolder { path: path.clone(), source })
     }
+}
+
+/// The parts of an entry; the number goes into the seal, so that none passes for the other.
+#[derive(Clone, Copy)]
+enum Part {
+    Description = 1,
+    Code = 2,
 }
 
 fn read_or_make_key(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
@@ -139,31 +173,33 @@ mod tests {
 
     use super::*;
 
-    fn entry() -> AotEntry {
-        AotEntry { code: vec![7; 1000], description: "{}".into() }
-    }
+    const CODE: [u8; 1000] = [7; 1000];
 
     #[test]
     fn what_was_stored_is_loaded_by_a_second_host_process() {
         let folder = tempfile::tempdir().unwrap();
-        AotCache::open(folder.path()).unwrap().store("engine", "digest", &entry()).unwrap();
-        let loaded = AotCache::open(folder.path()).unwrap().load("engine", "digest").unwrap();
-        assert_eq!(loaded.code, entry().code);
-        assert_eq!(loaded.description, "{}");
+        AotCache::open(folder.path()).unwrap().store("engine", "digest", "{}", &CODE).unwrap();
+        let cache = AotCache::open(folder.path()).unwrap();
+        assert_eq!(cache.description("engine", "digest").unwrap(), "{}");
+        assert_eq!(cache.code("engine", "digest").unwrap(), CODE);
     }
 
     #[test]
     fn one_flipped_bit_anywhere_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let cache = AotCache::open(folder.path()).unwrap();
-        cache.store("engine", "digest", &entry()).unwrap();
+        cache.store("engine", "digest", "{}", &CODE).unwrap();
         let path = cache.path("engine", "digest");
         let good = fs::read(&path).unwrap();
         for position in (0..good.len()).step_by(97).chain([0, 8, 40, good.len() - 1]) {
             let mut bad = good.clone();
             bad[position] ^= 1;
             fs::write(&path, &bad).unwrap();
-            assert!(cache.load("engine", "digest").is_none(), "byte {position}");
+            assert!(cache.code("engine", "digest").is_none(), "byte {position}");
+        }
+        for length in [0, 8, 47, 49, 60, good.len() - 1] {
+            fs::write(&path, &good[..length]).unwrap();
+            assert!(cache.code("engine", "digest").is_none(), "{length} bytes");
         }
     }
 
@@ -171,12 +207,25 @@ mod tests {
     fn an_entry_of_another_engine_component_or_key_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let cache = AotCache::open(folder.path()).unwrap();
-        cache.store("engine", "digest", &entry()).unwrap();
+        cache.store("engine", "digest", "{}", &CODE).unwrap();
         fs::copy(cache.path("engine", "digest"), cache.path("engine", "other")).unwrap();
         fs::copy(cache.path("engine", "digest"), cache.path("newer", "digest")).unwrap();
-        assert!(cache.load("engine", "other").is_none());
-        assert!(cache.load("newer", "digest").is_none());
+        assert!(cache.code("engine", "other").is_none() && cache.description("engine", "other").is_none());
+        assert!(cache.code("newer", "digest").is_none() && cache.description("newer", "digest").is_none());
         fs::write(folder.path().join("key"), [1; 32]).unwrap();
-        assert!(AotCache::open(folder.path()).unwrap().load("engine", "digest").is_none());
+        let another = AotCache::open(folder.path()).unwrap();
+        assert!(another.code("engine", "digest").is_none() && another.description("engine", "digest").is_none());
+    }
+
+    #[test]
+    fn a_description_does_not_pass_for_code() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = AotCache::open(folder.path()).unwrap();
+        cache.store("engine", "digest", "same", b"same").unwrap();
+        let path = cache.path("engine", "digest");
+        let good = fs::read(&path).unwrap();
+        let (description, _) = good.split_at(good.len() / 2);
+        fs::write(&path, [description, description].concat()).unwrap();
+        assert!(cache.code("engine", "digest").is_none());
     }
 }

@@ -2,14 +2,17 @@
 
 use std::{
     collections::HashSet,
-    sync::Arc,
+    path::PathBuf,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use vivarium_protocol::{definition::PackDefinition, tenant::TenantId};
 use wasmtime::{
-    PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace, component::types::ComponentItem,
+    PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace,
+    component::{Component, types::ComponentItem},
 };
 
 use crate::{
@@ -33,7 +36,19 @@ pub struct PackComponent {
     name: Arc<str>,
     definition: PackDefinition,
     imports: Vec<String>,
-    pre: PackPre<HostState>,
+    /// Loaded with the first call: a start reads what packs say about themselves, and the code of none.
+    pre: OnceLock<PackPre<HostState>>,
+    /// Held by whoever loads it, so that two calls do not do the same work.
+    loading: Mutex<()>,
+    file: Option<PathBuf>,
+}
+
+/// What is kept about a component beside its code.
+#[derive(Serialize, Deserialize)]
+struct Description {
+    imports: Vec<String>,
+    /// What `describe` answered.
+    definition: Box<serde_json::value::RawValue>,
 }
 
 impl std::fmt::Debug for PackComponent {
@@ -98,12 +113,13 @@ impl PackComponent {
         &self.imports
     }
 
-    /// Asks a component for its description, inside tight limits and without any power.
-    pub(crate) fn describe(
-        engine: Arc<SandboxEngine>,
-        digest: String,
-        pre: PackPre<HostState>,
-    ) -> Result<(Arc<Self>, String), SandboxError> {
+    /// Asks a component for its description, inside tight limits and without any power. What comes back is for
+    /// [`PackComponent::described`].
+    pub(crate) fn ask_description(
+        engine: &SandboxEngine,
+        component: &Component,
+        pre: &PackPre<HostState>,
+    ) -> Result<String, SandboxError> {
         let limits = engine.limits().clone();
         let call = CallContext {
             tenant: TenantId::default_tenant(),
@@ -117,41 +133,64 @@ impl PackComponent {
             depth: 0,
         };
         let state = HostState::new(call, Arc::from("?"), None, HashSet::new(), Instant::now() + limits.query_time);
-        let description = run(&engine, &pre, state, &TimeLimit::query(&limits, None), |pack, store| {
+        let definition = run(engine, pre, state, &TimeLimit::query(&limits, None), |pack, store| {
             Ok(Ok(pack.vivarium_node_nodes().call_describe(store)?))
         })?;
-        if description.len() as u64 > limits.value_json_bytes {
-            return Err(SandboxError::InvalidDescription {
-                message: format!(
-                    "it has {} bytes, more than {} (value_json_bytes)",
-                    description.len(),
-                    limits.value_json_bytes
-                ),
-            });
+        let invalid = |message: String| SandboxError::InvalidDescription { message };
+        let (bytes, limit) = (definition.len() as u64, limits.value_json_bytes);
+        if bytes > limit {
+            return Err(invalid(format!("it has {bytes} bytes, more than {limit} (value_json_bytes)")));
         }
-        let pack = Self::from_description(engine, digest, pre, &description)?;
-        Ok((pack, description))
-    }
-
-    /// Takes a description that was asked for earlier.
-    pub(crate) fn from_description(
-        engine: Arc<SandboxEngine>,
-        digest: String,
-        pre: PackPre<HostState>,
-        description: &str,
-    ) -> Result<Arc<Self>, SandboxError> {
-        let definition: PackDefinition = serde_json::from_str(description)
-            .map_err(|error| SandboxError::InvalidDescription { message: error.to_string() })?;
-        definition.check().map_err(|message| SandboxError::InvalidDescription { message })?;
-        let wasmtime = engine.wasmtime();
-        let component = pre.instance_pre().component();
         let imports = component
             .component_type()
-            .imports(wasmtime)
+            .imports(engine.wasmtime())
             .filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentInstance(_)))
             .map(|(name, _)| name.to_owned())
             .collect();
-        Ok(Arc::new(Self { digest, name: Arc::from(definition.name.as_str()), definition, imports, pre, engine }))
+        let definition = serde_json::from_str(&definition).map_err(|error| invalid(error.to_string()))?;
+        serde_json::to_string(&Description { imports, definition }).map_err(|error| invalid(error.to_string()))
+    }
+
+    /// Takes a description that was asked for now or earlier.
+    pub(crate) fn described(
+        engine: Arc<SandboxEngine>,
+        digest: String,
+        description: &str,
+        pre: Option<PackPre<HostState>>,
+        file: Option<PathBuf>,
+    ) -> Result<Arc<Self>, SandboxError> {
+        let invalid = |message: String| SandboxError::InvalidDescription { message };
+        let description: Description =
+            serde_json::from_str(description).map_err(|error| invalid(error.to_string()))?;
+        let definition: PackDefinition =
+            serde_json::from_str(description.definition.get()).map_err(|error| invalid(error.to_string()))?;
+        definition.check().map_err(invalid)?;
+        Ok(Arc::new(Self {
+            digest,
+            name: Arc::from(definition.name.as_str()),
+            definition,
+            imports: description.imports,
+            pre: pre.map_or_else(OnceLock::new, OnceLock::from),
+            loading: Mutex::new(()),
+            file,
+            engine,
+        }))
+    }
+
+    /// The code, loaded if it was not yet.
+    fn pre(&self) -> Result<&PackPre<HostState>, CallError> {
+        if let Some(pre) = self.pre.get() {
+            return Ok(pre);
+        }
+        // It guards no data; a panic while it was held changed nothing.
+        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pre) = self.pre.get() {
+            return Ok(pre);
+        }
+        let pre = self.engine.code(&self.digest, self.file.as_deref()).map_err(|error| {
+            CallError::new(CallErrorKind::Internal, format!("pack {} cannot be loaded: {error}", self.name))
+        })?;
+        Ok(self.pre.get_or_init(|| pre))
     }
 
     /// Runs a class's own validator on the constant inputs of a node.
@@ -231,7 +270,8 @@ impl PackComponent {
         let broken = |error: wasmtime::Error| CallError::new(CallErrorKind::Trap, format!("{error:#}"));
         match outcome {
             nodes::Outcome::Outputs(outputs) => {
-                let ui = outputs.ui.map(|ui| parse_ui(&ui, &limits)).transpose()?;
+                let ui = outputs.ui.map(|ui| crate::host::redact(ui, &store.data().secrets));
+                let ui = ui.map(|ui| parse_ui(&ui, &limits)).transpose()?;
                 match store.data_mut().take_value(outputs.slots).map_err(broken)?? {
                     NodeValue::List(slots) => Ok(Outcome::Outputs { slots, ui }),
                     _ => Err(CallError::new(
@@ -244,9 +284,9 @@ impl PackComponent {
                 Ok(Outcome::Expansion(store.data_mut().take_value(value).map_err(broken)??))
             }
             nodes::Outcome::Blocked(message) => {
-                Ok(Outcome::Blocked(message.map(|message| {
-                    Arc::from(cut(&message, usize::try_from(limits.error_bytes).unwrap_or(usize::MAX)))
-                })))
+                let bytes = usize::try_from(limits.error_bytes).unwrap_or(usize::MAX);
+                let message = message.map(|message| crate::host::redact(message, &store.data().secrets));
+                Ok(Outcome::Blocked(message.map(|message| Arc::from(cut(&message, bytes)))))
             }
         }
     }
@@ -267,7 +307,7 @@ impl PackComponent {
         let mut state = HostState::new(call, self.name.clone(), Some(self.clone()), HashSet::new(), time.deadline);
         let state_value = give(&mut state, &object.state)?;
         let arguments = give(&mut state, arguments)?;
-        let (mut store, answer) = run_keeping(&self.engine, &self.pre, state, &time, |pack, store| {
+        let (mut store, answer) = run_keeping(&self.engine, self.pre()?, state, &time, |pack, store| {
             pack.vivarium_node_nodes().call_call(store, &object.type_name, method, &state_value, &arguments)
         })?;
         store
@@ -299,7 +339,7 @@ impl PackComponent {
         let designated = designated_names(inputs, node);
         let mut state = HostState::new(call, self.name.clone(), Some(self.clone()), designated, time.deadline);
         let inputs = give(&mut state, inputs)?;
-        run_keeping(&self.engine, &self.pre, state, time, |pack, store| ask(pack, store, &inputs))
+        run_keeping(&self.engine, self.pre()?, state, time, |pack, store| ask(pack, store, &inputs))
     }
 }
 
@@ -417,7 +457,7 @@ fn explain_trap(error: &wasmtime::Error, state: &HostState, time: &TimeLimit) ->
         ),
         None => CallError::new(CallErrorKind::Trap, format!("the node was stopped: {error:#}")),
     };
-    failure.message = crate::host::clean(&failure.message, usize::try_from(limits.error_bytes).unwrap_or(usize::MAX));
+    failure.message = state.shown(&failure.message, usize::try_from(limits.error_bytes).unwrap_or(usize::MAX));
     failure.frames = frames;
     failure
 }

@@ -1,7 +1,7 @@
 //! The wasmtime engine: its settings, the host functions it links, the clock that interrupts guests.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,8 +16,9 @@ use wasmtime::{
 };
 
 use crate::{
-    aot::{AotCache, AotEntry},
+    aot::AotCache,
     bindings::{Pack, PackPre},
+    compile::Compiler,
     component::PackComponent,
     error::SandboxError,
     host::{self, HostState},
@@ -34,6 +35,9 @@ pub struct EngineConfig {
     pub limits: Limits,
     /// Where compiled components are kept; nowhere when absent.
     pub aot_folder: Option<PathBuf>,
+    /// The process that compiles. Without one, components are compiled here and without limits: for tests, whose components
+    /// are their own.
+    pub compiler: Option<Compiler>,
 }
 
 /// Compiles components and runs them. One per process.
@@ -42,6 +46,7 @@ pub struct SandboxEngine {
     linker: Linker<HostState>,
     limits: Arc<Limits>,
     aot: Option<AotCache>,
+    compiler: Option<Compiler>,
     engine_hash: String,
     stop_ticker: Arc<AtomicBool>,
 }
@@ -67,7 +72,8 @@ impl SandboxEngine {
         start_ticker(engine.clone(), stop_ticker.clone()).map_err(|error| SandboxError::Engine {
             message: format!("cannot start the thread that times guests: {error}"),
         })?;
-        Ok(Arc::new(Self { engine, linker, limits: Arc::new(config.limits), aot, engine_hash, stop_ticker }))
+        let (limits, compiler) = (Arc::new(config.limits), config.compiler);
+        Ok(Arc::new(Self { engine, linker, limits, aot, compiler, engine_hash, stop_ticker }))
     }
 
     /// Limits in force.
@@ -84,31 +90,80 @@ impl SandboxEngine {
     /// itself. `bytes` is what a stranger sent.
     ///
     /// # Errors
-    /// Too large, not a component, imports something unknown, or describes itself wrongly.
+    /// Too large, not a component, imports something unknown, takes too much to compile, or describes itself wrongly.
     pub fn load(self: &Arc<Self>, bytes: &[u8]) -> Result<Arc<PackComponent>, SandboxError> {
-        if bytes.len() as u64 > self.limits.component_bytes {
-            return Err(SandboxError::ComponentTooLarge {
-                bytes: bytes.len() as u64,
-                limit: self.limits.component_bytes,
-            });
-        }
-        let digest = hex::encode(Sha256::digest(bytes));
-        if let Some(entry) = self.aot.as_ref().and_then(|aot| aot.load(&self.engine_hash, &digest))
-            && let Some(component) = self.deserialize(&entry)
+        let digest = self.examine(bytes)?;
+        if let Some(description) = self.kept_description(&digest)
+            && let Some(pre) = self.kept_code(&digest)
         {
-            return PackComponent::from_description(
-                self.clone(),
-                digest,
-                self.prepare(&component)?,
-                &entry.description,
-            );
+            return PackComponent::described(self.clone(), digest, &description, Some(pre), None);
+        }
+        self.compile_and_describe(bytes, digest, None)
+    }
+
+    /// As [`SandboxEngine::load`], but when the component was compiled before, its code is loaded with the first call. `file`
+    /// is where `bytes` were read: should the code be gone by then, it is compiled from there again.
+    ///
+    /// # Errors
+    /// As [`SandboxEngine::load`].
+    pub fn load_later(self: &Arc<Self>, bytes: &[u8], file: &Path) -> Result<Arc<PackComponent>, SandboxError> {
+        let digest = self.examine(bytes)?;
+        match self.kept_description(&digest) {
+            Some(description) => {
+                PackComponent::described(self.clone(), digest, &description, None, Some(file.to_owned()))
+            }
+            None => self.compile_and_describe(bytes, digest, Some(file.to_owned())),
+        }
+    }
+
+    /// The code of a component that was described before.
+    pub(crate) fn code(&self, digest: &str, file: Option<&Path>) -> Result<PackPre<HostState>, SandboxError> {
+        if let Some(pre) = self.kept_code(digest) {
+            return Ok(pre);
+        }
+        let gone = |message: String| SandboxError::Engine { message };
+        let file = file.ok_or_else(|| gone("the compiled component is gone".into()))?;
+        let bytes = std::fs::read(file).map_err(|error| gone(format!("cannot read {}: {error}", file.display())))?;
+        if self.examine(&bytes)? != digest {
+            return Err(gone(format!("{} was changed; the server has to load it again", file.display())));
+        }
+        self.prepare(&self.deserialize(&self.compile(&bytes)?)?)
+    }
+
+    fn examine(&self, bytes: &[u8]) -> Result<String, SandboxError> {
+        let (size, limit) = (bytes.len() as u64, self.limits.component_bytes);
+        if size > limit {
+            return Err(SandboxError::ComponentTooLarge { bytes: size, limit });
         }
         check_header(bytes)?;
-        let component = Component::from_binary(&self.engine, bytes)
-            .map_err(|error| SandboxError::InvalidComponent { message: one_line(&format!("{error:#}")) })?;
+        Ok(hex::encode(Sha256::digest(bytes)))
+    }
+
+    fn kept_description(&self, digest: &str) -> Option<String> {
+        self.aot.as_ref()?.description(&self.engine_hash, digest)
+    }
+
+    fn kept_code(&self, digest: &str) -> Option<PackPre<HostState>> {
+        let code = self.aot.as_ref()?.code(&self.engine_hash, digest)?;
+        self.prepare(&self.deserialize(&code).ok()?).ok()
+    }
+
+    fn compile_and_describe(
+        self: &Arc<Self>,
+        bytes: &[u8],
+        digest: String,
+        file: Option<PathBuf>,
+    ) -> Result<Arc<PackComponent>, SandboxError> {
+        let code = self.compile(bytes)?;
+        let component = self.deserialize(&code)?;
         let pre = self.prepare(&component)?;
-        let (pack, description) = PackComponent::describe(self.clone(), digest.clone(), pre)?;
-        self.keep(&component, &digest, description);
+        let description = PackComponent::ask_description(self, &component, &pre)?;
+        let pack = PackComponent::described(self.clone(), digest.clone(), &description, Some(pre), file)?;
+        if let Some(aot) = &self.aot
+            && let Err(error) = aot.store(&self.engine_hash, &digest, &description, &code)
+        {
+            tracing::warn!(%error, "a compiled component is not kept; it will be compiled again at the next start");
+        }
         Ok(pack)
     }
 
@@ -117,23 +172,36 @@ impl SandboxEngine {
         PackPre::new(self.linker.instantiate_pre(component).map_err(wrong)?).map_err(wrong)
     }
 
-    fn keep(&self, component: &Component, digest: &str, description: String) {
-        let Some(aot) = &self.aot else { return };
-        let stored = component
-            .serialize()
-            .map_err(|error| SandboxError::Engine { message: format!("{error:#}") })
-            .and_then(|code| aot.store(&self.engine_hash, digest, &AotEntry { code, description }));
-        if let Err(error) = stored {
-            tracing::warn!(%error, "a compiled component is not kept; it will be compiled again at the next start");
+    fn compile(&self, bytes: &[u8]) -> Result<Vec<u8>, SandboxError> {
+        match &self.compiler {
+            Some(compiler) => compiler.compile(bytes, &self.limits),
+            None => compile_here(&self.engine, bytes),
         }
     }
 
     #[allow(unsafe_code)]
-    fn deserialize(&self, entry: &AotEntry) -> Option<Component> {
-        // SAFETY: the bytes came out of `AotCache::load`, which hands out only what this host itself wrote after
-        // `Component::serialize`, checked by a MAC over code, engine configuration and component digest.
-        unsafe { Component::deserialize(&self.engine, &entry.code) }.ok()
+    fn deserialize(&self, code: &[u8]) -> Result<Component, SandboxError> {
+        // SAFETY: the bytes are the output of `Engine::precompile_component`, made by this program: in this process, in a
+        // child process that is this same executable, or earlier, and then `AotCache::code` checked a MAC over code, engine
+        // configuration and component digest.
+        let component = unsafe { Component::deserialize(&self.engine, code) };
+        component.map_err(|error| SandboxError::Engine { message: one_line(&format!("{error:#}")) })
     }
+}
+
+/// Compiles without limits of its own: in the compiling process, or in tests.
+pub(crate) fn compile_here(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>, SandboxError> {
+    engine
+        .precompile_component(bytes)
+        .map_err(|error| SandboxError::InvalidComponent { message: one_line(&format!("{error:#}")) })
+}
+
+/// An engine that only compiles. Its code runs in a [`SandboxEngine`] of the same limits.
+pub(crate) fn compiling_engine() -> Result<Engine, SandboxError> {
+    let mut config = wasmtime_config(&Limits::default());
+    // Where instances would live changes nothing about code, and a pool takes address space that this process has not.
+    config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+    Engine::new(&config).map_err(|error| SandboxError::Engine { message: format!("{error:#}") })
 }
 
 impl Drop for SandboxEngine {
@@ -153,7 +221,10 @@ fn start_ticker(engine: Engine, stop: Arc<AtomicBool>) -> std::io::Result<()> {
 }
 
 /// Says in plain words what wasmtime's parser would say with bytes.
-fn check_header(bytes: &[u8]) -> Result<(), SandboxError> {
+///
+/// # Errors
+/// [`SandboxError::InvalidComponent`] when the bytes do not begin as a component does.
+pub fn check_header(bytes: &[u8]) -> Result<(), SandboxError> {
     const MAGIC: &[u8] = b"\0asm";
     const CORE_MODULE: &[u8] = &[1, 0, 0, 0];
     let invalid = |message: &str| Err(SandboxError::InvalidComponent { message: message.into() });
@@ -250,6 +321,14 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+
+    #[test]
+    fn a_process_that_only_compiles_makes_code_for_the_sandbox() {
+        let engine = SandboxEngine::new(EngineConfig::default()).unwrap();
+        assert_eq!(engine_hash(&compiling_engine().unwrap()), engine.engine_hash);
+        let code = compile_here(&compiling_engine().unwrap(), b"\0asm\x0d\0\x01\0").unwrap();
+        engine.deserialize(&code).unwrap();
+    }
 
     #[test]
     fn what_is_no_component_is_refused_in_plain_words() {

@@ -25,6 +25,18 @@ pub enum SandboxError {
         /// wasmtime's words.
         message: String,
     },
+    /// Compiling it took more than it may.
+    #[error("compiling the component was stopped: {message}")]
+    Compilation {
+        /// Which limit, its value, and how to raise it.
+        message: String,
+    },
+    /// The process that compiles could not do its work. Not the component's fault.
+    #[error("the process that compiles components failed: {message}")]
+    Compiler {
+        /// What happened.
+        message: String,
+    },
     /// It imports something that this host does not offer, or lacks an export.
     #[error("the component does not fit the world vivarium:node/pack@1.0.0: {message}")]
     WrongWorld {

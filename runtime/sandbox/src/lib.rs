@@ -12,11 +12,13 @@
 //! - [`services`](HostServices): what the outside must provide
 //! - [`value`](NodeValue): values between nodes and their wire form
 //! - `host/`: the host functions, one file per WIT interface
+//! - [`compile`]: the process that compiles, and its limits
 //! - `aot`: the cache of compiled components
 //! - `bindings`: generated from the WIT files
 
 mod aot;
 mod bindings;
+pub mod compile;
 mod component;
 mod engine;
 mod error;
@@ -26,7 +28,7 @@ mod services;
 mod value;
 
 pub use component::{Finding, Outcome, PackComponent};
-pub use engine::{EngineConfig, SandboxEngine};
+pub use engine::{EngineConfig, SandboxEngine, check_header};
 pub use error::{CallError, CallErrorKind, SandboxError};
 pub use limits::Limits;
 pub use services::{CallContext, HostServices, LogLevel, OutputFolder, PreviewPixels, SaveRequest, SavedImage};

@@ -55,6 +55,12 @@ pub struct Limits {
     pub saved_files: u64,
     /// A component file, bytes.
     pub component_bytes: u64,
+    /// Memory of the process that compiles a component, bytes.
+    pub compile_memory: u64,
+    /// Time of one compilation, by the clock and by processor time of each core.
+    pub compile_time: Duration,
+    /// Native code that a component becomes, bytes.
+    pub compiled_bytes: u64,
     /// Instances alive at once, over all tenants.
     pub instances: u64,
 }
@@ -84,6 +90,9 @@ impl Default for Limits {
             object_call_depth: 8,
             saved_files: 4096,
             component_bytes: 64 * MIB,
+            compile_memory: 4096 * MIB,
+            compile_time: Duration::from_secs(300),
+            compiled_bytes: 1024 * MIB,
             instances: 64,
         }
     }
@@ -143,6 +152,14 @@ impl Limits {
             entry("object_call_depth", self.object_call_depth, "count", "objects whose methods call each other"),
             entry("saved_files", self.saved_files, "count", "files one node execution may save"),
             entry("component_bytes", self.component_bytes, "bytes", "size of a pack's component"),
+            entry(
+                "compile_memory",
+                self.compile_memory,
+                "bytes",
+                "memory of the process that compiles a pack (--compile-memory)",
+            ),
+            entry("compile_time", ms(self.compile_time), "ms", "time of compiling one pack (--compile-time)"),
+            entry("compiled_bytes", self.compiled_bytes, "bytes", "native code that one pack becomes"),
             entry("instances", self.instances, "count", "node instances alive at once"),
         ]
     }

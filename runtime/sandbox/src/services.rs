@@ -9,6 +9,7 @@ use std::{
 
 use vivarium_protocol::{
     definition::{NodeDefinition, Section},
+    permission::Permission,
     tenant::TenantId,
 };
 use vivarium_tensor::Budget;
@@ -142,17 +143,26 @@ pub trait HostServices: Send + Sync {
     /// A log line of the running node.
     fn log(&self, pack: &str, node_id: &str, level: LogLevel, message: &str);
 
+    /// Whether a pack may do something. The sandbox asks before it calls what follows.
+    fn allows(&self, pack: &str, permission: &Permission) -> bool;
+
     /// Files of a model folder.
     ///
     /// # Errors
-    /// The pack lacks the permission, or the folder does not exist.
-    fn model_files(&self, pack: &str, folder: &str) -> Result<Vec<String>, CallError>;
+    /// The folder does not exist.
+    fn model_files(&self, folder: &str) -> Result<Vec<String>, CallError>;
 
     /// Opens a model file for reading.
     ///
     /// # Errors
-    /// The pack lacks the permission, or the file does not exist.
-    fn open_model(&self, pack: &str, folder: &str, name: &str) -> Result<File, CallError>;
+    /// The file does not exist.
+    fn open_model(&self, folder: &str, name: &str) -> Result<File, CallError>;
+
+    /// One of the tenant's secrets, if there is one of that name.
+    ///
+    /// # Errors
+    /// The secrets cannot be read.
+    fn secret(&self, name: &str) -> Result<Option<String>, CallError>;
 }
 
 /// The texts among a call's inputs: names of the image files that it may read. What the host itself filled in (hidden
@@ -219,11 +229,19 @@ impl HostServices for NoServices {
 
     fn log(&self, _pack: &str, _node_id: &str, _level: LogLevel, _message: &str) {}
 
-    fn model_files(&self, _pack: &str, _folder: &str) -> Result<Vec<String>, CallError> {
+    fn allows(&self, _pack: &str, _permission: &Permission) -> bool {
+        false
+    }
+
+    fn model_files(&self, _folder: &str) -> Result<Vec<String>, CallError> {
         Err(Self::refused())
     }
 
-    fn open_model(&self, _pack: &str, _folder: &str, _name: &str) -> Result<File, CallError> {
+    fn open_model(&self, _folder: &str, _name: &str) -> Result<File, CallError> {
+        Err(Self::refused())
+    }
+
+    fn secret(&self, _name: &str) -> Result<Option<String>, CallError> {
         Err(Self::refused())
     }
 }

@@ -98,6 +98,14 @@ impl Hub {
         }
     }
 
+    /// Sends an event to every socket of every tenant.
+    pub fn send_to_everybody(&self, event: &Event) {
+        let tenants: Vec<TenantId> = self.rooms.read().keys().cloned().collect();
+        for tenant in tenants {
+            self.send(&tenant, Target::Tenant, Message::Event(event.clone()));
+        }
+    }
+
     /// Ends every socket, and lets no new one in.
     pub fn close(&self) {
         for room in self.rooms.read().values() {

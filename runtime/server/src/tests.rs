@@ -58,6 +58,9 @@ impl Engine for TestEngine {
         }
         Ok(Validated { prompt, json, outputs, node_errors })
     }
+    fn check_lock(&self, _: &Map<String, Value>) -> Result<(), Invalid> {
+        Ok(())
+    }
     fn interrupt(&self, _: &TenantId, _: Option<&str>) -> bool {
         false
     }

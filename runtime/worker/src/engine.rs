@@ -17,6 +17,12 @@ pub trait Engine: Send + Sync {
     /// [`Invalid`] when nothing of the prompt can run.
     fn validate(&self, tenant: &TenantId, prompt: &Value, targets: Option<&[String]>) -> Result<Validated, Invalid>;
 
+    /// Whether the packs are there that a prompt was locked to, if it was.
+    ///
+    /// # Errors
+    /// [`Invalid`] names those that are not.
+    fn check_lock(&self, extra_data: &Map<String, Value>) -> Result<(), Invalid>;
+
     /// Stops the running prompt of the tenant, or the given one if it runs. True when something was told to stop.
     fn interrupt(&self, tenant: &TenantId, prompt_id: Option<&str>) -> bool;
 

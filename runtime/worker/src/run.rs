@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Map, Value, json};
 use vivarium_graph::{CacheKeys, DynamicPrompt, ExecutionList, GraphError, Lookup, Step};
-use vivarium_packs::Snapshot;
+use vivarium_packs::{Snapshot, lock::Lock};
 use vivarium_protocol::{
     definition::NodeDefinition,
     event::Event,
@@ -138,7 +138,7 @@ impl<'a> PromptRun<'a> {
         let started = Instant::now();
         let prompt_id = self.lease.item.prompt_id.clone();
         self.announce(Event::ExecutionStart { prompt_id: prompt_id.clone(), timestamp: now_ms() });
-        let stopped = self.prepare().and_then(|()| self.run_nodes());
+        let stopped = self.check_lock().and_then(|()| self.prepare()).and_then(|()| self.run_nodes());
         // Nothing of the prompt may be heard after its end.
         self.beside.stop();
         if self.shared.config.cache == CacheMode::None {
@@ -167,6 +167,13 @@ impl<'a> PromptRun<'a> {
     pub(crate) fn announce(&mut self, event: Event) {
         self.messages.push((event.name().to_owned(), event.data()));
         self.progress.to_client(event);
+    }
+
+    /// Packs may have been exchanged since the prompt was queued.
+    fn check_lock(&self) -> Result<(), Stop> {
+        Lock::check_prompt(&self.lease.item.extra_data, &self.snapshot).map_err(|message| {
+            self.fail("", CallError::new(CallErrorKind::NotFound, message), Map::new())
+        })
     }
 
     fn prepare(&mut self) -> Result<(), Stop> {

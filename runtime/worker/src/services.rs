@@ -4,7 +4,7 @@ use std::{fs::File, io::Read, sync::Arc};
 
 use vivarium_blobs::{AnnotatedName, BlobError, Durability, Folder, ModelFolders, OutputName, TenantFiles};
 use vivarium_packs::Grants;
-use vivarium_protocol::tenant::TenantId;
+use vivarium_protocol::{permission::Permission, tenant::TenantId};
 use vivarium_sandbox::{
     CallError, CallErrorKind, HostServices, LogLevel, OutputFolder, PreviewPixels, SaveRequest, SavedImage,
 };
@@ -110,28 +110,21 @@ impl HostServices for NodeServices {
         }
     }
 
-    fn model_files(&self, pack: &str, folder: &str) -> Result<Vec<String>, CallError> {
-        self.check_grant(pack, folder)?;
+    fn allows(&self, pack: &str, permission: &Permission) -> bool {
+        self.grants.allows(&self.tenant, pack, permission)
+    }
+
+    fn model_files(&self, folder: &str) -> Result<Vec<String>, CallError> {
         self.models
             .names(folder)
             .ok_or_else(|| CallError::new(CallErrorKind::NotFound, format!("there is no model folder {folder:?}")))
     }
 
-    fn open_model(&self, pack: &str, folder: &str, name: &str) -> Result<File, CallError> {
-        self.check_grant(pack, folder)?;
+    fn open_model(&self, folder: &str, name: &str) -> Result<File, CallError> {
         self.models.open(folder, name).map_err(|error| file_error(&error))
     }
-}
 
-impl NodeServices {
-    fn check_grant(&self, pack: &str, folder: &str) -> Result<(), CallError> {
-        let permission = format!("models/{folder}");
-        if self.grants.allows(&self.tenant, pack, &permission) {
-            return Ok(());
-        }
-        let message = format!(
-            "pack {pack} has no permission {permission}; the operator gives it with --grant {pack}:{permission}"
-        );
-        Err(CallError::new(CallErrorKind::PermissionDenied, message))
+    fn secret(&self, name: &str) -> Result<Option<String>, CallError> {
+        self.grants.secret(&self.tenant, name).map_err(|error| CallError::new(CallErrorKind::Internal, error.to_string()))
     }
 }

@@ -14,7 +14,7 @@ use std::{
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use vivarium_graph::{Validated, validate};
-use vivarium_packs::InstalledPack;
+use vivarium_packs::{InstalledPack, lock::Lock};
 use vivarium_protocol::{
     error::{Invalid, PromptError},
     event::Event,
@@ -255,6 +255,12 @@ impl Engine for Worker {
             .collect()
     }
 
+    fn check_lock(&self, extra_data: &Map<String, Value>) -> Result<(), Invalid> {
+        Lock::check_prompt(extra_data, &self.shared.catalog.snapshot()).map_err(|message| {
+            Invalid::from(PromptError::new("packs_locked", "The workflow is locked to packs that are not there", message))
+        })
+    }
+
     fn catalog_generation(&self) -> u64 {
         self.shared.catalog.snapshot().generation()
     }
@@ -310,11 +316,11 @@ impl Worker {
             }
         };
         let definition = component.definition();
-        let permission = |request: &vivarium_protocol::definition::PermissionRequest| PermissionReport {
-            permission: request.permission.clone(),
-            reason: request.reason.clone(),
+        let permissions = pack.requests().into_iter().map(|request| PermissionReport {
             granted: self.shared.grants.allows(tenant, &definition.name, &request.permission),
-        };
+            permission: request.permission.to_string(),
+            reason: request.reason,
+        });
         PackReport {
             name: definition.name.clone(),
             version: definition.version.clone(),
@@ -324,7 +330,7 @@ impl Worker {
             digest: component.digest().to_owned(),
             file: pack.file_name(),
             nodes: definition.nodes.iter().map(|node| node.class_type.clone()).collect(),
-            permissions: definition.permissions.iter().map(permission).collect(),
+            permissions: permissions.collect(),
             imports: component.imports().to_vec(),
             status: PackStatus::Ready,
             error: None,

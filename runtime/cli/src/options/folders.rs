@@ -132,6 +132,16 @@ impl Folders {
         self.private().join("compiled")
     }
 
+    /// Packs that were installed, and what is known about them.
+    pub(crate) fn installed(&self) -> PathBuf {
+        self.private().join("packs")
+    }
+
+    /// Secrets of tenants.
+    pub(crate) fn secrets(&self) -> PathBuf {
+        self.private().join("secrets.json")
+    }
+
     /// Model files, one folder per type.
     pub(crate) fn models(&self) -> PathBuf {
         self.base.join("models")
@@ -152,7 +162,7 @@ impl Folders {
     /// Names the folder that can't be created.
     pub(crate) fn create(&self) -> Outcome<()> {
         let people_use = [self.base.join("packs"), self.models()];
-        for folder in people_use.iter().chain([&self.private()]) {
+        for folder in people_use.iter().chain([&self.private(), &self.installed()]) {
             fs::create_dir_all(folder)
                 .or_fail(Exit::Machine, || format!("could not create the folder {}", folder.display()))?;
         }

@@ -38,6 +38,14 @@ pub(crate) struct LimitOptions {
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     node_timeout: Option<f64>,
 
+    /// Memory of the process that compiles a new pack [default: 4G]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    compile_memory: Option<u64>,
+
+    /// How long compiling a new pack may take [default: 300]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    compile_time: Option<u64>,
+
     /// How long all nodes of one prompt may run [default: 86400]
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     prompt_timeout: Option<f64>,
@@ -97,6 +105,8 @@ impl LimitOptions {
         if let Some(given) = self.prompt_timeout {
             limits.prompt_time = seconds("--prompt-timeout", given)?;
         }
+        limits.compile_memory = self.compile_memory.unwrap_or(limits.compile_memory);
+        limits.compile_time = self.compile_time.map_or(limits.compile_time, Duration::from_secs);
         if limits.tenant_tensor_bytes > limits.total_tensor_bytes {
             fail!(
                 Exit::Usage,
@@ -125,7 +135,8 @@ impl LimitOptions {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Permissions")]
 pub(crate) struct GrantOptions {
-    /// Let a pack do what it asks for, for example my-pack:models/vae; `vivarium packs` shows what packs ask for
+    /// Let a pack do what it asks for, for every tenant and as long as this runs, for example my-pack:models/vae;
+    /// `vivarium pack list` shows what packs ask for, `vivarium pack grant` gives it for good
     #[arg(long, value_name = "PACK:PERMISSION")]
     grant: Vec<Grant>,
 }

@@ -5,7 +5,8 @@ mod options;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, runtime::Runtime};
-use vivarium_protocol::tenant::TenantId;
+use vivarium_packs::watch::{Changed, Watch};
+use vivarium_protocol::{event::Event, tenant::TenantId};
 use vivarium_queue::Queue;
 use vivarium_server::{AppState, Hub, LogRing, ServerConfig, ServerError, auth::Registry};
 use vivarium_worker::{FilesOf, Parts, Worker};
@@ -55,9 +56,10 @@ impl Serve {
             queue: parts.queue.clone(),
             files: parts.files.clone(),
             models: parts.models.clone(),
-            hub,
+            hub: hub.clone(),
             logs,
         };
+        let _watch = self.watch_packs(&parts, hub.clone())?;
         let state = AppState::new(config, server_parts).map_err(as_failure)?;
         announce(&listeners, &parts, &base);
         let served = runtime.block_on(vivarium_server::serve(listeners, state, stop.asked()));
@@ -111,6 +113,14 @@ fn as_failure(error: ServerError) -> crate::failure::Failure {
 }
 
 impl Serve {
+    /// Exchanges packs when they change, and tells clients.
+    fn watch_packs(&self, parts: &Parts, hub: Arc<Hub>) -> Outcome<Watch> {
+        let told = move |changed: &Changed| {
+            hub.send_to_everybody(&Event::PacksChanged { packs: changed.packs.clone() });
+        };
+        Watch::start(parts.catalog.clone(), self.watch, told).or_fail(Exit::Machine, || "could not watch the packs")
+    }
+
     fn server_config(&self) -> Outcome<ServerConfig> {
         let defaults = ServerConfig::default();
         Ok(ServerConfig {

@@ -105,6 +105,11 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) parallel_nodes: Option<u16>,
 
+    /// Watch the folders of packs too, and exchange a pack when its file changes: for whoever writes one. Installed packs
+    /// are always exchanged when `vivarium pack` changes them
+    #[arg(long)]
+    pub(super) watch: bool,
+
     /// How much to log; the bare flag means DEBUG
     #[arg(long, value_name = "LEVEL", value_enum, ignore_case = true, num_args = 0..=1, default_value = "INFO", default_missing_value = "DEBUG")]
     pub(super) verbose: Verbosity,

@@ -146,6 +146,6 @@ fn prompt_of(event: &Event) -> Option<&str> {
         | Event::ExecutionInterrupted { prompt_id, .. } => Some(prompt_id),
         Event::ExecutionError(error) => Some(&error.prompt_id),
         Event::Executing(executing) => executing.prompt_id.as_deref(),
-        Event::Status(_) | Event::Logs { .. } | Event::FeatureFlags(_) => None,
+        Event::Status(_) | Event::Logs { .. } | Event::FeatureFlags(_) | Event::PacksChanged { .. } => None,
     }
 }

@@ -1,4 +1,4 @@
-//! WASI's clocks, coarse: a fine clock is what timing attacks need. Waiting ends early when the prompt is interrupted or
+//! WASI's clocks, coarse unless `clock/fine` is granted: a fine clock is what timing attacks need. Waiting ends early when the prompt is interrupted or
 //! the call's time is up, since a guest inside a host call is out of reach of epochs.
 
 use std::{
@@ -41,24 +41,34 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
+impl HostState {
+    fn as_precise_as_allowed(&mut self, time: Duration) -> Duration {
+        if self.has_fine_clock() { time } else { coarse(time) }
+    }
+
+    fn clock_resolution(&mut self) -> Duration {
+        if self.has_fine_clock() { Duration::from_nanos(1) } else { RESOLUTION }
+    }
+}
+
 impl wall_clock::Host for HostState {
     fn now(&mut self) -> wasmtime::Result<Datetime> {
-        let now = coarse(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        let now = self.as_precise_as_allowed(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
         Ok(Datetime { seconds: now.as_secs(), nanoseconds: now.subsec_nanos() })
     }
 
     fn resolution(&mut self) -> wasmtime::Result<Datetime> {
-        Ok(Datetime { seconds: 0, nanoseconds: RESOLUTION.subsec_nanos() })
+        Ok(Datetime { seconds: 0, nanoseconds: self.clock_resolution().subsec_nanos() })
     }
 }
 
 impl monotonic_clock::Host for HostState {
     fn now(&mut self) -> wasmtime::Result<u64> {
-        Ok(nanoseconds(coarse(START.elapsed())))
+        Ok(nanoseconds(self.as_precise_as_allowed(START.elapsed())))
     }
 
     fn resolution(&mut self) -> wasmtime::Result<u64> {
-        Ok(nanoseconds(RESOLUTION))
+        Ok(nanoseconds(self.clock_resolution()))
     }
 
     fn subscribe_instant(&mut self, when: u64) -> wasmtime::Result<Resource<DynPollable>> {

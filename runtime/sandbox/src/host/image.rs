@@ -142,21 +142,24 @@ impl HostState {
             Folder::Output => OutputFolder::Output,
             Folder::Temp => OutputFolder::Temp,
         };
+        let prefix = super::redact(options.filename_prefix.clone(), &self.secrets);
         let request = SaveRequest {
             folder,
-            prefix: &options.filename_prefix,
+            prefix: &prefix,
             width,
             height,
             count: usize::try_from(count).unwrap_or(usize::MAX),
         };
         let text: &[(String, String)] = if self.call.services.saves_metadata() { &options.text } else { &[] };
+        let shown = |text: &String| super::redact(text.clone(), &self.secrets);
+        let text: Vec<(String, String)> = text.iter().map(|(keyword, text)| (shown(keyword), shown(text))).collect();
         let channels = u8::try_from(channels).unwrap_or(3);
         let level = options.compress_level.min(9);
         let cx = self.op().clone();
         let mut encode = |index: usize| -> Result<Vec<u8>, CallError> {
             let pixels = one_image(images, index, &cx)
                 .map_err(|error| CallError::new(CallErrorKind::InvalidArgument, error.to_string()))?;
-            encode_png(&pixels, width, height, channels, level, text).map_err(|error| {
+            encode_png(&pixels, width, height, channels, level, &text).map_err(|error| {
                 CallError::new(CallErrorKind::InvalidArgument, format!("cannot encode as PNG: {error}"))
             })
         };

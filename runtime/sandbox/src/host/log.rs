@@ -1,6 +1,6 @@
 //! `log`: bounded lines of the running node.
 
-use super::{HostState, state::clean};
+use super::HostState;
 use crate::{
     bindings::vivarium::node::log::{self, Level},
     services::LogLevel,
@@ -21,7 +21,7 @@ impl log::Host for HostState {
             Level::Warn => LogLevel::Warn,
             Level::Error => LogLevel::Error,
         };
-        let message = clean(&message, usize::try_from(left).unwrap_or(usize::MAX));
+        let message = self.shown(&message, usize::try_from(left).unwrap_or(usize::MAX));
         self.call.services.log(&self.pack, &self.call.node_id, level, &message);
         if self.logged_bytes > limit {
             let notice = format!("the rest of this node's log is dropped: it exceeds {limit} bytes (log_bytes)");

@@ -8,11 +8,13 @@ mod context;
 mod image;
 mod log;
 mod progress;
+mod secrets;
 mod state;
 mod tensors;
 mod values;
 mod weights;
 
+pub(crate) use secrets::redact;
 pub(crate) use state::{HostState, clean};
 pub use weights::HostWeights;
 

@@ -9,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use vivarium_protocol::permission::Permission;
 use vivarium_tensor::{ErrorKind as TensorErrorKind, OpContext, Tensor, TensorError};
 use wasmtime::{
     ResourceLimiter,
@@ -45,6 +46,11 @@ pub(crate) struct HostState {
     pub(crate) table: ResourceTable,
     pub(crate) saved_files: u64,
     pub(crate) logged_bytes: u64,
+    /// Those that the guest has read.
+    pub(crate) secrets: Vec<String>,
+    /// The model folder that was opened without the permission to read its numbers back.
+    pub(crate) sealed_folder: Option<String>,
+    fine_clock: Option<bool>,
     op: OpContext,
     wasi: WasiCtx,
     handles: u64,
@@ -133,6 +139,9 @@ impl HostState {
             table,
             saved_files: 0,
             logged_bytes: 0,
+            secrets: Vec::new(),
+            sealed_folder: None,
+            fine_clock: None,
             op,
             wasi,
             handles: 0,
@@ -151,6 +160,48 @@ impl HostState {
 
     pub(crate) fn op(&self) -> &OpContext {
         &self.op
+    }
+
+    /// Whether the pack has a permission.
+    pub(crate) fn has(&self, permission: &Permission) -> bool {
+        self.call.services.allows(&self.pack, permission)
+    }
+
+    /// Refuses what the pack was not granted.
+    pub(crate) fn require(&self, permission: &Permission) -> Result<(), Error> {
+        if self.has(permission) {
+            return Ok(());
+        }
+        let permission = clean(&permission.to_string(), 200);
+        let message = format!(
+            "pack {pack} has no permission {permission}; `vivarium pack grant {pack} {permission}` gives it to an installed \
+             pack, --grant {pack}:{permission} to one in a folder",
+            pack = self.pack
+        );
+        Err(Error { kind: ErrorKind::PermissionDenied, message })
+    }
+
+    /// Whether the pack's clocks are of full precision. Asked once per call, since a clock is asked often.
+    pub(crate) fn has_fine_clock(&mut self) -> bool {
+        if self.fine_clock.is_none() {
+            self.fine_clock = Some(self.has(&Permission::FineClock));
+        }
+        self.fine_clock.unwrap_or_default()
+    }
+
+    /// Refuses to give numbers to a guest that may only compute with the weights it has opened.
+    pub(crate) fn may_read_values(&self) -> Result<(), Error> {
+        let Some(folder) = &self.sealed_folder else { return Ok(()) };
+        self.require(&Permission::WeightValues { folder: folder.clone() })
+    }
+
+    /// A guest's text made safe to show: see [`clean`]; secrets that it has read are removed.
+    pub(crate) fn shown(&self, text: &str, bytes: usize) -> String {
+        // Before it is cut: half a secret is not recognised.
+        match self.secrets.as_slice() {
+            [] => clean(text, bytes),
+            secrets => clean(&super::redact(text.to_owned(), secrets), bytes),
+        }
     }
 
     /// Charges bytes that one host call copies into or out of the guest.
@@ -272,7 +323,7 @@ impl HostState {
             ErrorKind::Unsupported => CallErrorKind::Unsupported,
             ErrorKind::Interrupted | ErrorKind::Failed | ErrorKind::Internal => CallErrorKind::Failed,
         };
-        CallError::new(kind, clean(&error.message, to_usize(self.call.limits.error_bytes)))
+        CallError::new(kind, self.shown(&error.message, to_usize(self.call.limits.error_bytes)))
     }
 }
 

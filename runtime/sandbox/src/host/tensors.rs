@@ -69,6 +69,9 @@ impl tensors::HostTensor for HostState {
             return Ok(Err(interrupted()));
         }
         let tensor = self.tensor(&tensor)?;
+        if let Err(error) = self.may_read_values() {
+            return Ok(Err(error));
+        }
         if let Err(error) = self.charge_transfer(length.saturating_mul(tensor.dtype().size() as u64)) {
             return Ok(Err(error));
         }
@@ -77,6 +80,9 @@ impl tensors::HostTensor for HostState {
 
     fn item(&mut self, tensor: Resource<HostTensor>) -> wasmtime::Result<Result<f64, Error>> {
         let tensor = self.tensor(&tensor)?;
+        if let Err(error) = self.may_read_values() {
+            return Ok(Err(error));
+        }
         Ok(tensor.item().map_err(|error| self.tensor_error(&error)))
     }
 

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fs::File, os::unix::fs::FileExt};
 
 use safetensors::{Dtype as FileDtype, tensor::Metadata};
+use vivarium_protocol::permission::Permission;
 use vivarium_tensor::{DType, Tensor};
 use wasmtime::component::Resource;
 
@@ -39,13 +40,22 @@ struct StoredTensor {
 
 impl weights::Host for HostState {
     fn list_files(&mut self, folder: String) -> wasmtime::Result<Result<Vec<String>, Error>> {
-        Ok(self.call.services.model_files(&self.pack, &folder).map_err(|error| to_guest(&error)))
+        if let Err(refused) = self.require(&Permission::Weights { folder: folder.clone() }) {
+            return Ok(Err(refused));
+        }
+        Ok(self.call.services.model_files(&folder).map_err(|error| to_guest(&error)))
     }
 }
 
 impl weights::HostWeightsFile for HostState {
     fn open(&mut self, folder: String, name: String) -> wasmtime::Result<Result<Resource<HostWeights>, Error>> {
-        let opened = match self.call.services.open_model(&self.pack, &folder, &name) {
+        if let Err(refused) = self.require(&Permission::Weights { folder: folder.clone() }) {
+            return Ok(Err(refused));
+        }
+        if !self.has(&Permission::WeightValues { folder: folder.clone() }) {
+            self.sealed_folder = Some(folder.clone());
+        }
+        let opened = match self.call.services.open_model(&folder, &name) {
             Ok(file) => open_safetensors(file, &format!("{folder}/{name}")),
             Err(error) => Err(to_guest(&error)),
         };

@@ -166,6 +166,7 @@ fn submit_blocking(
 
 /// What can run of a prompt. With `strict` that must be everything that was asked for.
 fn check(state: &AppState, tenant: &TenantId, request: &PromptRequest, strict: bool) -> Result<Validated, Invalid> {
+    state.engine().check_lock(&request.extra_data)?;
     let targets = request.partial_execution_targets.as_deref();
     let replacements = state.engine().offers(tenant).replacements;
     let validated = if replacements.is_empty() {

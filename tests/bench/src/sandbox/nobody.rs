@@ -2,6 +2,7 @@
 
 use std::fs::File;
 
+use vivarium_protocol::permission::Permission;
 use vivarium_sandbox::{CallError, CallErrorKind, HostServices, LogLevel, PreviewPixels, SaveRequest, SavedImage};
 
 /// Refuses everything that leaves the sandbox.
@@ -50,11 +51,19 @@ impl HostServices for Nobody {
 
     fn log(&self, _pack: &str, _node_id: &str, _level: LogLevel, _message: &str) {}
 
-    fn model_files(&self, _pack: &str, _folder: &str) -> Result<Vec<String>, CallError> {
+    fn allows(&self, _pack: &str, _permission: &Permission) -> bool {
+        false
+    }
+
+    fn model_files(&self, _folder: &str) -> Result<Vec<String>, CallError> {
         Self::refuses()
     }
 
-    fn open_model(&self, _pack: &str, _folder: &str, _name: &str) -> Result<File, CallError> {
+    fn open_model(&self, _folder: &str, _name: &str) -> Result<File, CallError> {
+        Self::refuses()
+    }
+
+    fn secret(&self, _name: &str) -> Result<Option<String>, CallError> {
         Self::refuses()
     }
 }

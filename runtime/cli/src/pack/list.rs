@@ -1,8 +1,8 @@
-//! `vivarium packs`: what is installed, and what it may do.
+//! `vivarium pack list`, which is `vivarium packs` too: what is there, and what it may do.
 
 use clap::Args;
 use serde_json::{Value, json};
-use vivarium_packs::{Grants, InstalledPack};
+use vivarium_packs::{Grants, InstalledPack, store::PackStore};
 use vivarium_protocol::tenant::TenantId;
 
 use crate::{
@@ -17,12 +17,12 @@ use crate::{
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  vivarium packs
-  vivarium packs --packs-directory ~/my-packs --json
+  vivarium pack list
+  vivarium pack list --packs-directory ~/my-packs --json
 
-A pack is one .wasm component in a packs folder: copy it there to install it, delete it to remove it. A pack that can't
-be used is listed with the reason, and the exit code is 1.")]
-pub(crate) struct Packs {
+Packs are installed (`vivarium pack install`), or lie in a folder of packs: the stock packs, and those that are being
+written. A pack that can't be used is listed with the reason, and the exit code is 1.")]
+pub(crate) struct List {
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -37,12 +37,12 @@ pub(crate) struct Packs {
     grants: GrantOptions,
 }
 
-impl Packs {
+impl List {
     pub(crate) fn run(self) -> Outcome<()> {
         let folders = self.folders.resolve()?;
         let (_engine, catalog) = host::load_packs(&folders, self.limits.resolve()?)?;
         let snapshot = catalog.snapshot();
-        let grants = self.grants.resolve();
+        let grants = self.grants.resolve().with_store(PackStore::at(folders.installed()));
         let packs: Vec<Value> = snapshot.packs().iter().map(|pack| describe(pack, &grants)).collect();
         if self.json {
             say!("{}", Value::Array(packs));
@@ -64,7 +64,7 @@ fn describe(pack: &InstalledPack, grants: &Grants) -> Value {
     };
     let definition = component.definition();
     let tenant = TenantId::default_tenant();
-    let permissions = definition.permissions.iter().map(|request| {
+    let permissions = pack.requests().into_iter().map(|request| {
         let granted = grants.allows(&tenant, &definition.name, &request.permission);
         json!({"permission": request.permission, "reason": request.reason, "granted": granted})
     });
@@ -76,6 +76,8 @@ fn describe(pack: &InstalledPack, grants: &Grants) -> Value {
         "license": definition.license,
         "file": path,
         "digest": component.digest(),
+        "installed": pack.installed,
+        "signer": pack.signer,
         "status": "ready",
         "nodes": definition.nodes.iter().map(|node| &node.class_type).collect::<Vec<_>>(),
         "permissions": permissions.collect::<Vec<_>>(),
@@ -102,6 +104,11 @@ fn print(packs: &[Value], folders: &[std::path::PathBuf]) {
         say!("  nodes:  {}", names(&pack["nodes"]));
         say!("  file:   {}", text("file"));
         say!("  sha256: {}", text("digest"));
+        match pack["signer"].as_str() {
+            Some(key) => say!("  signed: {key}"),
+            None if pack["installed"] == true => say!("  signed: NO"),
+            None => {}
+        }
         for permission in pack["permissions"].as_array().into_iter().flatten() {
             let fate = if permission["granted"] == true { "granted" } else { "NOT granted" };
             let field = |key: &str| one_line(permission[key].as_str().unwrap_or_default(), 200);
