@@ -93,7 +93,8 @@ fn numbers_of_weights_are_read_back_only_with_a_permission_of_its_own() -> Resul
     let header = br#"{"pixels":{"dtype":"F32","shape":[1,1,1,3],"data_offsets":[0,12]}}"#;
     let data = [0.0_f32, 0.5, 1.0].map(f32::to_le_bytes).concat();
     let file = [&(header.len() as u64).to_le_bytes()[..], header, &data].concat();
-    for (granted, allowed) in [(vec!["testing:models/vae"], false), (vec!["testing:models/vae", "testing:models/vae/values"], true)]
+    for (granted, allowed) in
+        [(vec!["testing:models/vae"], false), (vec!["testing:models/vae", "testing:models/vae/values"], true)]
     {
         let grants = granted.into_iter().map(str::parse).collect::<Result<Vec<_>, _>>()?;
         let laboratory =
@@ -115,9 +116,11 @@ fn a_secret_is_got_with_a_permission_and_shown_to_nobody() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let secrets = SecretFile::at(folder.path().join("secrets.json"));
     secrets.set(&TenantId::default_tenant(), "service-key", Some("hush-\"hush\"-1234".into()))?;
-    let prompt = |fail: bool| json!({"1": {"class_type": "TestSecret", "inputs": {"name": "service-key", "fail": fail}}});
+    let prompt =
+        |fail: bool| json!({"1": {"class_type": "TestSecret", "inputs": {"name": "service-key", "fail": fail}}});
 
-    let without = Laboratory::start(Settings { grants: Grants::default().with_secrets(secrets.clone()), ..Settings::default() })?;
+    let without =
+        Laboratory::start(Settings { grants: Grants::default().with_secrets(secrets.clone()), ..Settings::default() })?;
     let (kind, message) = failure(&without.run(&prompt(false))?).unwrap_or_default();
     assert!(kind == "PermissionError" && message.contains("testing:secret/service-key"), "{kind}: {message}");
 
@@ -150,7 +153,8 @@ fn clocks_are_fine_only_with_a_permission() -> Result<()> {
 #[test]
 fn a_locked_prompt_runs_with_its_packs_only() -> Result<()> {
     let laboratory = Laboratory::start(Settings::default())?;
-    let prompt = json!({"1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 7}}});
+    let prompt =
+        json!({"1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 7}}});
     let mut lock = Lock::of(prompt.as_object().unwrap_or(&Map::new()), &laboratory.catalog.snapshot());
     assert!(lock.packs.contains_key("image"));
     let extra = |lock: &Lock| Map::from_iter([("vivarium".to_owned(), lock.to_value())]);

@@ -19,8 +19,8 @@ use support::{Place, ended};
 use vivarium_packs::{file::PackFile, signature::SigningKey};
 use wasm_encoder::{
     CodeSection, Component, ComponentImportSection, ComponentSection, ComponentTypeRef, ComponentTypeSection,
-    CustomSection, Function, FunctionSection, InstanceType, Instruction, Module, ModuleSection, NestedComponentSection,
-    TypeSection, ValType,
+    ComponentValType, CustomSection, Function, FunctionSection, InstanceType, Instruction, Module, ModuleSection,
+    NestedComponentSection, TypeSection, ValType,
 };
 
 #[derive(Deserialize)]
@@ -138,13 +138,16 @@ fn bomb(kind: &str, size: u32) -> Vec<u8> {
             let mut types = ComponentTypeSection::new();
             types.defined_type().tuple([wasm_encoder::PrimitiveValType::U8]);
             for index in 0..size {
-                types.defined_type().tuple([wasm_encoder::ComponentValType::Type(index); 16]);
+                types.defined_type().tuple([ComponentValType::Type(index); 16]);
             }
             component.section(&types);
         }
         "import" => {
             let mut types = ComponentTypeSection::new();
-            types.instance(&InstanceType::new());
+            let mut instance = InstanceType::new();
+            instance.ty().function().params::<[(&str, ComponentValType); 0], _>([]).result(None);
+            instance.export("travel", ComponentTypeRef::Func(0));
+            types.instance(&instance);
             component.section(&types);
             let mut imports = ComponentImportSection::new();
             imports.import("vivarium:node/time-travel@9.0.0", ComponentTypeRef::Instance(0));

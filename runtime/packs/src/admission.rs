@@ -56,7 +56,9 @@ pub enum Refusal {
         offered: PublicKey,
     },
     /// A lower version than one that was there.
-    #[error("version {offered} is lower than {highest}, which was installed before; --allow-downgrade goes back all the same")]
+    #[error(
+        "version {offered} is lower than {highest}, which was installed before; --allow-downgrade goes back all the same"
+    )]
     Downgrade {
         /// The highest version that was installed.
         highest: semver::Version,
@@ -64,7 +66,9 @@ pub enum Refusal {
         offered: semver::Version,
     },
     /// The installed version, with other content.
-    #[error("version {version} is installed with other content: a publisher gives every change a new version; --allow-downgrade takes it all the same")]
+    #[error(
+        "version {version} is installed with other content: a publisher gives every change a new version; --allow-downgrade takes it all the same"
+    )]
     SameVersion {
         /// The version.
         version: semver::Version,
@@ -103,12 +107,7 @@ pub fn admit(file: &PackFile, manifest: &Manifest, state: &PackState, consent: C
     Ok(())
 }
 
-fn check_signer(
-    signer: Option<&PublicKey>,
-    name: &str,
-    state: &PackState,
-    consent: Consent,
-) -> Result<(), Refusal> {
+fn check_signer(signer: Option<&PublicKey>, name: &str, state: &PackState, consent: Consent) -> Result<(), Refusal> {
     let known = state.known.get(name).and_then(|known| known.signer);
     match (known, signer) {
         (None, None) if consent.unsigned => Ok(()),

@@ -325,9 +325,8 @@ impl Snapshot {
     /// # Errors
     /// [`PackError::DuplicatePack`], [`PackError::ShadowedClass`].
     pub fn check_room(&self, component: &PackComponent) -> Result<(), PackError> {
-        let same_name = |(pack, other): &(&InstalledPack, &Arc<PackComponent>)| {
-            !pack.installed && other.name() == component.name()
-        };
+        let same_name =
+            |(pack, other): &(&InstalledPack, &Arc<PackComponent>)| !pack.installed && other.name() == component.name();
         if let Some((first, _)) = self.usable().find(same_name) {
             return Err(PackError::DuplicatePack { name: component.name().to_owned(), first: first.file_name() });
         }

@@ -62,7 +62,9 @@ pub enum PackError {
         component: String,
     },
     /// The component uses more than its manifest asks for.
-    #[error("the component imports {import}, and the manifest asks for none of the permissions that it needs ({needs})")]
+    #[error(
+        "the component imports {import}, and the manifest asks for none of the permissions that it needs ({needs})"
+    )]
     Unasked {
         /// The interface.
         import: String,
@@ -115,7 +117,9 @@ pub enum PackError {
         name: String,
     },
     /// A pack did not ask for what it would be granted.
-    #[error("pack {pack} does not ask for {permission}, so it is not granted; `vivarium pack info {pack}` shows what it asks for")]
+    #[error(
+        "pack {pack} does not ask for {permission}, so it is not granted; `vivarium pack info {pack}` shows what it asks for"
+    )]
     NotAsked {
         /// The pack.
         pack: String,

@@ -8,8 +8,7 @@ use vivarium_sandbox::PackComponent;
 use crate::{PackError, manifest::Manifest};
 
 /// Interfaces that do nothing without a permission, and which permissions that are.
-const GATED: [(&str, &str); 2] =
-    [("vivarium:node/weights", "models/FOLDER"), ("vivarium:node/secrets", "secret/NAME")];
+const GATED: [(&str, &str); 2] = [("vivarium:node/weights", "models/FOLDER"), ("vivarium:node/secrets", "secret/NAME")];
 
 /// Compares a manifest with its component.
 ///

@@ -54,7 +54,10 @@ impl PackFile {
     /// Anything that is not as `docs/packs.md` says: [`PackError::Format`], [`PackError::Manifest`], [`PackError::Signature`].
     pub fn parse(bytes: Vec<u8>, limit: u64) -> Result<Self, PackError> {
         if bytes.len() as u64 > limit {
-            return Err(format(format!("it has {} bytes, more than the limit of {limit} (component_bytes)", bytes.len())));
+            return Err(format(format!(
+                "it has {} bytes, more than the limit of {limit} (component_bytes)",
+                bytes.len()
+            )));
         }
         let sections = Sections::of(&bytes)?;
         let signer = sections.signature.clone().map(|(start, payload)| verify(&bytes, start, payload)).transpose()?;
@@ -172,7 +175,9 @@ impl Sections {
 fn check_tool_section(name: &str, total: usize) -> Result<(), PackError> {
     if !TOOL_SECTIONS.contains(&name) && !name.starts_with("component-type") {
         let name: String = name.chars().take(60).collect();
-        return Err(format(format!("it has a custom section {name:?}, which no pack needs; `vivarium pack build` removes it")));
+        return Err(format(format!(
+            "it has a custom section {name:?}, which no pack needs; `vivarium pack build` removes it"
+        )));
     }
     if total > TOOL_SECTIONS_BYTES {
         return Err(format(format!("its names and notes of compilers have more than {TOOL_SECTIONS_BYTES} bytes")));
@@ -205,7 +210,9 @@ fn top_level(bytes: &[u8]) -> Result<Vec<Section>, PackError> {
         let (custom, payload) = match payload {
             Payload::Version { encoding, .. } => {
                 if encoding != wasmparser::Encoding::Component {
-                    return Err(format("it is a core module, not a component; build it for the target wasm32-wasip2".into()));
+                    return Err(format(
+                        "it is a core module, not a component; build it for the target wasm32-wasip2".into(),
+                    ));
                 }
                 continue;
             }

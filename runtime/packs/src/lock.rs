@@ -114,10 +114,8 @@ mod tests {
     #[test]
     fn a_lock_is_found_where_clients_and_editors_keep_it() {
         let lock = json!({"lock": {"packs": {"x": {"version": "1.0.0", "sha256": "ab"}}}});
-        for place in [
-            json!({"vivarium": lock}),
-            json!({"extra_pnginfo": {"workflow": {"extra": {"vivarium": lock}}}}),
-        ] {
+        for place in [json!({"vivarium": lock}), json!({"extra_pnginfo": {"workflow": {"extra": {"vivarium": lock}}}})]
+        {
             let found = Lock::in_extra_data(&extra(place)).unwrap().unwrap();
             assert_eq!(found.packs["x"].sha256, "ab");
             let said = found.check(&Snapshot::default()).unwrap_err();

@@ -188,7 +188,9 @@ impl Manifest {
         for (path, kind) in self.assets() {
             check_path(path, kind)?;
             if !seen.insert(path.to_ascii_lowercase()) {
-                return Err(format!("the file {path} is named twice; names that differ in case only count as the same"));
+                return Err(format!(
+                    "the file {path} is named twice; names that differ in case only count as the same"
+                ));
             }
         }
         Ok(())

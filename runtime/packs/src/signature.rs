@@ -86,9 +86,9 @@ impl PublicKey {
         let signature = Signature::from_slice(signature).map_err(|_| wrong("its signature is malformed"))?;
         let verifying = VerifyingKey::from_bytes(&key).map_err(|_| wrong("its key is not a key"))?;
         // Strict: refuses keys and signatures for which several signatures or messages would pass.
-        verifying.verify_strict(&message(digest), &signature).map_err(|_| {
-            wrong("its signature does not fit its content: the file was changed after it was signed")
-        })?;
+        verifying
+            .verify_strict(&message(digest), &signature)
+            .map_err(|_| wrong("its signature does not fit its content: the file was changed after it was signed"))?;
         Ok(Self(key))
     }
 }

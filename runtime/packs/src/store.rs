@@ -137,10 +137,8 @@ impl PackState {
     pub fn install(&mut self, file: &PackFile, source: String, now: u64) -> Result<(), PackError> {
         let manifest = file.manifest().ok_or_else(|| no_manifest(&source))?;
         let name = &manifest.name;
-        let known = self.known.entry(name.clone()).or_insert_with(|| Known {
-            signer: None,
-            highest: manifest.version.clone(),
-        });
+        let known =
+            self.known.entry(name.clone()).or_insert_with(|| Known { signer: None, highest: manifest.version.clone() });
         known.signer = known.signer.or(file.signer().copied());
         known.highest = known.highest.clone().max(manifest.version.clone());
         for packs in self.grants.values_mut() {

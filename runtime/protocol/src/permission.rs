@@ -91,7 +91,9 @@ impl Permission {
         match self {
             Self::Weights { folder } => format!("list the files of the model folder {folder} and compute with them"),
             Self::WeightValues { folder } => {
-                format!("read the numbers themselves while it computes with models of {folder}, so that it could copy them")
+                format!(
+                    "read the numbers themselves while it computes with models of {folder}, so that it could copy them"
+                )
             }
             Self::Secret { name } => format!("read your secret {name}, and use it in everything that it does"),
             Self::FineClock => "measure time to the nanosecond, which can reveal what others compute".to_owned(),
@@ -125,7 +127,8 @@ mod tests {
     #[test]
     fn what_is_not_in_the_list_is_no_permission() {
         let long = format!("models/{}", "a".repeat(65));
-        for text in ["", "models", "models/", "models/a/b", "models/..", "models/a b", "secret/", "clock", "network/x", &long]
+        for text in
+            ["", "models", "models/", "models/a/b", "models/..", "models/a b", "secret/", "clock", "network/x", &long]
         {
             assert!(text.parse::<Permission>().is_err(), "{text:?}");
         }

@@ -9,6 +9,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -110,7 +111,7 @@ impl AotCache {
     ) -> Result<(), SandboxError> {
         let path = self.path(engine_hash, digest);
         let write = || -> io::Result<()> {
-            let temporary = path.with_extension(format!("{}.part", std::process::id()));
+            let temporary = temporary_name(&path);
             let mut file =
                 fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
             for (part, body) in [(Part::Description, description.as_bytes()), (Part::Code, code)] {
@@ -133,6 +134,13 @@ enum Part {
     Code = 2,
 }
 
+/// A name beside a file that no other thread or process writes to.
+fn temporary_name(path: &Path) -> PathBuf {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    path.with_extension(format!("{}-{number}.part", std::process::id()))
+}
+
 fn read_or_make_key(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
     match fs::read(path) {
         Ok(bytes) => {
@@ -145,7 +153,7 @@ fn read_or_make_key(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
     }
     let key: [u8; KEY_BYTES] = rand::random();
     // Through a temporary name, so that a second process never reads half a key; the first rename wins.
-    let temporary = path.with_extension(format!("{}.part", std::process::id()));
+    let temporary = temporary_name(path);
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(&key)?;
     file.sync_all()?;
@@ -215,6 +223,17 @@ mod tests {
         fs::write(folder.path().join("key"), [1; 32]).unwrap();
         let another = AotCache::open(folder.path()).unwrap();
         assert!(another.code("engine", "digest").is_none() && another.description("engine", "digest").is_none());
+    }
+
+    #[test]
+    fn engines_that_start_at_the_same_time_agree_on_one_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys: Vec<_> = std::thread::scope(|scope| {
+            let open = || AotCache::open(folder.path()).unwrap().key;
+            let threads: Vec<_> = (0..16).map(|_| scope.spawn(open)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(keys.iter().all(|key| *key == keys[0]));
     }
 
     #[test]

@@ -160,8 +160,7 @@ impl PackComponent {
         file: Option<PathBuf>,
     ) -> Result<Arc<Self>, SandboxError> {
         let invalid = |message: String| SandboxError::InvalidDescription { message };
-        let description: Description =
-            serde_json::from_str(description).map_err(|error| invalid(error.to_string()))?;
+        let description: Description = serde_json::from_str(description).map_err(|error| invalid(error.to_string()))?;
         let definition: PackDefinition =
             serde_json::from_str(description.definition.get()).map_err(|error| invalid(error.to_string()))?;
         definition.check().map_err(invalid)?;

@@ -171,9 +171,8 @@ impl<'a> PromptRun<'a> {
 
     /// Packs may have been exchanged since the prompt was queued.
     fn check_lock(&self) -> Result<(), Stop> {
-        Lock::check_prompt(&self.lease.item.extra_data, &self.snapshot).map_err(|message| {
-            self.fail("", CallError::new(CallErrorKind::NotFound, message), Map::new())
-        })
+        Lock::check_prompt(&self.lease.item.extra_data, &self.snapshot)
+            .map_err(|message| self.fail("", CallError::new(CallErrorKind::NotFound, message), Map::new()))
     }
 
     fn prepare(&mut self) -> Result<(), Stop> {

@@ -125,6 +125,8 @@ impl HostServices for NodeServices {
     }
 
     fn secret(&self, name: &str) -> Result<Option<String>, CallError> {
-        self.grants.secret(&self.tenant, name).map_err(|error| CallError::new(CallErrorKind::Internal, error.to_string()))
+        self.grants
+            .secret(&self.tenant, name)
+            .map_err(|error| CallError::new(CallErrorKind::Internal, error.to_string()))
     }
 }

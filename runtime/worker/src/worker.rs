@@ -257,7 +257,11 @@ impl Engine for Worker {
 
     fn check_lock(&self, extra_data: &Map<String, Value>) -> Result<(), Invalid> {
         Lock::check_prompt(extra_data, &self.shared.catalog.snapshot()).map_err(|message| {
-            Invalid::from(PromptError::new("packs_locked", "The workflow is locked to packs that are not there", message))
+            Invalid::from(PromptError::new(
+                "packs_locked",
+                "The workflow is locked to packs that are not there",
+                message,
+            ))
         })
     }
 

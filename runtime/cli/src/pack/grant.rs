@@ -40,8 +40,7 @@ impl TenantOptions {
     /// # Errors
     /// It is not installed, or does not ask for it.
     pub(super) fn grant(&self, state: &mut PackState, pack: &str, permission: &Permission) -> Result<(), PackError> {
-        let installed =
-            state.installed.get(pack).ok_or_else(|| PackError::NotInstalled { name: pack.to_owned() })?;
+        let installed = state.installed.get(pack).ok_or_else(|| PackError::NotInstalled { name: pack.to_owned() })?;
         if !installed.requests.iter().any(|request| request.permission == *permission) {
             return Err(PackError::NotAsked { pack: pack.to_owned(), permission: permission.clone() });
         }
@@ -147,7 +146,12 @@ impl Revoke {
         if self.json {
             say!("{}", json!({"pack": self.pack, "for": whom, "revoked": revoked}));
         } else if revoked == 0 {
-            fail!(Exit::Work, "{} had none of that for {whom}; `vivarium pack info {}` shows what it has", self.pack, self.pack);
+            fail!(
+                Exit::Work,
+                "{} had none of that for {whom}; `vivarium pack info {}` shows what it has",
+                self.pack,
+                self.pack
+            );
         } else {
             say!("{}: {revoked} permissions are revoked for {whom}.", self.pack);
         }

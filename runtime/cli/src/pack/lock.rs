@@ -48,9 +48,9 @@ impl LockCommand {
         let (_engine, catalog) = host::load_packs(&self.folders.resolve()?, self.limits.resolve()?)?;
         let nodes = nodes_of(&workflow);
         let snapshot = catalog.snapshot();
-        let unknown = nodes.values().find(|node| {
-            node["class_type"].as_str().is_some_and(|class| snapshot.definition(class).is_none())
-        });
+        let unknown = nodes
+            .values()
+            .find(|node| node["class_type"].as_str().is_some_and(|class| snapshot.definition(class).is_none()));
         if let Some(node) = unknown {
             fail!(Exit::Work, "no pack offers {}; nothing was written", one_line(&node["class_type"].to_string(), 100));
         }

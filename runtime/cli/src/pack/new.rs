@@ -78,7 +78,8 @@ impl New {
             fail!(Exit::Usage, "`{}` does not begin with a lower-case letter, as names in Rust have to", self.name);
         }
         // Quotes and backslashes would end the strings that it is put into.
-        let publisher: String = self.publisher.chars().filter(|c| !matches!(c, '"' | '\\') && !c.is_control()).collect();
+        let publisher: String =
+            self.publisher.chars().filter(|c| !matches!(c, '"' | '\\') && !c.is_control()).collect();
         let (sdk, class) = (self.sdk()?, class_name(&self.name));
         let fill = |text: &str| {
             text.replace("{{name}}", &self.name)
@@ -99,8 +100,8 @@ impl New {
         let Some(folder) = self.sdk.clone().or_else(sdk_beside_this_program) else {
             return Ok(format!("{{ git = \"{REPOSITORY}\" }}"));
         };
-        let absolute = fs::canonicalize(&folder)
-            .or_fail(Exit::Machine, || format!("there is no SDK in {}", folder.display()))?;
+        let absolute =
+            fs::canonicalize(&folder).or_fail(Exit::Machine, || format!("there is no SDK in {}", folder.display()))?;
         if !absolute.join("Cargo.toml").is_file() {
             fail!(Exit::Machine, "there is no SDK in {}: it should be the folder guest-sdk/rust", folder.display());
         }

@@ -70,8 +70,7 @@ impl Update {
                     fail!(Exit::Work, "{} is another pack, not {name}", source.lasting());
                 }
                 let examined = Examined::on(&engine, file)?;
-                let plan =
-                    Plan { examined: &examined, source: source.lasting(), catalog: &catalog, folders: &folders };
+                let plan = Plan { examined: &examined, source: source.lasting(), catalog: &catalog, folders: &folders };
                 plan.install(&self.consent, |_| Ok(()))
             };
             if let Err(failure) = update() {

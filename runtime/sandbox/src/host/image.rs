@@ -143,13 +143,8 @@ impl HostState {
             Folder::Temp => OutputFolder::Temp,
         };
         let prefix = super::redact(options.filename_prefix.clone(), &self.secrets);
-        let request = SaveRequest {
-            folder,
-            prefix: &prefix,
-            width,
-            height,
-            count: usize::try_from(count).unwrap_or(usize::MAX),
-        };
+        let request =
+            SaveRequest { folder, prefix: &prefix, width, height, count: usize::try_from(count).unwrap_or(usize::MAX) };
         let text: &[(String, String)] = if self.call.services.saves_metadata() { &options.text } else { &[] };
         let shown = |text: &String| super::redact(text.clone(), &self.secrets);
         let text: Vec<(String, String)> = text.iter().map(|(keyword, text)| (shown(keyword), shown(text))).collect();
