@@ -81,7 +81,7 @@ fn list(snapshot: &Snapshot) {
         say!("{:<width$}  {}: {category}  {description}", node.class_type, pack.name());
     }
     if snapshot.packs().is_empty() {
-        eprintln!("no packs are installed; `vivarium packs` names the folders");
+        eprintln!("no packs are installed; `vivarium pack list` names the folders");
     }
 }
 

@@ -62,6 +62,11 @@ fn a_running_server_takes_over_what_is_installed_granted_and_removed() {
     let offers = |class: &str| get(&server, "/object_info").get(class).is_some();
     assert!(offers("EmptyImage") && !offers("MaskToImage"));
 
+    let address = server.url.trim_start_matches("http://");
+    let stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (mut socket, _) = tungstenite::client(format!("ws://{address}/ws?clientId=watcher"), stream).unwrap();
+
     let key = SigningKey::generate();
     let file = published(&place, "0.1.0", &key);
     let places = ["--base-directory", base.as_str(), "--packs-directory", packs.as_str()];
@@ -72,6 +77,9 @@ fn a_running_server_takes_over_what_is_installed_granted_and_removed() {
     };
     run(&["install", &file, "--yes"], &places);
     soon("installed", || offers("MaskToImage"));
+    let told = std::iter::from_fn(|| socket.read().ok()).find(|frame| frame.to_string().contains("packs_changed"));
+    let told: Value = serde_json::from_str(told.unwrap().to_text().unwrap()).unwrap();
+    assert_eq!(told["data"], json!({"packs": ["mask"]}));
     assert_eq!(pack(&server, "mask")["permissions"][0]["granted"], false);
     run(&["grant", "mask", "models/vae"], &places[..2]);
     soon("granted", || pack(&server, "mask")["permissions"][0]["granted"] == true);
