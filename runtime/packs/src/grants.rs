@@ -175,11 +175,19 @@ mod tests {
             }
         };
         soon(false);
-        store.change(|state| Ok(state.grant(Grantee::Tenant(tenant.clone()), "x", vae()))).unwrap();
+        let grant = |grantee: Grantee| {
+            store
+                .change(|state| {
+                    state.grant(grantee, "x", vae());
+                    Ok(())
+                })
+                .unwrap();
+        };
+        grant(Grantee::Tenant(tenant.clone()));
         soon(true);
         store.change(|state| Ok(state.revoke(&Grantee::Tenant(tenant.clone()), "x", None))).unwrap();
         soon(false);
-        store.change(|state| Ok(state.grant(Grantee::EveryTenant, "x", vae()))).unwrap();
+        grant(Grantee::EveryTenant);
         soon(true);
         fs::write(store.state_file(), "damaged").unwrap();
         soon(false);

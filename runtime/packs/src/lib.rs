@@ -8,9 +8,9 @@
 //! Not here: running packs (sandbox), deciding what to run (worker), asking people (cli).
 //!
 //! # Layout
-//! - [`manifest`]: `pack.toml`
+//! - [`manifest`](mod@manifest): `pack.toml`
 //! - [`file`](mod@file): the pack file, read within bounds and put together
-//! - [`signature`]: keys
+//! - [`signature`](mod@signature): keys
 //! - [`store`]: what is installed, known and granted, on disk
 //! - [`admission`]: whether a file may be installed over what is there
 //! - [`examine`]: what a component says and imports, against its manifest
