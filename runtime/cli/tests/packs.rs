@@ -6,6 +6,8 @@
 //! manifest (`version`, `name`, `more` lines) unless `bare`; then `append` adds sections, `sign` signs with a named key, and
 //! `flip` changes a bit (counted from the end), `trailing` adds bytes.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::{

@@ -378,7 +378,7 @@ mod tests {
             (plus(pack.bytes(), "vivarium:signature", b"short"), "97 bytes"),
             (plus(EMPTY, "vivarium:file/a.md", b"x"), "no manifest"),
             ([signed.bytes(), b"PK\x03\x04"].concat(), "not a"),
-            (pack.bytes()[..pack.bytes().len() - 1].to_vec(), "ends in the middle"),
+            (pack.bytes()[..pack.bytes().len() - 1].to_vec(), "unexpected end"),
             (b"\0asm\x01\0\0\0".to_vec(), "core module"),
             (b"\x7fELF".to_vec(), "not a"),
         ];
