@@ -1,7 +1,7 @@
 //! `vivarium pack`: making, checking, signing, installing and permitting packs.
 //!
 //! # Layout
-//! - [`new`], [`build`], [`test`], [`check`], [`key`]: for authors
+//! - [`new`], [`build`], [`test`](mod@test), [`check`], [`key`]: for authors
 //! - [`install`], [`update`], [`remove`], [`list`], [`info`], [`grant`], [`secret`], [`lock`]: for operators
 //! - [`source`]: from a file, a folder or an address to a pack file
 //! - [`examined`]: a pack file whose component has been looked at, in the sandbox
