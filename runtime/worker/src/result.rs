@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn values_are_charged_until_nobody_holds_them() {
-        let budget = Budget::root(100_000);
+        let budget = Budget::root(1_000_000);
         let list = |items: usize| {
             let value = NodeValue::from_json(&json!(vec![1; items]));
             NodeResult::new(vec![vec![value]], None, Duration::ZERO)
@@ -101,7 +101,7 @@ mod tests {
         result.charge(&budget).unwrap();
         assert!(budget.used() >= 1000 * size_of::<NodeValue>() as u64, "{} bytes are charged", budget.used());
         let refused = list(100_000).charge(&budget).unwrap_err();
-        assert!(refused.to_string().contains("limited to 100000 bytes"));
+        assert!(refused.to_string().contains("limited to 1000000 bytes"));
         drop(result);
         assert_eq!(budget.used(), 0);
     }
