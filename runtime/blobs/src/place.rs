@@ -19,7 +19,7 @@ const ABANDONED_AFTER: Duration = Duration::from_secs(3600);
 
 /// Gives a blob a new name; [`io::ErrorKind::AlreadyExists`] if it is taken.
 pub(crate) fn link_new(store: &BlobStore, blob: &Blob, dir: &Dir, name: &str) -> io::Result<()> {
-    match store.blobs().hard_link(blob_name(blob.digest()), dir, name) {
+    match link(store, blob, dir, name) {
         Err(error) if cannot_link(&error) => {
             let copy = copy_beside(store, blob, dir)?;
             copy.rename_to_new(name)
@@ -28,10 +28,19 @@ pub(crate) fn link_new(store: &BlobStore, blob: &Blob, dir: &Dir, name: &str) ->
     }
 }
 
+fn link(store: &BlobStore, blob: &Blob, dir: &Dir, name: &str) -> io::Result<()> {
+    let link = || store.blobs().hard_link(blob_name(blob.digest()), dir, name);
+    match link() {
+        // A damaged blob was put right by another upload, just between finding the file and linking it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => link(),
+        other => other,
+    }
+}
+
 /// Gives a blob a name, taking it from whatever had it.
 pub(crate) fn link_over(store: &BlobStore, blob: &Blob, dir: &Dir, name: &str) -> io::Result<()> {
     let hidden = Hidden::new(dir);
-    match store.blobs().hard_link(blob_name(blob.digest()), dir, &hidden.name) {
+    match link(store, blob, dir, &hidden.name) {
         Err(error) if cannot_link(&error) => copy_beside(store, blob, dir)?.rename_over(name),
         Err(error) => Err(error),
         Ok(()) => hidden.rename_over(name),

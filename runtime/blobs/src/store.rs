@@ -28,7 +28,7 @@ use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
-use crate::BlobError;
+use crate::{BlobError, place};
 
 /// The SHA-256 of some bytes. Shown, parsed and ordered as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -298,13 +298,16 @@ impl BlobStore {
         let name = blob_name(digest);
         let fail = |source| BlobError::machine("store", &self.blob_path(&name), source);
         if self.holds(staged, &name, len).map_err(fail)? {
-            self.staging.remove_file(staged).map_err(fail)?;
-            return Ok(());
+            return self.staging.remove_file(staged).map_err(fail);
         }
-        match self.staging.rename(staged, &self.blobs, &name) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.blobs.create_dir_all(&name[..2]).map_err(fail)?;
-                self.staging.rename(staged, &self.blobs, &name).map_err(fail)?;
+        match self.move_in(staged, &name, false) {
+            // The same bytes came in another upload meanwhile, and may be about to get a name: that file has to stay.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if self.holds(staged, &name, len).map_err(fail)? {
+                    return self.staging.remove_file(staged).map_err(fail);
+                }
+                // Damaged.
+                self.move_in(staged, &name, true).map_err(fail)?;
             }
             other => other.map_err(fail)?,
         }
@@ -312,6 +315,16 @@ impl BlobStore {
             sync_directory(&self.blobs, &name[..2]).map_err(fail)?;
         }
         Ok(())
+    }
+
+    fn move_in(&self, staged: &str, name: &str, replace: bool) -> io::Result<()> {
+        match place::rename(&self.staging, staged, &self.blobs, name, replace) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.blobs.create_dir_all(&name[..2])?;
+                place::rename(&self.staging, staged, &self.blobs, name, replace)
+            }
+            other => other,
+        }
     }
 
     /// Whether the blob is there and truly has these bytes: comparing is cheaper than hashing, and heals what was edited.

@@ -387,6 +387,50 @@ fn collecting_removes_only_what_nobody_names() {
     assert_eq!(fs::read(bench.path("output/held")).unwrap(), b"held");
 }
 
+/// Counts down, also when its thread panics.
+struct Ending<'a>(&'a std::sync::atomic::AtomicUsize);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// Also without a collector: two uploads of the same new bytes at once once took each other's file away.
+#[test]
+fn collecting_takes_nothing_from_uploads_that_go_on() {
+    let bench = bench();
+    let uploading = std::sync::atomic::AtomicUsize::new(4);
+    let collected = std::thread::scope(|scope| {
+        let collector = scope.spawn(|| {
+            let mut blobs = 0;
+            while uploading.load(std::sync::atomic::Ordering::Relaxed) > 0 {
+                blobs += bench.store.collect(Duration::ZERO).unwrap().blobs;
+            }
+            blobs
+        });
+        let uploaders: Vec<_> = (0..4_u8)
+            .map(|thread| {
+                let (bench, ending) = (&bench, Ending(&uploading));
+                scope.spawn(move || {
+                    let _ending = ending;
+                    for round in 0..100_u8 {
+                        // Few contents, so that bytes are found that just lost their last name.
+                        let bytes = [round % 3; 10_000];
+                        let name = bench.upload(&format!("{thread}"), &bytes, true).unwrap();
+                        let path = bench.path("input").join(name);
+                        assert!(fs::read(&path).unwrap() == bytes);
+                        fs::remove_file(path).unwrap();
+                    }
+                })
+            })
+            .collect();
+        uploaders.into_iter().for_each(|uploader| uploader.join().unwrap());
+        collector.join().unwrap()
+    });
+    assert!(collected > 0, "nothing was collected meanwhile, so nothing was tried");
+}
+
 #[test]
 fn names_on_another_disk_are_copies_with_the_same_rules() {
     let other_disk = Path::new("/dev/shm");

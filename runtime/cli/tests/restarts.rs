@@ -94,6 +94,73 @@ fn a_server_that_is_told_to_stop_gives_a_long_prompt_back_to_the_queue() {
     wait_for("the interrupt", || status_of(&server, &long).is_some());
 }
 
+/// Also: what was queued behind it waits for the next start.
+#[test]
+fn a_server_that_is_told_to_stop_ends_a_short_prompt_and_its_client_hears_it() {
+    let place = Place::new();
+    let mut server = start(&place);
+    let address = server.url.strip_prefix("http://").unwrap().to_owned();
+    let stream = std::net::TcpStream::connect(&address).unwrap();
+    let (mut socket, _) = tungstenite::client(format!("ws://{address}/ws?clientId=me"), stream).unwrap();
+    let queue_for_me = |milliseconds: u64| {
+        let body = json!({"prompt": busy_for(milliseconds), "client_id": "me"});
+        let mut answer = ureq::post(format!("{}/prompt", server.url)).send_json(body).unwrap();
+        answer.body_mut().read_json::<Value>().unwrap()["prompt_id"].as_str().unwrap().to_owned()
+    };
+    let (short, waiting) = (queue_for_me(700), queue_for_me(701));
+    wait_for("the prompt to run", || is_running(&server, &short));
+    server.signal("TERM");
+    let mut heard = Vec::new();
+    let farewell = loop {
+        match socket.read().unwrap() {
+            tungstenite::Message::Text(text) => heard.push(serde_json::from_str::<Value>(&text).unwrap()),
+            tungstenite::Message::Close(frame) => break frame.unwrap(),
+            _ => {}
+        }
+    };
+    assert_eq!(server.exit_code(), Some(0));
+    assert_eq!(u16::from(farewell.code), 1001, "{farewell:?}");
+    let succeeded: Vec<_> = heard.iter().filter(|event| event["type"] == "execution_success").collect();
+    assert_eq!(succeeded.len(), 1, "{heard:?}");
+    assert_eq!(succeeded[0]["data"]["prompt_id"], short);
+    let last = heard.iter().rfind(|event| event["type"] == "status").unwrap();
+    assert_eq!(last["data"]["status"]["exec_info"]["queue_remaining"], 1);
+
+    let server = start(&place);
+    assert_eq!(status_of(&server, &short).as_deref(), Some("success"));
+    wait_for("the prompt that waited", || status_of(&server, &waiting).is_some());
+    assert_eq!(status_of(&server, &waiting).as_deref(), Some("success"));
+}
+
+#[test]
+fn contents_of_deleted_files_leave_the_store_at_the_next_start() {
+    let place = Place::new();
+    let mut server = start(&place);
+    for name in ["kept", "deleted"] {
+        let part = ureq::unversioned::multipart::Part::bytes(name.as_bytes()).file_name(name);
+        let form = ureq::unversioned::multipart::Form::new().part("image", part);
+        ureq::post(format!("{}/upload/image", server.url)).send(form).unwrap();
+    }
+    server.signal("TERM");
+    server.exit_code();
+    fs::remove_file(place.path("base").join("input/deleted")).unwrap();
+    let blobs = || -> Vec<_> {
+        let shards = fs::read_dir(place.path("base").join("vivarium-data/blobs/sha256")).unwrap();
+        let files = shards.flat_map(|shard| fs::read_dir(shard.unwrap().path()).unwrap());
+        files.map(|file| file.unwrap().path()).collect()
+    };
+    let before = blobs();
+    assert_eq!(before.len(), 2);
+    for path in &before {
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(2 * 3600);
+        fs::File::open(path).unwrap().set_modified(long_ago).unwrap();
+    }
+
+    let _server = start(&place);
+    wait_for("the contents to go", || blobs().len() == 1);
+    assert_eq!(fs::read(&blobs()[0]).unwrap(), b"kept");
+}
+
 #[test]
 fn a_second_signal_stops_at_once() {
     let place = Place::new();

@@ -1,6 +1,8 @@
-//! A span and a line of log per request, and an id that the client can quote.
+//! A span and a line of log per request, and an id that the client can quote. The span names the tenant as soon as it is
+//! known, and so does every line that is written while the request is served.
 
 use std::{
+    net::SocketAddr,
     sync::{
         LazyLock,
         atomic::{AtomicU64, Ordering},
@@ -9,7 +11,7 @@ use std::{
 };
 
 use axum::{
-    extract::Request,
+    extract::{ConnectInfo, Request},
     http::{HeaderName, HeaderValue},
     middleware::Next,
     response::Response,
@@ -25,7 +27,15 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 /// The outermost middleware. The query is not logged: it may hold names of files.
 pub(crate) async fn access_log(request: Request, next: Next) -> Response {
     let id = format!("{}-{}", *PROCESS, NEXT.fetch_add(1, Ordering::Relaxed));
-    let span = tracing::debug_span!("request", id, method = %request.method(), path = request.uri().path());
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+    let span = tracing::debug_span!(
+        "request",
+        id,
+        method = %request.method(),
+        path = request.uri().path(),
+        peer = peer.map(tracing::field::display),
+        tenant = tracing::field::Empty
+    );
     let begun = Instant::now();
     async move {
         let mut response = next.run(request).await;

@@ -100,6 +100,30 @@ impl ServerConfig {
                 "Bytes waiting for one WebSocket before it is cut off",
             ),
             report(
+                "connections",
+                limits.connections as u64,
+                "count",
+                "Open connections; more wait. Raise it with --max-connections",
+            ),
+            report(
+                "connections_per_address",
+                limits.connections_per_address as u64,
+                "count",
+                "Open connections from one address but this machine's own; raise it with --max-connections-per-address",
+            ),
+            report(
+                "header_timeout",
+                milliseconds(limits.header_timeout),
+                "ms",
+                "How long the head of a request may take, and how long a connection may be idle",
+            ),
+            report(
+                "body_rate",
+                limits.body_bytes_per_second,
+                "bytes/s",
+                "How fast a request's body has to come, after half a minute of waiting",
+            ),
+            report(
                 "replay_age",
                 milliseconds(limits.replay_age),
                 "ms",
@@ -135,6 +159,22 @@ pub struct ServerLimits {
     pub replay_age: Duration,
     /// The longest client id in bytes.
     pub client_id_bytes: usize,
+    /// Open connections, WebSockets among them, over all addresses. More wait until others end.
+    pub connections: usize,
+    /// Open connections from one address (IPv6: one network of 64 bits); more are turned away. Not for loopback, where a
+    /// reverse proxy's come from.
+    pub connections_per_address: usize,
+    /// How long the head of a request may take, counted from the end of the one before: so also how long a connection
+    /// may be idle. As long as ComfyUI keeps idle ones.
+    pub header_timeout: Duration,
+    /// How long a request's body may be waited for, beyond the time that its bytes earn.
+    pub body_grace: Duration,
+    /// Bytes of a body that earn a second.
+    pub body_bytes_per_second: u64,
+    /// How long a client may take nothing of what is sent to it (Linux only).
+    pub stalled_write_timeout: Duration,
+    /// How long running prompts get to end when the server stops; then they go back into the queue.
+    pub prompt_grace: Duration,
     /// How long open requests and sockets get to finish when the server stops.
     pub shutdown_grace: Duration,
     /// Log lines kept for `/internal/logs`.
@@ -161,6 +201,13 @@ impl Default for ServerLimits {
             replay_bytes: 1024 * 1024,
             replay_age: Duration::from_secs(300),
             client_id_bytes: 256,
+            connections: 16_384,
+            connections_per_address: 1024,
+            header_timeout: Duration::from_secs(75),
+            body_grace: Duration::from_secs(30),
+            body_bytes_per_second: 1024,
+            stalled_write_timeout: Duration::from_secs(60),
+            prompt_grace: Duration::from_secs(5),
             shutdown_grace: Duration::from_secs(10),
             log_lines: 300,
             decode: DecodeLimits::default(),

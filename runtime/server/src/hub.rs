@@ -10,28 +10,24 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
 };
 
-use axum::{body::Bytes, extract::ws::Utf8Bytes};
 use parking_lot::{Mutex, RwLock};
-use vivarium_protocol::{event::Event, frame::Frame, tenant::TenantId};
+use tokio::{sync::Notify, time::sleep};
+use vivarium_protocol::{event::Event, tenant::TenantId};
 use vivarium_worker::events::{EventSink, Message, Target};
 
 use crate::{
+    auth::Access,
     config::ServerLimits,
-    outbox::{Cut, Item, Outbox, Topic},
+    crowd::{CROWDED, GROUP, Held, rest_after},
+    frames::{Frames, event_item},
+    outbox::{Cut, Item, Outbox},
     replay::Replay,
 };
-
-/// With more sockets than this, a tenant's sockets get counts of the queue at intervals: each prompt makes three or four, and
-/// thousands of writes for each would slow the prompts down. With fewer, each gets every count, as clients are used to.
-const MANY_SOCKETS: usize = 32;
-/// The interval.
-pub(crate) const STATUS_INTERVAL: Duration = Duration::from_millis(250);
 
 /// All sockets of the server.
 #[derive(Debug)]
@@ -39,6 +35,8 @@ pub struct Hub {
     rooms: RwLock<HashMap<TenantId, Arc<Mutex<Room>>>>,
     next_socket: AtomicU64,
     limits: ServerLimits,
+    /// Told when something waits for a crowd.
+    crowd_waits: Notify,
 }
 
 /// The sockets of one tenant.
@@ -48,10 +46,10 @@ struct Room {
     by_client: HashMap<String, u64>,
     replays: HashMap<String, Replay>,
     closed: bool,
-    /// When the sockets last heard how much is queued.
-    status_sent: Option<Instant>,
-    /// What they are to hear next, if something changed since.
-    status_held: Option<Event>,
+    /// What all sockets are to hear a little later.
+    held: Held,
+    /// Some sockets have not got yet what others have: newer messages have to wait, or they would come first.
+    is_handing_out: bool,
 }
 
 /// One connected client.
@@ -60,6 +58,8 @@ pub(crate) struct Socket {
     number: u64,
     /// The id that the client brought or was given.
     pub(crate) client_id: String,
+    /// With which it was let in; none in tests of this file.
+    access: Option<Access>,
     /// What waits for it.
     pub(crate) outbox: Outbox,
     supports_preview_metadata: AtomicBool,
@@ -82,7 +82,12 @@ impl Hub {
     /// A hub without sockets.
     #[must_use]
     pub fn new(limits: &ServerLimits) -> Self {
-        Self { rooms: RwLock::default(), next_socket: AtomicU64::new(1), limits: limits.clone() }
+        Self {
+            rooms: RwLock::default(),
+            next_socket: AtomicU64::new(1),
+            limits: limits.clone(),
+            crowd_waits: Notify::new(),
+        }
     }
 
     /// How many sockets a tenant has open.
@@ -106,28 +111,53 @@ impl Hub {
         }
     }
 
-    /// Ends every socket, and lets no new one in.
+    /// Lets no new socket in, and ends every one after what is queued for it, also what waits for a crowd.
     pub fn close(&self) {
         for room in self.rooms.read().values() {
             let mut room = room.lock();
             room.closed = true;
-            room.sockets.values().for_each(|socket| socket.outbox.cut(Cut::GoingAway));
+            let (sockets, held) = room.hand_out();
+            self.push_all(&sockets, &held);
+            room.sockets.values().for_each(|socket| socket.outbox.close(Cut::GoingAway));
         }
     }
 
-    /// Sends the counts that were held back. To be called at intervals of [`STATUS_INTERVAL`].
-    pub(crate) fn send_held_statuses(&self) {
-        let rooms: Vec<(TenantId, Arc<Mutex<Room>>)> =
-            self.rooms.read().iter().map(|(tenant, room)| (tenant.clone(), Arc::clone(room))).collect();
-        for (tenant, room) in rooms {
-            let held = {
-                let mut room = room.lock();
-                room.status_sent = None;
-                room.status_held.take()
-            };
-            if let Some(event) = held {
-                self.send(&tenant, Target::Tenant, Message::Event(event));
+    /// Ends those that did not take it.
+    pub(crate) fn break_off(&self) {
+        for room in self.rooms.read().values() {
+            room.lock().sockets.values().for_each(|socket| socket.outbox.cut(Cut::GoingAway));
+        }
+    }
+
+    /// Hands out what waits for crowds, for as long as it is polled.
+    pub(crate) async fn serve_crowds(&self) {
+        loop {
+            self.crowd_waits.notified().await;
+            let rooms: Vec<_> = self.rooms.read().values().map(Arc::clone).collect();
+            for room in rooms {
+                let (sockets, held) = room.lock().hand_out();
+                for group in sockets.chunks(GROUP) {
+                    self.push_all(group, &held);
+                    sleep(rest_after(group.len())).await;
+                }
+                room.lock().is_handing_out = false;
             }
+        }
+    }
+
+    fn push_all(&self, sockets: &[Arc<Socket>], messages: &[Arc<Frames>]) {
+        for socket in sockets {
+            socket.outbox.push_all(messages.iter().map(|frames| socket.item(frames, None)), &self.limits);
+        }
+    }
+
+    /// Ends the sockets whose client would not be let in any more.
+    pub(crate) fn cut_unadmitted(&self, is_admitted: impl Fn(&Access) -> bool) {
+        let rooms: Vec<_> = self.rooms.read().values().map(Arc::clone).collect();
+        for room in rooms {
+            let sockets: Vec<_> = room.lock().sockets.values().map(Arc::clone).collect();
+            let is_refused = |socket: &&Arc<Socket>| socket.access.as_ref().is_some_and(|access| !is_admitted(access));
+            sockets.iter().filter(is_refused).for_each(|socket| socket.outbox.cut(Cut::NotAdmitted));
         }
     }
 
@@ -136,6 +166,7 @@ impl Hub {
         &self,
         tenant: &TenantId,
         client_id: String,
+        access: Option<Access>,
         queue_remaining: usize,
     ) -> Result<Arc<Socket>, Refused> {
         let room = self.room(tenant);
@@ -147,9 +178,9 @@ impl Hub {
             return Err(Refused::Full { limit: self.limits.sockets_per_tenant });
         }
         let number = self.next_socket.fetch_add(1, Ordering::Relaxed);
-        let socket = Arc::new(Socket::new(number, client_id.clone()));
+        let socket = Arc::new(Socket::new(number, client_id.clone(), access));
         let welcome = Event::welcome(queue_remaining, client_id.clone());
-        socket.outbox.push(event_item(&welcome, None), &self.limits);
+        socket.outbox.push(event_item(&welcome), &self.limits);
         for item in room.adopt(&client_id, number, &self.limits) {
             socket.outbox.push(item, &self.limits);
         }
@@ -182,7 +213,7 @@ impl Hub {
 
     /// Sends one event to one socket only, outside the client's sequence.
     pub(crate) fn answer(&self, socket: &Socket, event: &Event) {
-        socket.outbox.push(event_item(event, None), &self.limits);
+        socket.outbox.push(event_item(event), &self.limits);
     }
 
     /// Switches the log stream of a client on or off. False when the client has no socket.
@@ -201,7 +232,7 @@ impl Hub {
             let wants_logs = |socket: &&Arc<Socket>| socket.wants_logs.load(Ordering::Relaxed);
             let mut listeners = room.sockets.values().filter(wants_logs).peekable();
             if listeners.peek().is_some() {
-                let item = event_item(event, None);
+                let item = event_item(event);
                 listeners.for_each(|socket| socket.outbox.push(item.clone(), &self.limits));
             }
         }
@@ -236,17 +267,24 @@ impl EventSink for Hub {
         let frames = Frames::new(message);
         match target {
             Target::Tenant => {
-                if room.holds_back(&frames.message) {
-                    return;
+                if !room.must_hold() {
+                    return room.sockets.values().for_each(|socket| socket.push(&frames, None, &self.limits));
                 }
-                room.sockets.values().for_each(|socket| frames.push_to(socket, None, &self.limits));
+                room.held.add(frames);
+                if room.held.len() > self.limits.socket_messages {
+                    let was_handing_out = room.is_handing_out;
+                    let (sockets, held) = room.hand_out();
+                    self.push_all(&sockets, &held);
+                    room.is_handing_out = was_handing_out;
+                }
+                self.crowd_waits.notify_one();
             }
             Target::Client(client_id) => {
                 let sequence = frames.event_text().and_then(|(text, topic)| {
                     room.replays.get_mut(&client_id).map(|replay| replay.record(text, topic, &self.limits))
                 });
                 if let Some(socket) = room.by_client.get(&client_id).and_then(|number| room.sockets.get(number)) {
-                    frames.push_to(socket, sequence, &self.limits);
+                    socket.push(&frames, sequence, &self.limits);
                 }
             }
         }
@@ -265,19 +303,17 @@ impl Room {
         self.replays.entry(client_id.to_owned()).or_default().missed()
     }
 
-    /// Whether a message is a count that the many sockets of this room get a little later, or a newer one instead.
-    fn holds_back(&mut self, message: &Message) -> bool {
-        let Message::Event(event @ Event::Status(_)) = message else { return false };
-        if self.sockets.len() <= MANY_SOCKETS {
-            return false;
+    fn must_hold(&self) -> bool {
+        self.sockets.len() > CROWDED || self.is_handing_out || !self.held.is_empty()
+    }
+
+    /// What waits, and for whom. Whoever takes it clears `is_handing_out` when all have it.
+    fn hand_out(&mut self) -> (Vec<Arc<Socket>>, Vec<Arc<Frames>>) {
+        if self.held.is_empty() {
+            return Default::default();
         }
-        if self.status_sent.is_some_and(|sent| sent.elapsed() < STATUS_INTERVAL) {
-            self.status_held = Some(event.clone());
-            return true;
-        }
-        self.status_sent = Some(Instant::now());
-        self.status_held = None;
-        false
+        self.is_handing_out = true;
+        (self.sockets.values().map(Arc::clone).collect(), self.held.take())
     }
 
     fn owns(&self, socket: &Socket) -> bool {
@@ -295,81 +331,28 @@ impl Room {
 }
 
 impl Socket {
-    fn new(number: u64, client_id: String) -> Self {
+    fn new(number: u64, client_id: String, access: Option<Access>) -> Self {
         Self {
             number,
             client_id,
+            access,
             outbox: Outbox::default(),
             supports_preview_metadata: AtomicBool::new(false),
             wants_logs: AtomicBool::new(false),
         }
     }
 
+    fn item(&self, frames: &Frames, sequence: Option<u64>) -> Item {
+        frames.item(sequence, self.supports_preview_metadata.load(Ordering::Relaxed))
+    }
+
+    fn push(&self, frames: &Frames, sequence: Option<u64>, limits: &ServerLimits) {
+        self.outbox.push(self.item(frames, sequence), limits);
+    }
+
     /// The client can read binary frame 4.
     pub(crate) fn set_supports_preview_metadata(&self, supported: bool) {
         self.supports_preview_metadata.store(supported, Ordering::Relaxed);
-    }
-}
-
-/// The frames of one message, made once however many sockets get it, and only in the forms that are needed.
-struct Frames {
-    message: Message,
-    text: OnceLock<Utf8Bytes>,
-    with_metadata: OnceLock<Bytes>,
-    without_metadata: OnceLock<Bytes>,
-}
-
-impl Frames {
-    fn new(message: Message) -> Self {
-        Self { message, text: OnceLock::new(), with_metadata: OnceLock::new(), without_metadata: OnceLock::new() }
-    }
-
-    fn event_text(&self) -> Option<(Utf8Bytes, Option<Topic>)> {
-        match &self.message {
-            Message::Event(event) => Some((self.text.get_or_init(|| event.to_json().into()).clone(), topic(event))),
-            _ => None,
-        }
-    }
-
-    fn push_to(&self, socket: &Socket, sequence: Option<u64>, limits: &ServerLimits) {
-        let item = match &self.message {
-            Message::Event(_) => match self.event_text() {
-                Some((text, topic)) => Item::Event { text, sequence, topic },
-                None => return,
-            },
-            Message::Preview { .. } => {
-                Item::Preview(self.preview(socket.supports_preview_metadata.load(Ordering::Relaxed)))
-            }
-            Message::Text { node_id, text } => {
-                let frame = || Frame::Text { prompt_id: None, node_id: node_id.clone(), text: text.clone() };
-                Item::Binary(self.without_metadata.get_or_init(|| frame().encode().into()).clone())
-            }
-        };
-        socket.outbox.push(item, limits);
-    }
-
-    fn preview(&self, with_metadata: bool) -> Bytes {
-        let Message::Preview { image, image_type, metadata } = &self.message else { return Bytes::new() };
-        if with_metadata {
-            let frame = || Frame::PreviewImageWithMetadata { metadata: metadata.clone(), image: Arc::clone(image) };
-            self.with_metadata.get_or_init(|| frame().encode().into()).clone()
-        } else {
-            let frame = || Frame::PreviewImage { image_type: *image_type, image: Arc::clone(image) };
-            self.without_metadata.get_or_init(|| frame().encode().into()).clone()
-        }
-    }
-}
-
-fn event_item(event: &Event, sequence: Option<u64>) -> Item {
-    Item::Event { text: event.to_json().into(), sequence, topic: None }
-}
-
-fn topic(event: &Event) -> Option<Topic> {
-    match event {
-        Event::Status(_) => Some(Topic::Status),
-        Event::Progress { prompt_id, node, .. } => Some(Topic::Progress(prompt_id.clone(), node.clone())),
-        Event::ProgressState { prompt_id, .. } => Some(Topic::ProgressState(prompt_id.clone())),
-        _ => None,
     }
 }
 
@@ -412,6 +395,10 @@ mod tests {
         (Hub::new(&ServerLimits::default()), TenantId::default_tenant())
     }
 
+    fn join(hub: &Hub, tenant: &TenantId, client: &str) -> Arc<Socket> {
+        hub.join(tenant, client.to_owned(), None, 0).unwrap()
+    }
+
     fn to(client: &str) -> Target {
         Target::Client(client.to_owned())
     }
@@ -420,9 +407,9 @@ mod tests {
     fn messages_reach_their_client_and_no_other_tenant() {
         let (hub, tenant) = hub();
         let stranger = TenantId::new("stranger").unwrap();
-        let mine = hub.join(&tenant, "c".to_owned(), 0).unwrap();
-        let other = hub.join(&tenant, "d".to_owned(), 0).unwrap();
-        let theirs = hub.join(&stranger, "c".to_owned(), 0).unwrap();
+        let mine = join(&hub, &tenant, "c");
+        let other = join(&hub, &tenant, "d");
+        let theirs = join(&hub, &stranger, "c");
         hub.send(&tenant, to("c"), start("p"));
         hub.send(&tenant, Target::Tenant, Message::Event(Event::status(1)));
         assert_eq!(names(&mine), ["status -", "execution_start p", "status -"]);
@@ -433,8 +420,8 @@ mod tests {
     #[test]
     fn an_old_socket_that_closes_does_not_silence_the_new_one() {
         let (hub, tenant) = hub();
-        let old = hub.join(&tenant, "c".to_owned(), 0).unwrap();
-        let new = hub.join(&tenant, "c".to_owned(), 0).unwrap();
+        let old = join(&hub, &tenant, "c");
+        let new = join(&hub, &tenant, "c");
         hub.leave(&tenant, &old, true);
         hub.send(&tenant, to("c"), start("p"));
         assert_eq!(names(&new), ["status -", "execution_start p"]);
@@ -444,13 +431,13 @@ mod tests {
     #[test]
     fn a_client_that_comes_back_gets_what_it_missed() {
         let (hub, tenant) = hub();
-        let first = hub.join(&tenant, "c".to_owned(), 0).unwrap();
+        let first = join(&hub, &tenant, "c");
         hub.send(&tenant, to("c"), start("seen"));
         hub.wrote(&tenant, &first, 1);
         hub.leave(&tenant, &first, true);
         hub.send(&tenant, to("c"), start("missed"));
         hub.send(&tenant, to("c"), preview());
-        let second = hub.join(&tenant, "c".to_owned(), 0).unwrap();
+        let second = join(&hub, &tenant, "c");
         hub.send(&tenant, to("c"), start("live"));
         assert_eq!(names(&second), ["status -", "execution_start missed", "execution_start live"]);
     }
@@ -458,38 +445,92 @@ mod tests {
     #[test]
     fn nothing_is_kept_for_a_client_that_never_came() {
         let (hub, tenant) = hub();
-        hub.join(&tenant, "other".to_owned(), 0).unwrap();
+        join(&hub, &tenant, "other");
         hub.send(&tenant, to("c"), start("p"));
-        assert_eq!(names(&hub.join(&tenant, "c".to_owned(), 0).unwrap()), ["status -"]);
+        assert_eq!(names(&join(&hub, &tenant, "c")), ["status -"]);
     }
 
     #[test]
     fn previews_come_in_the_form_that_was_negotiated() {
         let (hub, tenant) = hub();
-        let new = hub.join(&tenant, "new".to_owned(), 0).unwrap();
-        let old = hub.join(&tenant, "old".to_owned(), 0).unwrap();
+        let new = join(&hub, &tenant, "new");
+        let old = join(&hub, &tenant, "old");
         new.set_supports_preview_metadata(true);
         hub.send(&tenant, Target::Tenant, preview());
         assert_eq!(names(&new), ["status -", "binary 4"]);
         assert_eq!(names(&old), ["status -", "binary 1"]);
     }
 
-    #[test]
-    fn many_sockets_hear_the_first_and_the_last_count() {
-        let (hub, tenant) = hub();
-        let sockets: Vec<_> =
-            (0..=MANY_SOCKETS).map(|index| hub.join(&tenant, index.to_string(), 0).unwrap()).collect();
+    fn crowd(hub: &Hub, tenant: &TenantId, count: usize) -> Vec<Arc<Socket>> {
+        let sockets: Vec<_> = (0..count).map(|index| join(hub, tenant, &index.to_string())).collect();
         sockets.iter().for_each(|socket| drop(socket.outbox.drain()));
-        (1..=5).for_each(|count| hub.send_status(&tenant, || count));
-        hub.send(&tenant, to("0"), start("p"));
-        assert_eq!(names(&sockets[0]), ["status -", "execution_start p"]);
-        hub.send_held_statuses();
-        match &sockets[0].outbox.drain()[..] {
-            [Item::Event { text, .. }] => assert!(text.as_str().contains("\"queue_remaining\":5"), "{text}"),
-            other => panic!("{other:?}"),
+        sockets
+    }
+
+    fn progress(prompt_id: &str, value: f64) -> Message {
+        let (prompt_id, node) = (prompt_id.to_owned(), "1".to_owned());
+        Message::Event(Event::Progress { value, max: 100.0, prompt_id, node })
+    }
+
+    #[test]
+    fn in_a_crowd_prompts_touch_nobody_but_their_client_and_everybody_gets_the_newest_once() {
+        let (hub, tenant) = hub();
+        let sockets = crowd(&hub, &tenant, 2_200);
+        for prompt in ["a", "b"] {
+            for value in 0..100 {
+                hub.send_status(&tenant, || value);
+                hub.send(&tenant, Target::Tenant, progress(prompt, value as f64));
+                hub.send(&tenant, to("7"), start(prompt));
+            }
         }
-        hub.send_held_statuses();
-        assert!(sockets[0].outbox.drain().is_empty());
+        let touched: usize = sockets.iter().map(|socket| socket.outbox.drain().len()).sum();
+        assert_eq!(touched, 200, "only the client of the prompts heard something, and all of it");
+        let (all, held) = hub.room(&tenant).lock().hand_out();
+        hub.push_all(&all, &held);
+        for socket in &sockets {
+            assert_eq!(names(socket), ["progress a", "status -", "progress b"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_crowd_hears_everything_in_order_while_it_is_handed_out_and_after() {
+        let (hub, tenant) = hub();
+        let hub = Arc::new(hub);
+        let sockets = crowd(&hub, &tenant, 2 * GROUP + 1);
+        let serving = tokio::spawn({
+            let hub = Arc::clone(&hub);
+            async move { hub.serve_crowds().await }
+        });
+        let last = sockets.len() - 1;
+        let mut heard = vec![Vec::new(); sockets.len()];
+        for prompt in 0..30 {
+            hub.send(&tenant, Target::Tenant, start(&prompt.to_string()));
+            sleep(rest_after(GROUP) / 3).await;
+            if prompt == 20 {
+                // No crowd any more, in the middle of it.
+                sockets[CROWDED..last].iter().for_each(|socket| hub.leave(&tenant, socket, true));
+            }
+        }
+        let all: Vec<String> = (0..30).map(|prompt| format!("execution_start {prompt}")).collect();
+        for index in (0..CROWDED).chain([last]) {
+            while heard[index].len() < all.len() {
+                heard[index].extend(names(&sockets[index]));
+                sleep(rest_after(1)).await;
+            }
+            assert_eq!(heard[index], all);
+        }
+        serving.abort();
+    }
+
+    #[test]
+    fn a_socket_whose_token_is_gone_is_cut_off() {
+        let (hub, tenant) = hub();
+        let access = Access::open();
+        let socket = hub.join(&tenant, "c".to_owned(), Some(access), 0).unwrap();
+        hub.cut_unadmitted(|_| true);
+        assert_eq!(socket.outbox.why_cut(), None);
+        hub.cut_unadmitted(|_| false);
+        assert_eq!(socket.outbox.why_cut(), Some(Cut::NotAdmitted));
     }
 
     #[test]
@@ -498,12 +539,12 @@ mod tests {
         let hub = Hub::new(&limits);
         let tenant = TenantId::default_tenant();
         for index in 0..50 {
-            let socket = hub.join(&tenant, index.to_string(), 0).unwrap();
+            let socket = join(&hub, &tenant, &index.to_string());
             hub.leave(&tenant, &socket, true);
         }
         assert!(hub.room(&tenant).lock().replays.len() <= 3);
-        hub.join(&tenant, "a".to_owned(), 0).unwrap();
-        hub.join(&tenant, "b".to_owned(), 0).unwrap();
-        assert_eq!(hub.join(&tenant, "c".to_owned(), 0).unwrap_err(), Refused::Full { limit: 2 });
+        join(&hub, &tenant, "a");
+        join(&hub, &tenant, "b");
+        assert_eq!(hub.join(&tenant, "c".to_owned(), None, 0).unwrap_err(), Refused::Full { limit: 2 });
     }
 }

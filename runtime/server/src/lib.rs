@@ -14,16 +14,17 @@
 //! ```
 //!
 //! # Layout
-//! A request passes, outermost first: `access_log` → `guard` → the gate of [`auth`] → `caching` → `routes` → a handler.
+//! A request passes, outermost first: `access_log` → `guard` → the gate of [`auth`] → `slow_body` → `caching` → `routes` → a handler.
 //! - [`config`]: settings and limits with their defaults
 //! - [`state`]: what handlers can reach
-//! - `serve`: listening and stopping
+//! - `serve`, `connections`: listening and stopping; how many connections, and how idle
 //! - `routes`: the table of routes, and a file per group of handlers
 //! - [`auth`], `tenant`: whose request it is, and what it may do; tokens, scopes, quotas, the login page
 //! - `guard`: which web pages may call; CORS
 //! - `user_bytes`, `serve_file`: what browsers may show of files, and HTTP's way with files
 //! - `front_end`: static files; `legacy`: a warning about deprecated ones
 //! - `ws`, [`hub`], `outbox`, `replay`: sockets, who gets which event, what a slow one loses, what a lost one gets again
+//! - `frames`, `crowd`: a message made once for all sockets; what thousands of them hear, and when
 //! - `models`: what is shown of model files
 //! - `node_schema`, `openapi`: inputs of nodes as JSON Schema; the routes as an OpenAPI document
 //! - [`logs`]: the last lines of the log
@@ -35,7 +36,10 @@ mod access_log;
 pub mod auth;
 mod caching;
 pub mod config;
+mod connections;
+mod crowd;
 pub mod error;
+mod frames;
 mod front_end;
 mod guard;
 pub mod hub;
@@ -50,6 +54,7 @@ mod replay;
 mod routes;
 mod serve;
 mod serve_file;
+mod slow_body;
 pub mod state;
 mod tenant;
 #[cfg(test)]

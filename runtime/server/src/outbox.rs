@@ -5,7 +5,7 @@
 //! that still does not keep up is cut off: its client reconnects and gets the missed events replayed, and nobody else has
 //! waited for it.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use axum::{body::Bytes, extract::ws::Utf8Bytes};
 use parking_lot::Mutex;
@@ -35,7 +35,7 @@ pub(crate) enum Item {
         /// Its number in the client's own sequence; none for what goes to everybody.
         sequence: Option<u64>,
         /// What may replace it.
-        topic: Option<Topic>,
+        topic: Option<Arc<Topic>>,
     },
     /// A binary preview frame.
     Preview(Bytes),
@@ -53,7 +53,7 @@ impl Item {
 
     fn topic(&self) -> Option<&Topic> {
         match self {
-            Self::Event { topic, .. } => topic.as_ref(),
+            Self::Event { topic, .. } => topic.as_deref(),
             _ => None,
         }
     }
@@ -66,6 +66,8 @@ pub(crate) enum Cut {
     TooSlow,
     /// The server stops.
     GoingAway,
+    /// The token with which it was opened is revoked or expired.
+    NotAdmitted,
 }
 
 /// The queue of one socket.
@@ -83,9 +85,16 @@ struct Queue {
     bytes: usize,
     previews: usize,
     cut: Option<Cut>,
+    /// What is queued is still written, nothing is added, then the socket is closed.
+    closing: Option<Cut>,
     /// Another socket took over the client id: this one stays open and gets nothing.
     retired: bool,
 }
+
+/// What is written at once, at most: it is no longer in the queue then, where it could be dropped.
+const BATCH_ITEMS: usize = 64;
+/// The same in bytes; a single message may be larger.
+const BATCH_BYTES: usize = 64 * 1024;
 
 /// Superseded messages are looked for from here on; a socket that keeps up gets every single one.
 const CROWDED: usize = 128;
@@ -93,22 +102,32 @@ const CROWDED: usize = 128;
 impl Outbox {
     /// Queues a message, dropping what the newest message makes pointless, and cuts the socket off when that is not enough.
     pub(crate) fn push(&self, item: Item, limits: &ServerLimits) {
-        let mut queue = self.queue.lock();
-        if queue.retired || queue.cut.is_some() {
-            return;
-        }
-        queue.make_room(&item, limits);
-        if queue.is_full(&item, limits) {
-            drop(queue);
-            return self.cut(Cut::TooSlow);
-        }
-        queue.add(item);
-        drop(queue);
-        self.ready.notify_one();
+        self.push_all([item], limits);
     }
 
-    /// The next message; waits for it. `Err` when the socket is to be closed.
-    pub(crate) async fn next(&self) -> Result<Item, Cut> {
+    /// Queues messages in this order. The socket's task wakes up once.
+    pub(crate) fn push_all(&self, items: impl IntoIterator<Item = Item>, limits: &ServerLimits) {
+        let mut queue = self.queue.lock();
+        if queue.retired || queue.cut.is_some() || queue.closing.is_some() {
+            return;
+        }
+        for item in items {
+            queue.make_room(&item, limits);
+            if queue.is_full(&item, limits) {
+                drop(queue);
+                return self.cut(Cut::TooSlow);
+            }
+            queue.add(item);
+        }
+        let is_waiting = !queue.items.is_empty();
+        drop(queue);
+        if is_waiting {
+            self.ready.notify_one();
+        }
+    }
+
+    /// The next messages, at least one; waits for it. `Err` when the socket is to be closed.
+    pub(crate) async fn next(&self) -> Result<Vec<Item>, Cut> {
         loop {
             let ready = self.ready.notified();
             {
@@ -116,15 +135,25 @@ impl Outbox {
                 if let Some(cut) = queue.cut {
                     return Err(cut);
                 }
-                if let Some(item) = queue.take() {
-                    return Ok(item);
+                let batch = queue.take_batch();
+                if !batch.is_empty() {
+                    return Ok(batch);
+                }
+                if let Some(why) = queue.closing {
+                    return Err(why);
                 }
             }
             ready.await;
         }
     }
 
-    /// Closes the socket from our side.
+    /// Closes the socket once it has been written what is queued.
+    pub(crate) fn close(&self, why: Cut) {
+        self.queue.lock().closing.get_or_insert(why);
+        self.ready.notify_one();
+    }
+
+    /// Closes the socket from our side, at once.
     pub(crate) fn cut(&self, why: Cut) {
         self.queue.lock().cut(why);
         self.cut_off.cancel();
@@ -133,7 +162,8 @@ impl Outbox {
 
     /// Why the socket was cut off, if it was.
     pub(crate) fn why_cut(&self) -> Option<Cut> {
-        self.queue.lock().cut
+        let queue = self.queue.lock();
+        queue.cut.or(queue.closing)
     }
 
     /// Nothing is queued from now on.
@@ -183,6 +213,18 @@ impl Queue {
         if self.items.is_empty() { None } else { self.remove(0) }
     }
 
+    fn take_batch(&mut self) -> Vec<Item> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while batch.len() < BATCH_ITEMS
+            && let Some(next) = self.items.front()
+            && (batch.is_empty() || bytes + next.bytes() <= BATCH_BYTES)
+        {
+            bytes += next.bytes();
+            batch.extend(self.take());
+        }
+        batch
+    }
+
     fn remove(&mut self, index: usize) -> Option<Item> {
         let item = self.items.remove(index)?;
         self.bytes -= item.bytes();
@@ -211,10 +253,11 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn event(text: &str, topic: Option<Topic>) -> Item {
-        Item::Event { text: text.to_owned().into(), sequence: None, topic }
+        Item::Event { text: text.to_owned().into(), sequence: None, topic: topic.map(Arc::new) }
     }
 
     fn texts(outbox: &Outbox) -> Vec<String> {
@@ -261,6 +304,32 @@ mod tests {
         let texts = texts(&outbox);
         assert_eq!(texts.len(), CROWDED);
         assert_eq!(texts.last().map(String::as_str), Some("177"));
+    }
+
+    #[tokio::test]
+    async fn what_gathered_is_written_at_once_but_not_more_than_may_be_lost_to_the_queue() {
+        let limits = ServerLimits::default();
+        let outbox = Outbox::default();
+        outbox.push_all((0..BATCH_ITEMS + 3).map(|index| event(&index.to_string(), None)), &limits);
+        assert_eq!(outbox.next().await.unwrap().len(), BATCH_ITEMS);
+        assert_eq!(outbox.next().await.unwrap().len(), 3);
+        let large = "x".repeat(BATCH_BYTES);
+        outbox.push_all(["small", &large, &large].map(|text| event(text, None)), &limits);
+        for _ in 0..3 {
+            assert_eq!(outbox.next().await.unwrap().len(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_queued_before_closing_is_written_and_nothing_after() {
+        let limits = ServerLimits::default();
+        let outbox = Outbox::default();
+        outbox.push(event("the end of a prompt", None), &limits);
+        outbox.close(Cut::GoingAway);
+        outbox.push(event("too late", None), &limits);
+        assert!(!outbox.cut_off.is_cancelled());
+        assert_eq!(outbox.next().await.unwrap().len(), 1);
+        assert_eq!(outbox.next().await.unwrap_err(), Cut::GoingAway);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! since writing into a dead connection succeeds for a while. It may then see an event twice, which changes nothing: events
 //! say how things are.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use axum::extract::ws::Utf8Bytes;
 
@@ -33,7 +33,7 @@ pub(crate) struct Replay {
 struct Kept {
     sequence: u64,
     text: Utf8Bytes,
-    topic: Option<Topic>,
+    topic: Option<Arc<Topic>>,
 }
 
 /// How far back a progress report that is now pointless is looked for: long scans would cost more than they save.
@@ -41,7 +41,7 @@ const LOOK_BACK: usize = 64;
 
 impl Replay {
     /// Numbers an event and keeps it.
-    pub(crate) fn record(&mut self, text: Utf8Bytes, topic: Option<Topic>, limits: &ServerLimits) -> u64 {
+    pub(crate) fn record(&mut self, text: Utf8Bytes, topic: Option<Arc<Topic>>, limits: &ServerLimits) -> u64 {
         self.newest += 1;
         if topic.is_some() {
             let recent = self.events.iter().enumerate().rev().take(LOOK_BACK);
@@ -152,7 +152,7 @@ mod tests {
         let mut replay = Replay::default();
         let progress = || Some(Topic::Progress("p".to_owned(), "1".to_owned()));
         for (text, topic) in [("a", None), ("b", progress()), ("c", progress()), ("d", None), ("e", None)] {
-            replay.record(text.to_owned().into(), topic, &limits);
+            replay.record(text.to_owned().into(), topic.map(Arc::new), &limits);
         }
         assert_eq!(texts(&mut replay), ["c", "d", "e"]);
     }

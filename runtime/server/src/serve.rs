@@ -1,11 +1,8 @@
 //! Listening and stopping.
 
-use std::{
-    future::{Future, IntoFuture},
-    net::SocketAddr,
-};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, extract::DefaultBodyLimit, middleware, serve::ListenerExt};
+use axum::{Router, extract::DefaultBodyLimit, middleware};
 use tokio::{
     net::{TcpListener, lookup_host},
     task::JoinSet,
@@ -19,12 +16,19 @@ use crate::{
     auth,
     caching::cache_control,
     config::ServerConfig,
-    error::ServerError,
+    connections::Connections,
+    error::{ApiError, ServerError},
     guard::guard,
-    hub::STATUS_INTERVAL,
     routes::{self, internal::stream_logs},
+    slow_body::slow_body,
     state::AppState,
 };
+
+/// How long sockets get to take what is queued for them when the server stops.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How often the tokens of open sockets are looked at again.
+const ADMISSION_EVERY: Duration = Duration::from_secs(10);
 
 /// Opens every address of the settings. All or none: a server that listens on half of them helps nobody.
 ///
@@ -54,6 +58,7 @@ pub fn router(state: AppState) -> Router {
     let compress = state.config().compress_responses;
     let router = routes::table().layer(DefaultBodyLimit::max(limit)).layer(middleware::from_fn(cache_control));
     let router = router.merge(auth::routes().finish().0);
+    let router = router.layer(middleware::from_fn_with_state(state.clone(), slow_body));
     let router = if compress { router.layer(CompressionLayer::new().compress_when(is_text)) } else { router };
     router
         .layer(middleware::from_fn_with_state(state.clone(), auth::gate))
@@ -62,7 +67,8 @@ pub fn router(state: AppState) -> Router {
         .with_state(state)
 }
 
-/// Serves until `shutdown` is done. Then nothing new is let in, sockets are closed, and open requests get
+/// Serves until `shutdown` is done. Then nothing new is let in; running prompts get [`crate::ServerLimits::prompt_grace`] to
+/// end, or go back into the queue; then sockets are closed, and open requests get
 /// [`crate::ServerLimits::shutdown_grace`] to end.
 ///
 /// # Errors
@@ -76,49 +82,58 @@ pub async fn serve(
         check_reach(listener.local_addr()?, state.config(), state.accounts().required())?;
     }
     let stop = CancellationToken::new();
-    let mut servers = JoinSet::new();
+    let connections = Connections::new(router(state.clone()), &state.config().limits);
+    let mut listening = JoinSet::new();
     for listener in listeners {
-        let service = router(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
-        // Events are small and must not wait for more to send.
-        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        let stop = stop.clone();
-        let server = axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await });
-        servers.spawn(server.into_future());
+        listening.spawn(connections.clone().accept(listener, stop.clone()));
     }
     let mut background = JoinSet::new();
     background.spawn(stream_logs(state.clone()));
-    background.spawn(send_held_statuses(state.clone()));
+    background.spawn({
+        let hub = Arc::clone(state.hub());
+        async move { hub.serve_crowds().await }
+    });
+    background.spawn(cut_unadmitted_sockets(state.clone()));
     tokio::select! {
         () = shutdown => {}
-        // Only a server that broke ends by itself.
-        Some(ended) = servers.join_next() => finish(ended)?,
+        // Only a listener that broke ends by itself.
+        Some(ended) = listening.join_next() => finish(ended)?,
     }
     tracing::info!("stopping");
     stop.cancel();
+    finish_prompts(&state).await;
     state.hub().close();
+    // Most have ended by then; who reads nothing is not waited for any longer.
+    let _ = timeout(FAREWELL, connections.ended()).await;
+    state.hub().break_off();
     background.abort_all();
     let grace = state.config().limits.shutdown_grace;
-    let all_ended = async {
-        while let Some(ended) = servers.join_next().await {
-            finish(ended)?;
-        }
-        Ok(())
-    };
-    match timeout(grace, all_ended).await {
-        Ok(result) => result,
-        Err(_) => {
-            tracing::warn!(?grace, "some requests did not end in time and are broken off");
-            Ok(())
-        }
+    if timeout(grace, connections.ended()).await.is_err() {
+        tracing::warn!(?grace, "some requests did not end in time and are broken off");
+    }
+    Ok(())
+}
+
+/// Their clients hear how they end, or that they wait again, before the sockets are closed.
+async fn finish_prompts(state: &AppState) {
+    let stopped = state
+        .blocking("stopping the worker", |state| {
+            state.engine().stop(state.config().limits.prompt_grace);
+            Ok::<_, ApiError>(())
+        })
+        .await;
+    if stopped.is_err() {
+        tracing::warn!("running prompts may be taken up again by the next start");
     }
 }
 
-async fn send_held_statuses(state: AppState) {
-    let mut ticks = interval(STATUS_INTERVAL);
+/// A socket outlives the request that opened it; its token may not.
+async fn cut_unadmitted_sockets(state: AppState) {
+    let mut ticks = interval(ADMISSION_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        state.hub().send_held_statuses();
+        state.hub().cut_unadmitted(|access| state.accounts().still_good(access));
     }
 }
 

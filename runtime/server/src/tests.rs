@@ -61,6 +61,7 @@ impl Engine for TestEngine {
     fn check_lock(&self, _: &Map<String, Value>) -> Result<(), Invalid> {
         Ok(())
     }
+    fn stop(&self, _: std::time::Duration) {}
     fn interrupt(&self, _: &TenantId, _: Option<&str>) -> bool {
         false
     }

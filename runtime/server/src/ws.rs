@@ -36,11 +36,11 @@ use crate::{
 /// How often a client that was sent events is asked whether they arrived.
 const CONFIRM_EVERY: Duration = Duration::from_secs(10);
 
-/// How often an open socket's token is looked at again.
-const ADMISSION_EVERY: Duration = Duration::from_secs(10);
-
 /// How long the close frame of a socket that is cut off may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Small messages that gathered go out in one write.
+const WRITE_BUFFER: usize = 8 * 1024;
 
 #[derive(Deserialize)]
 pub(crate) struct Parameters {
@@ -77,9 +77,9 @@ pub(crate) async fn connect(
     };
     let incoming = limits.socket_incoming_bytes;
     upgrade
-        // Thousands of idle sockets are normal: no large buffers, and nothing is held back from the network.
+        // Thousands of idle sockets are normal: no large buffers.
         .read_buffer_size(4096)
-        .write_buffer_size(0)
+        .write_buffer_size(WRITE_BUFFER)
         .max_message_size(incoming)
         .max_frame_size(incoming)
         .on_upgrade(move |socket| serve_socket(state, tenant, access, client_id, socket))
@@ -87,7 +87,7 @@ pub(crate) async fn connect(
 
 async fn serve_socket(state: AppState, tenant: TenantId, access: Access, client_id: String, mut websocket: WebSocket) {
     let queue_remaining = state.queue().remaining(&tenant);
-    let socket = match state.hub().join(&tenant, client_id, queue_remaining) {
+    let socket = match state.hub().join(&tenant, client_id, Some(access), queue_remaining) {
         Ok(socket) => socket,
         Err(refused) => {
             let _ = timeout(CLOSE_TIMEOUT, websocket.send(Message::Close(Some(refusal(refused))))).await;
@@ -106,21 +106,12 @@ async fn serve_socket(state: AppState, tenant: TenantId, access: Access, client_
         politely = read(&state, &tenant, &socket, stream) => politely,
         () = write(&state, &tenant, &socket, &mut sink) => false,
         () = socket.outbox.cut_off.cancelled() => false,
-        () = no_longer_admitted(&state, &access) => true,
     };
+    let politely = politely || socket.outbox.why_cut() == Some(Cut::NotAdmitted);
     state.hub().leave(&tenant, &socket, politely);
     if let Some(cut) = socket.outbox.why_cut() {
         tracing::info!(client_id = socket.client_id, ?cut, "closing a socket");
         let _ = timeout(CLOSE_TIMEOUT, sink.send(Message::Close(Some(farewell(cut))))).await;
-    }
-}
-
-/// Returns once the token with which a socket was opened is revoked or expired.
-async fn no_longer_admitted(state: &AppState, access: &Access) {
-    let mut ticks = interval(ADMISSION_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while state.accounts().still_good(access) {
-        ticks.tick().await;
     }
 }
 
@@ -168,18 +159,17 @@ async fn write(state: &AppState, tenant: &TenantId, socket: &Socket, sink: &mut 
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut written, mut asked) = (0_u64, 0_u64);
     loop {
-        let (message, sequence) = tokio::select! {
-            item = socket.outbox.next() => match item {
-                Ok(Item::Event { text, sequence, .. }) => (Message::Text(text), sequence),
-                Ok(Item::Preview(bytes) | Item::Binary(bytes)) => (Message::Binary(bytes), None),
+        let (messages, sequence) = tokio::select! {
+            items = socket.outbox.next() => match items {
+                Ok(items) => batch(items),
                 Err(_) => return,
             },
             _ = ticks.tick(), if written > asked => {
                 asked = written;
-                (Message::Ping(Bytes::copy_from_slice(&written.to_be_bytes())), None)
+                (vec![Message::Ping(Bytes::copy_from_slice(&written.to_be_bytes()))], None)
             }
         };
-        match timeout(write_timeout, sink.send(message)).await {
+        match timeout(write_timeout, send_at_once(sink, messages)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return,
             Err(_) => return socket.outbox.cut(Cut::TooSlow),
@@ -191,6 +181,27 @@ async fn write(state: &AppState, tenant: &TenantId, socket: &Socket, sink: &mut 
     }
 }
 
+/// The frames of messages, and the last number among them.
+fn batch(items: Vec<Item>) -> (Vec<Message>, Option<u64>) {
+    let mut last = None;
+    let frame = |item: Item| match item {
+        Item::Event { text, sequence, .. } => {
+            last = sequence.or(last);
+            Message::Text(text)
+        }
+        Item::Preview(bytes) | Item::Binary(bytes) => Message::Binary(bytes),
+    };
+    let frames = items.into_iter().map(frame).collect();
+    (frames, last)
+}
+
+async fn send_at_once(sink: &mut SplitSink<WebSocket, Message>, messages: Vec<Message>) -> Result<(), axum::Error> {
+    for message in messages {
+        sink.feed(message).await?;
+    }
+    sink.flush().await
+}
+
 fn read_sequence(payload: &[u8]) -> Option<u64> {
     payload.try_into().ok().map(u64::from_be_bytes)
 }
@@ -200,6 +211,10 @@ fn farewell(cut: Cut) -> CloseFrame {
         Cut::TooSlow => CloseFrame {
             code: close_code::AGAIN,
             reason: "read too slowly; reconnect with the same clientId to get what was missed".into(),
+        },
+        Cut::NotAdmitted => CloseFrame {
+            code: close_code::POLICY,
+            reason: "the token that opened this socket is revoked or expired".into(),
         },
         Cut::GoingAway => CloseFrame { code: close_code::AWAY, reason: "the server stops".into() },
     }

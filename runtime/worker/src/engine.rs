@@ -26,6 +26,10 @@ pub trait Engine: Send + Sync {
     /// Stops the running prompt of the tenant, or the given one if it runs. True when something was told to stop.
     fn interrupt(&self, tenant: &TenantId, prompt_id: Option<&str>) -> bool;
 
+    /// Takes no more prompts, waits up to `patience` for the running ones, then gives those that still run back to the
+    /// queue, from which the next start takes them. Blocking; a second call has nothing left to do.
+    fn stop(&self, patience: std::time::Duration);
+
     /// ComfyUI's `/free`: drops cached results, once the running prompt is done.
     fn free(&self, tenant: &TenantId, unload_models: bool, free_memory: bool);
 

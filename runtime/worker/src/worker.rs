@@ -107,7 +107,7 @@ impl Worker {
 fn work(name: &str, shared: &Shared, running: &Running, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         match shared.queue.lease_wait(name, PATIENCE) {
-            Ok(Some(lease)) => run_lease(shared, running, &lease),
+            Ok(Some(lease)) => run_lease(shared, running, stop, &lease),
             Ok(None) => {}
             Err(error) => {
                 tracing::error!(%error, "the queue does not answer; trying again");
@@ -122,7 +122,7 @@ fn send_status(shared: &Shared, tenant: &TenantId) {
     shared.events.send(tenant, Target::Tenant, Message::Event(event));
 }
 
-fn run_lease(shared: &Shared, running: &Running, lease: &Lease) {
+fn run_lease(shared: &Shared, running: &Running, stop: &AtomicBool, lease: &Lease) {
     send_status(shared, &lease.tenant);
     let interrupt = Arc::new(AtomicBool::new(false));
     let progress = Arc::new(ProgressTracker::new(
@@ -139,7 +139,15 @@ fn run_lease(shared: &Shared, running: &Running, lease: &Lease) {
         progress: progress.clone(),
         requeue: false,
     };
-    running.prompts.lock().insert(key.clone(), entry);
+    {
+        let mut prompts = running.prompts.lock();
+        let entry = prompts.entry(key.clone()).insert_entry(entry).into_mut();
+        // It was taken just when the worker was told to stop, and came too late to be told so.
+        if stop.load(Ordering::Relaxed) {
+            entry.requeue = true;
+            entry.interrupt.store(true, Ordering::Relaxed);
+        }
+    }
     // A defect of ours must cost one prompt, not the server.
     let ended = catch_unwind(AssertUnwindSafe(|| run_prompt(shared, lease, interrupt, progress.clone())));
     let requeue = running.prompts.lock().remove(&key).is_some_and(|prompt| prompt.requeue);
@@ -199,6 +207,10 @@ fn failed_entry(lease: &Lease, message: &str) -> HistoryEntry {
 }
 
 impl Engine for Worker {
+    fn stop(&self, patience: Duration) {
+        Worker::stop(self, patience);
+    }
+
     fn validate(&self, tenant: &TenantId, prompt: &Value, targets: Option<&[String]>) -> Result<Validated, Invalid> {
         let snapshot = self.shared.catalog.snapshot();
         let definitions = self.shared.definitions(tenant, snapshot.clone());

@@ -98,12 +98,14 @@ pub(crate) struct Figure {
     pub(crate) target: Option<Target>,
     pub(crate) ours: Samples,
     pub(crate) peer: Samples,
+    /// The best of each side are compared, instead of the medians.
+    pub(crate) by_best: bool,
 }
 
 impl Figure {
     pub(crate) fn new(group: &'static str, name: impl Into<String>, unit: &'static str, better: Better) -> Self {
         let (ours, peer) = (Samples::default(), Samples::default());
-        Self { group, name: name.into(), unit, better, target: None, ours, peer }
+        Self { group, name: name.into(), unit, better, target: None, ours, peer, by_best: false }
     }
 
     pub(crate) fn target(self, target: Target) -> Self {
@@ -125,24 +127,36 @@ impl Figure {
 
     /// How many times better ours is than the peer's, where both were measured.
     pub(crate) fn times_better(&self) -> Option<f64> {
-        (self.ours.is_any() && self.peer.is_any()).then(|| self.times_better_than(self.peer.median()))
+        (self.ours.is_any() && self.peer.is_any()).then(|| self.times_better_than(self.shown(&self.peer)))
     }
 
     fn times_better_than(&self, peer: f64) -> f64 {
         match self.better {
-            Better::Lower => peer / self.ours.median(),
-            Better::Higher => self.ours.median() / peer,
+            Better::Lower => peer / self.shown(&self.ours),
+            Better::Higher => self.shown(&self.ours) / peer,
         }
     }
 
-    /// Whether the median reaches the target.
+    /// The one value that stands for all.
+    pub(crate) fn shown(&self, samples: &Samples) -> f64 {
+        match (self.by_best, self.better) {
+            (false, _) => samples.median(),
+            (true, Better::Lower) => samples.min(),
+            (true, Better::Higher) => samples.max(),
+        }
+    }
+
+    /// Whether the target is reached; unknown without a peer or a figure of it.
     pub(crate) fn met(&self) -> Option<bool> {
-        let ours = self.ours.median();
+        let ours = self.shown(&self.ours);
         let target = self.target.filter(|_| self.ours.is_any())?;
         Some(match target {
             Target::AtMost(limit) => ours <= limit,
             Target::TimesBetter { factor, recorded } => {
-                let peer = if self.peer.is_any() { self.peer.median() } else { recorded };
+                let peer = if self.peer.is_any() { self.shown(&self.peer) } else { recorded };
+                if peer.is_nan() {
+                    return None;
+                }
                 self.times_better_than(peer) >= factor
             }
         })
@@ -201,6 +215,15 @@ mod tests {
         let beside = alone.peer(samples(&[250.0]));
         assert_eq!(beside.met(), Some(false));
         assert_eq!(beside.times_better(), Some(4.0));
+    }
+
+    #[test]
+    fn where_the_best_are_compared_a_bad_round_changes_nothing() {
+        let rate = Figure { by_best: true, ..Figure::new("", "", "", Better::Higher) };
+        let rate = rate.ours(samples(&[10.0, 60.0])).peer(samples(&[10.0, 1.0]));
+        assert_eq!(rate.times_better(), Some(6.0));
+        let time = Figure { by_best: true, better: Better::Lower, ..rate };
+        assert_eq!(time.times_better(), Some(0.1));
     }
 
     #[test]

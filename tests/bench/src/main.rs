@@ -10,9 +10,11 @@
 //! - [`options`]: the command line
 //! - [`process`]: a server as a process: start-up time, memory, stopping it
 //! - [`client`], [`listener`]: one HTTP connection, one WebSocket
+//! - [`wire`], [`audience`]: a connection that costs little; many WebSockets
 //! - [`workload`]: the prompts
 //! - [`servers`]: the figures of servers, ours and the peer's in turns
 //! - [`engine`]: what a node costs in small and large prompts
+//! - [`protocol`]: their figures under load: requests, uploads, events to many sockets
 //! - [`sandbox`]: the figures of the sandbox, inside this process
 //! - [`figure`], [`report`]: samples, targets; the table and its JSON
 #![forbid(unsafe_code)]
@@ -22,21 +24,24 @@ use clap::Parser;
 
 use crate::{options::Options, report::Report};
 
+mod audience;
 mod client;
 mod engine;
 mod figure;
 mod listener;
 mod options;
 mod process;
+mod protocol;
 mod report;
 mod sandbox;
 mod servers;
+mod wire;
 mod workload;
 
 fn main() -> Result<()> {
     let options = Options::parse();
     let mut report = Report::begin();
-    if options.measures_servers() {
+    if options.measures_servers() || options.measures_engine() || options.measures_protocol() {
         report.add(servers::measure(&options)?);
     }
     if options.measures_sandbox() {

@@ -44,25 +44,31 @@ pub(crate) struct Options {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// Ours, and the peer's when one is given
+    /// Ours, and the peer's when one is given; prompts and single requests
     Servers,
     /// Of the servers only what a node costs in prompts of many shapes and sizes
     Engine,
+    /// The same, under load: requests, uploads, events to many sockets
+    Protocol,
     /// Inside this process
     Sandbox,
 }
 
 impl Options {
     pub(crate) fn measures_servers(&self) -> bool {
-        self.only != Some(Part::Sandbox)
+        matches!(self.only, None | Some(Part::Servers))
     }
 
-    pub(crate) fn measures_all_of_servers(&self) -> bool {
-        self.only != Some(Part::Engine)
+    pub(crate) fn measures_protocol(&self) -> bool {
+        matches!(self.only, None | Some(Part::Protocol))
+    }
+
+    pub(crate) fn measures_engine(&self) -> bool {
+        matches!(self.only, None | Some(Part::Servers | Part::Engine))
     }
 
     pub(crate) fn measures_sandbox(&self) -> bool {
-        !matches!(self.only, Some(Part::Servers | Part::Engine))
+        matches!(self.only, None | Some(Part::Sandbox))
     }
 
     /// Where the peer listens, or will listen; without a slash at its end.

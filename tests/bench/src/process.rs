@@ -29,8 +29,12 @@ impl Server {
     /// Starts a server and waits for the first good answer to `GET /system_stats`. What it says goes to `log`.
     ///
     /// # Errors
-    /// When it ends or stays silent; the end of its log is in the message.
+    /// When something else answers there, or when it ends or stays silent; the end of its log is in the message.
     pub(crate) fn start(mut command: Command, url: &str, log: &Path) -> Result<Self> {
+        // Else what answers would be measured, whoever's it is, while ours ends because its port is taken.
+        if Client::new(url).get("/system_stats").is_ok() {
+            bail!("something answers at {url} already: choose a free port, or measure it with --peer if it is meant");
+        }
         let file = fs::File::create(log).with_context(|| log.display().to_string())?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let program = command.get_program().to_string_lossy().into_owned();
@@ -193,6 +197,22 @@ mod tests {
         assert_eq!(processor_ticks(stat), Some(300));
         assert_eq!(parent(""), None);
         assert_eq!(processor_ticks("12 (a) S 7"), None);
+    }
+
+    #[test]
+    fn a_server_that_runs_there_already_is_not_taken_for_the_started_one() {
+        use std::io::{Read, Write};
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let stranger = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}").unwrap();
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let error = Server::start(shell("sleep 60"), &url, &log_in(folder.path(), "log")).err().unwrap();
+        assert!(error.to_string().contains("already"), "{error}");
+        stranger.join().unwrap();
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl fmt::Display for Report {
         }
         writeln!(
             formatter,
-            "\nMedian of several runs. vivarium {}, {} × {}, load average {:.1} before and {:.1} after.",
+            "\nMedian of several runs; under load the best of several rounds. vivarium {}, {} × {}, load average {:.1} before and {:.1} after.",
             self.version, self.cores, self.processor, self.load_before, self.load_after
         )
     }
@@ -99,8 +99,8 @@ fn row(figure: &Figure) -> [String; 6] {
     };
     [
         format!("  {}{unit}", figure.name),
-        shown(&figure.ours),
-        shown(&figure.peer),
+        shown(figure, &figure.ours),
+        shown(figure, &figure.peer),
         figure.times_better().map(|times| format!("{}×", number(times))).unwrap_or_default(),
         aim(figure),
         met.to_owned(),
@@ -110,7 +110,7 @@ fn row(figure: &Figure) -> [String; 6] {
 /// The target; beside it the recorded figure of a peer that wasn't there to be measured.
 fn aim(figure: &Figure) -> String {
     match figure.target {
-        Some(target @ Target::TimesBetter { recorded, .. }) if !figure.peer.is_any() => {
+        Some(target @ Target::TimesBetter { recorded, .. }) if !figure.peer.is_any() && recorded.is_finite() => {
             format!("{target} than {recorded}")
         }
         Some(target) => target.to_string(),
@@ -118,11 +118,12 @@ fn aim(figure: &Figure) -> String {
     }
 }
 
-fn shown(samples: &Samples) -> String {
+fn shown(figure: &Figure, samples: &Samples) -> String {
+    let value = number(figure.shown(samples));
     match samples.len() {
         0 => String::new(),
-        1 => number(samples.median()),
-        _ => format!("{} ({} … {})", number(samples.median()), number(samples.min()), number(samples.max())),
+        1 => value,
+        _ => format!("{value} ({} … {})", number(samples.min()), number(samples.max())),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
     listener::{CLIENT_ID, Listener},
     options::Options,
     process::{Server, log_in, shell, vivarium_serve},
+    protocol,
     workload::{Colours, request},
 };
 
@@ -38,6 +39,11 @@ impl Subject {
     fn new(is_peer: bool, url: String, server: Option<Server>) -> Self {
         Self { is_peer, client: Client::new(&url), colours: Colours::new(), url, server }
     }
+
+    /// Of the server so far, where it is ours to look at.
+    pub(crate) fn processor_seconds(&self) -> Result<Option<f64>> {
+        self.server.as_ref().map(Server::processor_seconds).transpose()
+    }
 }
 
 /// Measures ours, and the peer if one is given.
@@ -56,17 +62,15 @@ pub(crate) fn measure(options: &Options) -> Result<Vec<Figure>> {
             .for_each(|figure| figure.peer = started.clone());
         subjects.push(peer);
     }
-    thread::sleep(Duration::from_secs(3));
-    let idle = Figure::new("Memory", "idle, 3 s after start", "MB", Better::Lower).target(Target::AtMost(120.0));
-    figures.push(memory(&subjects, idle)?);
-
-    if options.measures_all_of_servers() {
-        figures.extend(prompts(options, &mut subjects)?);
-        figures.extend(latencies(options, &mut subjects)?);
-        figures.extend(chains(options, &mut subjects)?);
+    if options.measures_servers() {
+        figures.extend(alone(options, &mut subjects)?);
     }
-    figures.extend(engine::measure(options, &mut subjects)?);
-
+    if options.measures_engine() {
+        figures.extend(engine::measure(options, &mut subjects)?);
+    }
+    if options.measures_protocol() {
+        figures.extend(protocol::measure(options, &mut subjects)?);
+    }
     thread::sleep(Duration::from_secs(1));
     figures.push(memory(&subjects, Figure::new("Memory", "after all the measuring", "MB", Better::Lower))?);
     // The rows of a group belong together.
@@ -74,6 +78,18 @@ pub(crate) fn measure(options: &Options) -> Result<Vec<Figure>> {
     for server in subjects.into_iter().filter_map(|subject| subject.server) {
         server.stop()?;
     }
+    Ok(figures)
+}
+
+/// With nothing else to do for the server.
+fn alone(options: &Options, subjects: &mut [Subject]) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    thread::sleep(Duration::from_secs(3));
+    let idle = Figure::new("Memory", "idle, 3 s after start", "MB", Better::Lower).target(Target::AtMost(120.0));
+    figures.push(memory(subjects, idle)?);
+    figures.extend(prompts(options, subjects)?);
+    figures.extend(latencies(options, subjects)?);
+    figures.extend(chains(options, subjects)?);
     Ok(figures)
 }
 
@@ -88,7 +104,7 @@ fn start_ours(options: &Options, folder: &TempDir) -> Result<(Vec<Figure>, Subje
     };
     say("ours: start");
     let (mut cold, mut warm) = (Samples::default(), Samples::default());
-    let runs = options.times(5, 1);
+    let runs = if options.measures_servers() { options.times(5, 1) } else { 1 };
     for run in 0..runs {
         let base = folder.path().join(format!("cold-{run}"));
         let (server, _) = start(&base)?;
@@ -96,7 +112,7 @@ fn start_ours(options: &Options, folder: &TempDir) -> Result<(Vec<Figure>, Subje
         server.stop()?;
     }
     let base = folder.path().join("cold-0");
-    for _ in 0..options.times(10, 2) {
+    for _ in 0..if options.measures_servers() { options.times(10, 2) } else { 1 } {
         let (server, _) = start(&base)?;
         warm.push(server.started_in().as_secs_f64());
         server.stop()?;
@@ -219,13 +235,13 @@ fn prompts_per_second(subject: &mut Subject, count: usize, listening: bool) -> R
     let client = &subject.client;
     warm_up.iter().try_for_each(|body| client.queue(body).map(drop))?;
     client.wait_until_idle(ASK_EVERY)?;
-    let used = || subject.server.as_ref().map(Server::processor_seconds).transpose();
-    let used_before = used()?;
+    let used_before = subject.processor_seconds()?;
     let begin = Instant::now();
     let ids = measured.iter().map(|body| client.queue(body)).collect::<Result<Vec<_>>>()?;
     client.wait_until_idle(ASK_EVERY)?;
     let took = begin.elapsed();
-    let cost = used()?.zip(used_before).map(|(after, before)| (after - before) / count as f64 * 1e3);
+    let cost =
+        subject.processor_seconds()?.zip(used_before).map(|(after, before)| (after - before) / count as f64 * 1e3);
     let deaf = listener.is_some_and(|listener| listener.messages() < count as u64);
     ensure!(!deaf, "{} told its listener next to nothing", subject.url);
     for id in [ids.first(), ids.last()].into_iter().flatten() {

@@ -5,10 +5,11 @@ mod options;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, runtime::Runtime};
+use vivarium_blobs::Collected;
 use vivarium_packs::watch::{Changed, Watch};
 use vivarium_protocol::{event::Event, tenant::TenantId};
 use vivarium_queue::Queue;
-use vivarium_server::{AppState, Hub, LogRing, ServerConfig, ServerError, auth::Registry};
+use vivarium_server::{AppState, Hub, LogRing, ServerConfig, ServerError, ServerLimits, auth::Registry};
 use vivarium_worker::{FilesOf, Parts, Worker};
 
 pub(crate) use self::options::Serve;
@@ -19,9 +20,6 @@ use crate::{
     signals::Stop,
 };
 
-/// How long a running prompt may go on after the server was told to stop; then it goes back into the queue.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 impl Serve {
     pub(crate) fn run(self) -> Outcome<()> {
         let stop = Stop::on_signals()?;
@@ -30,6 +28,7 @@ impl Serve {
         let logs = LogRing::new(config.limits.log_lines);
         logging::start(self.verbose, Some(&logs));
         folders.create()?;
+        raise_open_files();
 
         let runtime = Runtime::new().or_fail(Exit::Machine, || "could not start the server's threads")?;
         // Before the packs are loaded: a port that is taken should be heard of at once.
@@ -48,6 +47,7 @@ impl Serve {
         let tenants = Registry::at(folders_tenants);
         empty_temp(&parts.files, &tenants);
         take_back_prompts(parts.queue.as_ref())?;
+        collect_unused_contents(&parts.files)?;
         let worker = Worker::start(self.worker_config()?, parts.clone())
             .or_fail(Exit::Machine, || "could not start the worker's threads")?;
 
@@ -63,10 +63,47 @@ impl Serve {
         let state = AppState::new(config, server_parts).map_err(as_failure)?;
         announce(&listeners, &parts, &base);
         let served = runtime.block_on(vivarium_server::serve(listeners, state, stop.asked()));
-        worker.stop(PATIENCE);
+        // Already stopped, unless the server broke.
+        worker.stop(Duration::ZERO);
         empty_temp(&parts.files, &tenants);
         served.map_err(as_failure)
     }
+}
+
+/// Every connection needs a file handle, and many systems give a process 1024 of them until it asks for more.
+fn raise_open_files() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let limit = getrlimit(Resource::Nofile);
+        if limit.current < limit.maximum || limit.maximum.is_none() {
+            let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
+            if let Err(error) = setrlimit(Resource::Nofile, raised) {
+                tracing::debug!(%error, "the limit of open files stays as it is");
+            }
+        }
+    }
+}
+
+/// How often contents that no file has any more are removed, and how long they must have been there: younger ones may be
+/// about to get a name, from another process too.
+const COLLECT_EVERY: Duration = Duration::from_secs(3600);
+
+/// Removes contents of deleted and replaced files, now and from time to time, on a thread that ends with the process.
+fn collect_unused_contents(files: &FilesOf) -> Outcome<()> {
+    let files = files(&TenantId::default_tenant()).or_fail(Exit::Machine, || "could not open the folders")?;
+    let collect = move || {
+        loop {
+            match files.store().collect(COLLECT_EVERY) {
+                Ok(Collected { blobs: 0, .. }) => tracing::debug!("no contents of deleted files to remove"),
+                Ok(Collected { blobs, bytes }) => tracing::info!(blobs, bytes, "removed contents of deleted files"),
+                Err(error) => tracing::warn!(%error, "contents of deleted files could not be looked for"),
+            }
+            std::thread::sleep(COLLECT_EVERY);
+        }
+    };
+    let thread = std::thread::Builder::new().name("collector".to_owned()).spawn(collect);
+    thread.map(drop).or_fail(Exit::Machine, || "could not start a thread")
 }
 
 /// Prompts that a killed server was running wait again.
@@ -136,7 +173,11 @@ impl Serve {
             front_end_root: self.front_end_root.clone(),
             example_workflow: self.example_workflow.clone(),
             argv: std::env::args().collect(),
-            limits: defaults.limits,
+            limits: ServerLimits {
+                connections: self.max_connections,
+                connections_per_address: self.max_connections_per_address,
+                ..defaults.limits
+            },
         })
     }
 }

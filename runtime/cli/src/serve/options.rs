@@ -57,6 +57,14 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "MB", allow_negative_numbers = true)]
     pub(super) max_upload_size: Option<f64>,
 
+    /// Open connections, WebSockets among them; more wait until others end
+    #[arg(long, value_name = "N", default_value_t = 16_384)]
+    pub(super) max_connections: usize,
+
+    /// Open connections from one address but this machine's own; more are turned away
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub(super) max_connections_per_address: usize,
+
     /// Compress JSON and text answers
     #[arg(long)]
     pub(super) enable_compress_response_body: bool,

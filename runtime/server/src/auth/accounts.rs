@@ -33,7 +33,7 @@ pub(crate) struct Access {
 
 impl Access {
     /// Everything, as the default tenant: for a server without tenants.
-    fn open() -> Self {
+    pub(crate) fn open() -> Self {
         Self { tenant: TenantId::default_tenant(), scopes: vec![Scope::Submit, Scope::Read, Scope::Admin], token: None }
     }
 
@@ -238,15 +238,18 @@ fn stamp(registry: &Registry) -> Option<Stamp> {
     Some((metadata.modified().ok()?, metadata.len(), inode))
 }
 
-/// A household of IPv6 addresses counts as one.
 fn address(peer: Option<IpAddr>) -> IpAddr {
-    match peer.map(|peer| peer.to_canonical()) {
-        None => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        Some(IpAddr::V6(address)) => {
+    peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), household)
+}
+
+/// The address that stands for a peer's: a household of IPv6 addresses counts as one.
+pub(crate) fn household(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
             IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
         }
-        Some(address) => address,
+        address => address,
     }
 }
 

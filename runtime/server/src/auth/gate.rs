@@ -33,6 +33,7 @@ pub(crate) async fn gate(State(state): State<AppState>, mut request: Request, ne
     if !access.allows(needed) {
         return missing_scope(&access, needed).into_response();
     }
+    tracing::Span::current().record("tenant", tracing::field::display(&access.tenant));
     request.extensions_mut().insert(access.tenant.clone());
     request.extensions_mut().insert(access);
     let mut response = next.run(request).await;

@@ -23,7 +23,7 @@ mod quotas;
 mod registry;
 mod token;
 
-pub(crate) use accounts::{Access, Accounts};
+pub(crate) use accounts::{Access, Accounts, household};
 pub(crate) use gate::gate;
 pub(crate) use login::{is_login_form, routes};
 pub use quotas::Quotas;

@@ -178,6 +178,33 @@ async fn a_socket_that_reads_nothing_is_cut_off_and_holds_nobody_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_comes_too_slowly_is_refused() {
+    use std::io::{Read, Write};
+    let mut config = ServerConfig::default();
+    config.limits.body_grace = Duration::from_millis(200);
+    let server = Running::start(config).await;
+    tokio::task::block_in_place(|| {
+        for path in ["/prompt", "/upload/image", "/userdata/a.json"] {
+            let mut stream = TcpStream::connect(&server.address).unwrap();
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: multipart/form-data; boundary=b\r\ncontent-length: 9000\r\n\r\n",
+                server.address
+            );
+            stream.write_all(head.as_bytes()).unwrap();
+            stream
+                .write_all(b"--b\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a\"\r\n\r\nabc")
+                .unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(
+                answer.starts_with("HTTP/1.1 408 ") && answer.contains("1024 bytes per second"),
+                "{path}: {answer}"
+            );
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn foreign_pages_get_no_socket() {
     let server = Running::start(ServerConfig::default()).await;
     tokio::task::block_in_place(|| {

@@ -347,6 +347,27 @@ async fn quotas_are_of_tenants_and_not_of_tokens() {
 }
 
 #[tokio::test]
+async fn many_tokens_and_sockets_of_a_tenant_get_one_share_of_the_machine() {
+    let (world, a, b) = World::new(Quotas::default());
+    let mut tokens: Vec<String> = (0..8).map(|_| new_token(&world.registry, "a", &Scope::DEFAULT)).collect();
+    tokens.push(a);
+    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    for token in tokens.iter().cycle().take(36) {
+        for client in ["one", "two"] {
+            let mut body = prompt("Known");
+            body["client_id"] = client.into();
+            assert_eq!(world.send(token, "POST", "/prompt", body.to_string()).await.status, StatusCode::OK);
+        }
+    }
+    for _ in 0..6 {
+        assert_eq!(world.submit(&b).await.status, StatusCode::OK);
+    }
+    // The tenant with one token comes last and pays as much for a prompt, and still has every second turn.
+    let turns: Vec<TenantId> = (0..12).map(|_| world.run_next(2.0)).collect();
+    assert_eq!(turns.iter().filter(|served| **served == tenant("b")).count(), 6, "{turns:?}");
+}
+
+#[tokio::test]
 async fn only_a_server_with_tenants_listens_to_other_machines() {
     let (world, _, _) = World::new(Quotas::default());
     let open = ServerConfig { listen: vec!["0.0.0.0".to_owned()], port: 0, ..world.config.clone() };
