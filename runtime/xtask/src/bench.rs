@@ -20,7 +20,7 @@ const FLAGS: [(&str, bool); 6] = [
 ];
 
 const HELP: &str = "\
-cargo xtask bench [--peer URL | --peer-start CMD --peer-url URL] [--quick] [--only servers|engine|protocol|sandbox] [--json FILE]
+cargo xtask bench [--peer URL | --peer-start CMD --peer-url URL] [--quick] [--only servers|engine|protocol|interrupt|sandbox] [--json FILE]
 
 Builds everything in release and prints one table: `vivarium serve`, a real ComfyUI in the same run when one is given
 (tests/peer/README.md says how to set one up), how many times better ours is, and whether that is what we aim at.

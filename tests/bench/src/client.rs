@@ -79,13 +79,32 @@ impl Client {
         }
     }
 
+    /// Posts JSON; what is answered does not matter as long as it is good.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub(crate) fn post(&self, path: &str, json: &Value) -> Result<()> {
+        let url = format!("{}{path}", self.base);
+        let post = self.agent.post(&url).header("content-type", "application/json");
+        body(post.send(json.to_string()).with_context(|| format!("POST {url}"))?)?;
+        Ok(())
+    }
+
+    /// What the history says of a prompt that ended.
+    ///
+    /// # Errors
+    /// When it isn't there.
+    pub(crate) fn history(&self, prompt_id: &str) -> Result<Value> {
+        let mut history: Map<String, Value> = serde_json::from_slice(&self.get(&format!("/history/{prompt_id}"))?)?;
+        history.remove(prompt_id).context("a prompt that ended is not in the history")
+    }
+
     /// Makes sure that a figure is not one of failures.
     ///
     /// # Errors
     /// When the prompt did not end well.
     pub(crate) fn check_success(&self, prompt_id: &str) -> Result<()> {
-        let history: Map<String, Value> = serde_json::from_slice(&self.get(&format!("/history/{prompt_id}"))?)?;
-        let status = &history.get(prompt_id).context("a prompt that ended is not in the history")?["status"];
+        let status = &self.history(prompt_id)?["status"];
         ensure!(status["status_str"] == "success", "prompt {prompt_id} at {} ended with {status}", self.base);
         Ok(())
     }

@@ -15,6 +15,7 @@
 //! - [`servers`]: the figures of servers, ours and the peer's in turns
 //! - [`engine`]: what a node costs in small and large prompts
 //! - [`protocol`]: their figures under load: requests, uploads, events to many sockets
+//! - [`interrupt`]: how soon an interrupt takes effect, and what two heavy branches gain side by side
 //! - [`sandbox`]: the figures of the sandbox, inside this process
 //! - [`figure`], [`report`]: samples, targets; the table and its JSON
 #![forbid(unsafe_code)]
@@ -28,6 +29,7 @@ mod audience;
 mod client;
 mod engine;
 mod figure;
+mod interrupt;
 mod listener;
 mod options;
 mod process;
@@ -43,6 +45,9 @@ fn main() -> Result<()> {
     let mut report = Report::begin();
     if options.measures_servers() || options.measures_engine() || options.measures_protocol() {
         report.add(servers::measure(&options)?);
+    }
+    if options.measures_interrupts() {
+        report.add(interrupt::measure(&options)?);
     }
     if options.measures_sandbox() {
         report.add(sandbox::measure(&options)?);

@@ -50,6 +50,8 @@ enum Part {
     Engine,
     /// The same, under load: requests, uploads, events to many sockets
     Protocol,
+    /// Ours only: interrupts, and branches side by side
+    Interrupt,
     /// Inside this process
     Sandbox,
 }
@@ -65,6 +67,10 @@ impl Options {
 
     pub(crate) fn measures_engine(&self) -> bool {
         matches!(self.only, None | Some(Part::Servers | Part::Engine))
+    }
+
+    pub(crate) fn measures_interrupts(&self) -> bool {
+        matches!(self.only, None | Some(Part::Interrupt))
     }
 
     pub(crate) fn measures_sandbox(&self) -> bool {
