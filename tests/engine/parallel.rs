@@ -35,10 +35,11 @@ fn branches(count: u64) -> Value {
     prompt
 }
 
-/// What clients are told of a run, apart from progress, which tells what is so.
+/// What clients are told of a run, apart from progress, which tells what is so, and the last word, which may come after the
+/// history was asked.
 fn told(laboratory: &Laboratory) -> Vec<String> {
     let shown = |event| match event {
-        Event::Executing(executing) => Some(format!("executing {:?}", executing.node)),
+        Event::Executing(executing) if executing.node.is_some() => Some(format!("executing {:?}", executing.node)),
         Event::Executed { node, output, .. } => Some(format!("executed {node}: {output:?}")),
         Event::ExecutionCached { nodes, .. } => Some(format!("cached {nodes:?}")),
         Event::ExecutionSuccess { .. } => Some("success".to_owned()),

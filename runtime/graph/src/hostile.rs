@@ -75,7 +75,8 @@ fn work(prompt: &Value) -> (usize, usize) {
     let Ok(validated) = validate(prompt, None, &counting, &counting, &GraphLimits::default()) else {
         return (counting.asked.get(), 0);
     };
-    let prompt = DynamicPrompt::new(validated.prompt, &GraphLimits::default());
+    let Ok(prompt) = serde_json::from_value(validated.json) else { panic!("a valid prompt reads as one") };
+    let prompt = DynamicPrompt::new(prompt, &GraphLimits::default());
     let _keys = CacheKeys::compute(&prompt, &counting, &counting);
     let is_cached = |_: &str| {
         counting.count();

@@ -15,10 +15,9 @@ mod walk;
 
 use std::collections::HashSet;
 
-use indexmap::IndexMap;
 use serde_json::{Map, Value};
 use vivarium_protocol::error::{Invalid, NodeErrorReport, NodeErrors, PromptError};
-use vivarium_protocol::prompt::{Prompt, check_depth};
+use vivarium_protocol::prompt::check_depth;
 
 use crate::definitions::Definitions;
 use crate::limits::GraphLimits;
@@ -28,9 +27,8 @@ use walk::Walk;
 /// A prompt that may run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Validated {
-    /// The nodes, values converted.
-    pub prompt: Prompt,
-    /// The same as JSON, every key where the client put it: for the queue, the history and the metadata of images.
+    /// The prompt, values converted, every key where the client put it: for the queue, the history and the metadata of
+    /// images. It reads as a [`Prompt`](vivarium_protocol::prompt::Prompt).
     pub json: Value,
     /// The output nodes to run, in prompt order; at least one.
     pub outputs: Vec<String>,
@@ -131,7 +129,7 @@ pub fn validate(
         node_errors.entry(graph.nodes[node].id.to_owned()).or_insert_with(report).errors.push(error);
     }
     let json = graph.converted(prompt, walk.into_conversions());
-    Ok(Validated { prompt: typed(&json), json, outputs: good, node_errors })
+    Ok(Validated { json, outputs: good, node_errors })
 }
 
 /// Who is bad, and which outputs fail for it.
@@ -166,11 +164,6 @@ impl Reports {
             }
         }
     }
-}
-
-/// Every shape was checked when the graph was read.
-fn typed(json: &Value) -> Prompt {
-    serde_json::from_value(json.clone()).unwrap_or_else(|_| IndexMap::new())
 }
 
 #[cfg(test)]

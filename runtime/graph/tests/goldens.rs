@@ -183,7 +183,7 @@ fn seen(events: &str) -> (Vec<String>, Vec<String>) {
 fn scheduled(prompt: &Value, cached: &[String]) -> Vec<String> {
     let definitions = definitions();
     let validated = validate(prompt, None, &definitions, &NoHook, &GraphLimits::default()).unwrap();
-    let prompt = DynamicPrompt::new(validated.prompt, &GraphLimits::default());
+    let prompt = DynamicPrompt::new(serde_json::from_value(validated.json.clone()).unwrap(), &GraphLimits::default());
     let keys = CacheKeys::compute(&prompt, &definitions, &NoFingerprints);
     let mut results: HashSet<_> = cached.iter().map(|id| keys.get(id).unwrap()).collect();
     let mut list = ExecutionList::new();

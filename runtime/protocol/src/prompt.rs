@@ -14,15 +14,32 @@ pub type Prompt = IndexMap<String, PromptNode>;
 
 /// One node of a prompt. Written in the order of the official front end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Map<String, Value>")]
 pub struct PromptNode {
     /// Constants and links by input name.
-    #[serde(default)]
     pub inputs: Map<String, Value>,
     /// The class, e.g. `ImageInvert`.
     pub class_type: String,
     /// Everything else that the client sent: `_meta`, `is_changed`, …; kept, since it goes into the metadata of images.
     #[serde(flatten)]
     pub other: Map<String, Value>,
+}
+
+/// By hand, since what serde makes of the flattened rest copies every node once more.
+impl TryFrom<Map<String, Value>> for PromptNode {
+    type Error = &'static str;
+
+    fn try_from(mut node: Map<String, Value>) -> Result<Self, Self::Error> {
+        let inputs = match node.shift_remove("inputs") {
+            None => Map::new(),
+            Some(Value::Object(inputs)) => inputs,
+            Some(_) => return Err("the `inputs` of a node are not an object"),
+        };
+        let Some(Value::String(class_type)) = node.shift_remove("class_type") else {
+            return Err("a node has no `class_type`, or one that is not a text");
+        };
+        Ok(Self { inputs, class_type, other: node })
+    }
 }
 
 /// A link to an output of another node; on the wire `["node id", slot]`.

@@ -56,7 +56,7 @@ impl Engine for TestEngine {
             let error = PromptError::new("prompt_outputs_failed_validation", "Prompt outputs failed validation", "");
             return Err(Invalid { error, node_errors: Box::new(node_errors) });
         }
-        Ok(Validated { prompt, json, outputs, node_errors })
+        Ok(Validated { json, outputs, node_errors })
     }
     fn check_lock(&self, _: &Map<String, Value>) -> Result<(), Invalid> {
         Ok(())

@@ -12,6 +12,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use vivarium_graph::{Validated, validate};
 use vivarium_packs::{InstalledPack, lock::Lock};
@@ -169,7 +170,7 @@ fn run_lease(shared: &Shared, running: &Running, stop: &AtomicBool, lease: &Leas
 }
 
 fn run_prompt(shared: &Shared, lease: &Lease, interrupt: Arc<AtomicBool>, progress: Arc<ProgressTracker>) -> Ended {
-    let prompt: Prompt = match serde_json::from_value(lease.item.prompt.clone()) {
+    let prompt: Prompt = match Prompt::deserialize(&lease.item.prompt) {
         Ok(prompt) => prompt,
         Err(error) => {
             return Ended {

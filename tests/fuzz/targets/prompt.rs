@@ -64,7 +64,7 @@ fuzz_target!(|body: &[u8]| {
     let classes: &EveryClass = &CLASSES;
     let Ok(validated) = validate(prompt, None, classes, &NoHook, &GraphLimits::default()) else { return };
     let prompt = DynamicPrompt::new(
-        validated.prompt,
+        serde_json::from_value(validated.json).expect("a valid prompt reads as one"),
         &GraphLimits { max_ephemeral_nodes: FUZZ_EPHEMERAL, ..GraphLimits::default() },
     );
     let keys = CacheKeys::compute(&prompt, classes, classes);

@@ -215,7 +215,7 @@ fn execute(
         prompt_id: prompt_id.clone(),
         number: None,
         front: false,
-        prompt: serde_json::to_value(&validated.prompt).or_fail(Exit::Work, || "could not write the prompt")?,
+        prompt: validated.json,
         extra_data: workflow.extra_data.clone(),
         outputs: validated.outputs,
         client_id: Some(CLIENT.to_owned()),
