@@ -52,6 +52,8 @@ impl Compiler {
             .arg(limits.compile_memory.to_string())
             .arg(limits.compile_time.as_secs().max(1).to_string())
             .env_clear()
+            // The allocator of our binary takes a GiB of address space at its start, which would count as used.
+            .env("MIMALLOC_ARENA_EAGER_COMMIT", "0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -118,6 +120,10 @@ fn too_slow(limits: &Limits) -> SandboxError {
     SandboxError::Compilation { message }
 }
 
+/// The exit code of a Rust program that panicked.
+const PANIC: i32 = 101;
+/// What the C library says of EAGAIN: there is no memory for the stack of a thread.
+const NO_RESOURCE: &str = "Resource temporarily unavailable";
 /// Linux's numbers.
 const SIGABRT: i32 = 6;
 const SIGKILL: i32 = 9;
@@ -129,7 +135,7 @@ fn explain(status: ExitStatus, message: &str, limits: &Limits) -> SandboxError {
     match (status.code(), status.signal()) {
         (Some(REFUSED), _) => SandboxError::InvalidComponent { message: line(message) },
         // Rust aborts when there is no memory left; a thread that can't be started panics for the same reason.
-        (None, Some(SIGABRT)) => {
+        (None, Some(SIGABRT)) | (Some(PANIC), _) if status.signal().is_some() || message.contains(NO_RESOURCE) => {
             let message = format!(
                 "it took more than the limit of {} bytes of memory (compile_memory); --compile-memory raises it",
                 limits.compile_memory

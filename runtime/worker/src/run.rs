@@ -13,7 +13,7 @@ use vivarium_packs::{Snapshot, lock::Lock};
 use vivarium_protocol::{
     definition::NodeDefinition,
     event::Event,
-    history::{HistoryEntry, Status},
+    history::Status,
     prompt::{Prompt, as_link_ref},
 };
 use vivarium_queue::Lease;
@@ -34,10 +34,33 @@ use crate::{
     shared::{Shared, TenantState, now_ms},
 };
 
-/// How a prompt ended.
+/// How a prompt ended: what the history keeps beside the prompt, and how long it took.
 pub(crate) struct Ended {
-    pub(crate) entry: HistoryEntry,
+    pub(crate) outputs: Map<String, Value>,
+    pub(crate) status: Status,
+    pub(crate) meta: Map<String, Value>,
     pub(crate) seconds: f64,
+}
+
+impl Ended {
+    /// Before any node could run.
+    pub(crate) fn failed(lease: &Lease, message: &str) -> Self {
+        let data = json!({
+            "prompt_id": lease.item.prompt_id,
+            "node_id": "",
+            "node_type": "",
+            "executed": [],
+            "exception_message": format!("{message}\n"),
+            "exception_type": "InternalError",
+            "traceback": [],
+            "current_inputs": {},
+            "current_outputs": [],
+            "timestamp": now_ms(),
+        });
+        let messages = vec![("execution_error".to_owned(), data)];
+        let status = Status { status_str: "error".into(), completed: false, messages };
+        Self { outputs: Map::new(), status, meta: Map::new(), seconds: 0.0 }
+    }
 }
 
 /// What became of a node that was picked.
@@ -154,13 +177,7 @@ impl<'a> PromptRun<'a> {
         }
         let status_str = if completed { "success" } else { "error" };
         let status = Status { status_str: status_str.into(), completed, messages: self.messages };
-        let entry = HistoryEntry {
-            prompt: self.lease.item.clone(),
-            outputs: self.outputs,
-            status: Some(status),
-            meta: self.meta,
-        };
-        Ended { entry, seconds: started.elapsed().as_secs_f64() }
+        Ended { outputs: self.outputs, status, meta: self.meta, seconds: started.elapsed().as_secs_f64() }
     }
 
     /// Sends to the client and keeps for the history.

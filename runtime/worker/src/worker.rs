@@ -13,13 +13,13 @@ use std::{
 
 use parking_lot::Mutex;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use vivarium_graph::{Validated, validate};
 use vivarium_packs::{InstalledPack, lock::Lock};
 use vivarium_protocol::{
     error::{Invalid, PromptError},
     event::Event,
-    history::{HistoryEntry, Status},
+    history::{HistoryEntry, QueueItem},
     object_info::object_info,
     prompt::Prompt,
     tenant::TenantId,
@@ -34,7 +34,7 @@ use crate::{
     progress::ProgressTracker,
     report::{LimitReport, MemoryReport, PackReport, PackStatus, PermissionReport},
     run::{Ended, PromptRun},
-    shared::{Parts, Shared, now_ms},
+    shared::{Parts, Shared},
 };
 
 /// Guests run on their host thread's stack, and objects call each other some levels deep.
@@ -108,7 +108,7 @@ impl Worker {
 fn work(name: &str, shared: &Shared, running: &Running, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         match shared.queue.lease_wait(name, PATIENCE) {
-            Ok(Some(lease)) => run_lease(shared, running, stop, &lease),
+            Ok(Some(lease)) => run_lease(shared, running, stop, lease),
             Ok(None) => {}
             Err(error) => {
                 tracing::error!(%error, "the queue does not answer; trying again");
@@ -123,7 +123,7 @@ fn send_status(shared: &Shared, tenant: &TenantId) {
     shared.events.send(tenant, Target::Tenant, Message::Event(event));
 }
 
-fn run_lease(shared: &Shared, running: &Running, stop: &AtomicBool, lease: &Lease) {
+fn run_lease(shared: &Shared, running: &Running, stop: &AtomicBool, mut lease: Lease) {
     send_status(shared, &lease.tenant);
     let interrupt = Arc::new(AtomicBool::new(false));
     let progress = Arc::new(ProgressTracker::new(
@@ -150,17 +150,22 @@ fn run_lease(shared: &Shared, running: &Running, stop: &AtomicBool, lease: &Leas
         }
     }
     // A defect of ours must cost one prompt, not the server.
-    let ended = catch_unwind(AssertUnwindSafe(|| run_prompt(shared, lease, interrupt, progress.clone())));
+    let ended = catch_unwind(AssertUnwindSafe(|| run_prompt(shared, &lease, interrupt, progress.clone())));
     let requeue = running.prompts.lock().remove(&key).is_some_and(|prompt| prompt.requeue);
-    let ended = ended.unwrap_or_else(|_| Ended {
-        entry: failed_entry(lease, "the server failed while it ran this prompt; see its log"),
-        seconds: 0.0,
-    });
-    let unfinished = ended.entry.status.as_ref().is_some_and(|status| !status.completed);
-    let kept = if requeue && unfinished {
-        shared.queue.requeue(lease)
+    let ended =
+        ended.unwrap_or_else(|_| Ended::failed(&lease, "the server failed while it ran this prompt; see its log"));
+    let kept = if requeue && !ended.status.completed {
+        shared.queue.requeue(&lease)
     } else {
-        shared.queue.finish(lease, ended.entry, ended.seconds)
+        // Moved, since it may be large.
+        let prompt = std::mem::take(&mut lease.item.prompt);
+        let entry = HistoryEntry {
+            prompt: QueueItem { prompt, ..lease.item.clone() },
+            outputs: ended.outputs,
+            status: Some(ended.status),
+            meta: ended.meta,
+        };
+        shared.queue.finish(&lease, entry, ended.seconds)
     };
     if let Err(error) = kept {
         tracing::error!(prompt = lease.item.prompt_id, %error, "the end of a prompt cannot be recorded");
@@ -173,37 +178,12 @@ fn run_prompt(shared: &Shared, lease: &Lease, interrupt: Arc<AtomicBool>, progre
     let prompt: Prompt = match Prompt::deserialize(&lease.item.prompt) {
         Ok(prompt) => prompt,
         Err(error) => {
-            return Ended {
-                entry: failed_entry(lease, &format!("the stored prompt cannot be read: {error}")),
-                seconds: 0.0,
-            };
+            return Ended::failed(lease, &format!("the stored prompt cannot be read: {error}"));
         }
     };
     match shared.services(&lease.tenant, Some(progress.clone())) {
         Ok(services) => PromptRun::new(shared, lease, interrupt, progress, services, prompt).run(),
-        Err(error) => Ended { entry: failed_entry(lease, &error.to_string()), seconds: 0.0 },
-    }
-}
-
-fn failed_entry(lease: &Lease, message: &str) -> HistoryEntry {
-    let data = json!({
-        "prompt_id": lease.item.prompt_id,
-        "node_id": "",
-        "node_type": "",
-        "executed": [],
-        "exception_message": format!("{message}\n"),
-        "exception_type": "InternalError",
-        "traceback": [],
-        "current_inputs": {},
-        "current_outputs": [],
-        "timestamp": now_ms(),
-    });
-    let messages = vec![("execution_error".to_owned(), data)];
-    HistoryEntry {
-        prompt: lease.item.clone(),
-        outputs: Map::new(),
-        status: Some(Status { status_str: "error".into(), completed: false, messages }),
-        meta: Map::new(),
+        Err(error) => Ended::failed(lease, &error.to_string()),
     }
 }
 
