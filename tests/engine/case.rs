@@ -124,7 +124,7 @@ fn texts(names: &Value) -> impl Iterator<Item = &str> {
 }
 
 fn check_refusal(laboratory: &Laboratory, prompt: &Value, wanted: &str, expected: &Value) -> Result<()> {
-    match laboratory.worker.validate(&TenantId::default_tenant(), prompt, None) {
+    match laboratory.worker.validate(&TenantId::default_tenant(), prompt.clone(), None) {
         Ok(_) => bail!("it was accepted"),
         Err(invalid) if invalid.error.r#type != wanted => bail!("it was refused with {:?}", invalid.error),
         Err(invalid) => contains(&invalid.error.details, &expected["contains"]),

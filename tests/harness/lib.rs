@@ -205,7 +205,7 @@ impl Laboratory {
     pub fn submit(&self, tenant: &TenantId, prompt: &Value, client_id: Option<&str>) -> Result<String> {
         let validated = self
             .worker
-            .validate(tenant, prompt, None)
+            .validate(tenant, prompt.clone(), None)
             .map_err(|invalid| anyhow!("refused: {}", serde_json::to_string(&invalid).unwrap_or_default()))?;
         let prompt_id = uuid::Uuid::new_v4().to_string();
         self.queue.enqueue(NewPrompt {

@@ -72,7 +72,7 @@ impl Fingerprints for Counting {
 /// were picked.
 fn work(prompt: &Value) -> (usize, usize) {
     let counting = Counting::new();
-    let Ok(validated) = validate(prompt, None, &counting, &counting, &GraphLimits::default()) else {
+    let Ok(validated) = validate(prompt.clone(), None, &counting, &counting, &GraphLimits::default()) else {
         return (counting.asked.get(), 0);
     };
     let Ok(prompt) = serde_json::from_value(validated.json) else { panic!("a valid prompt reads as one") };

@@ -80,19 +80,19 @@ impl ValidateHook for NoHook {
     }
 }
 
-/// Checks a prompt. With `targets`, only those output nodes count.
+/// Checks a prompt, which becomes the valid one. With `targets`, only those output nodes count.
 ///
 /// # Errors
 /// [`Invalid`], fit for a 400 answer, when nothing of the prompt can run.
 pub fn validate(
-    prompt: &Value,
+    mut prompt: Value,
     targets: Option<&[String]>,
     definitions: &dyn Definitions,
     hook: &dyn ValidateHook,
     limits: &GraphLimits,
 ) -> Result<Validated, Invalid> {
-    check_depth(prompt, limits.max_depth)?;
-    let graph = PostedGraph::read(prompt, definitions, limits)?;
+    check_depth(&prompt, limits.max_depth)?;
+    let graph = PostedGraph::read(&prompt, definitions, limits)?;
     let targets: Option<HashSet<&str>> = targets.map(|targets| targets.iter().map(String::as_str).collect());
     let outputs = graph.outputs(targets.as_ref());
     if outputs.is_empty() {
@@ -128,8 +128,9 @@ pub fn validate(
         };
         node_errors.entry(graph.nodes[node].id.to_owned()).or_insert_with(report).errors.push(error);
     }
-    let json = graph.converted(prompt, walk.into_conversions());
-    Ok(Validated { json, outputs: good, node_errors })
+    let conversions = walk.into_conversions();
+    conversions.into_iter().for_each(|conversion| conversion.apply(&mut prompt));
+    Ok(Validated { json: prompt, outputs: good, node_errors })
 }
 
 /// Who is bad, and which outputs fail for it.

@@ -97,7 +97,7 @@ impl ValidateHook for NoFiles {
 fn answer(body: &Value) -> (u64, Value) {
     let result = PromptRequest::from_json(body).map_err(Invalid::from).and_then(|request| {
         let targets = request.partial_execution_targets.as_deref();
-        validate(&request.prompt, targets, &definitions(), &NoFiles, &GraphLimits::default())
+        validate(request.prompt.clone(), targets, &definitions(), &NoFiles, &GraphLimits::default())
     });
     match result {
         Ok(validated) => {
@@ -145,7 +145,8 @@ fn prompts_are_refused_as_comfyui_refuses_them() {
 fn values_are_converted_as_comfyui_converts_them() {
     for case in entries("coerced") {
         let golden = read(&case);
-        let validated = validate(&golden["sent"], None, &definitions(), &NoFiles, &GraphLimits::default()).unwrap();
+        let validated =
+            validate(golden["sent"].clone(), None, &definitions(), &NoFiles, &GraphLimits::default()).unwrap();
         assert_eq!(validated.json.to_string(), golden["kept"].to_string(), "{}", case.display());
     }
 }
@@ -182,7 +183,7 @@ fn seen(events: &str) -> (Vec<String>, Vec<String>) {
 /// Schedules a prompt whose nodes all succeed at once.
 fn scheduled(prompt: &Value, cached: &[String]) -> Vec<String> {
     let definitions = definitions();
-    let validated = validate(prompt, None, &definitions, &NoHook, &GraphLimits::default()).unwrap();
+    let validated = validate(prompt.clone(), None, &definitions, &NoHook, &GraphLimits::default()).unwrap();
     let prompt = DynamicPrompt::new(serde_json::from_value(validated.json.clone()).unwrap(), &GraphLimits::default());
     let keys = CacheKeys::compute(&prompt, &definitions, &NoFingerprints);
     let mut results: HashSet<_> = cached.iter().map(|id| keys.get(id).unwrap()).collect();

@@ -14,7 +14,7 @@ pub type Prompt = IndexMap<String, PromptNode>;
 
 /// One node of a prompt. Written in the order of the official front end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Map<String, Value>")]
+#[serde(try_from = "Value")]
 pub struct PromptNode {
     /// Constants and links by input name.
     pub inputs: Map<String, Value>,
@@ -25,20 +25,38 @@ pub struct PromptNode {
     pub other: Map<String, Value>,
 }
 
-/// By hand, since what serde makes of the flattened rest copies every node once more.
-impl TryFrom<Map<String, Value>> for PromptNode {
-    type Error = &'static str;
+/// Reads a prompt that is JSON. By hand, since what serde makes of it builds every table anew, which is much of the time of a
+/// large prompt.
+///
+/// # Errors
+/// A sentence, when a node has another shape.
+pub fn read_prompt(prompt: &Value) -> Result<Prompt, &'static str> {
+    let nodes = prompt.as_object().ok_or("the prompt is not an object")?;
+    nodes.iter().map(|(id, node)| Ok((id.clone(), PromptNode::read(node)?))).collect()
+}
 
-    fn try_from(mut node: Map<String, Value>) -> Result<Self, Self::Error> {
-        let inputs = match node.shift_remove("inputs") {
+impl PromptNode {
+    fn read(node: &Value) -> Result<Self, &'static str> {
+        let node = node.as_object().ok_or("a node is not an object")?;
+        let inputs = match node.get("inputs") {
             None => Map::new(),
-            Some(Value::Object(inputs)) => inputs,
+            Some(Value::Object(inputs)) => inputs.clone(),
             Some(_) => return Err("the `inputs` of a node are not an object"),
         };
-        let Some(Value::String(class_type)) = node.shift_remove("class_type") else {
+        let Some(Value::String(class_type)) = node.get("class_type") else {
             return Err("a node has no `class_type`, or one that is not a text");
         };
-        Ok(Self { inputs, class_type, other: node })
+        let rest = node.iter().filter(|(key, _)| !matches!(key.as_str(), "inputs" | "class_type"));
+        let other = rest.map(|(key, value)| (key.clone(), value.clone())).collect();
+        Ok(Self { inputs, class_type: class_type.clone(), other })
+    }
+}
+
+impl TryFrom<Value> for PromptNode {
+    type Error = &'static str;
+
+    fn try_from(node: Value) -> Result<Self, Self::Error> {
+        Self::read(&node)
     }
 }
 

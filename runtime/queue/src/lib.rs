@@ -113,11 +113,20 @@ pub struct Remembered {
     pub note: String,
 }
 
+/// A prompt that waits from now on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Queued {
+    /// The prompt's id.
+    pub prompt_id: String,
+    /// Its place in the queue.
+    pub number: f64,
+}
+
 /// How [`Queue::enqueue_once`] went.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Enqueued {
     /// The prompt is queued now.
-    Now(QueueItem),
+    Now(Queued),
     /// Something was queued under this key before; the prompt is not queued.
     Before(Remembered),
 }
@@ -151,7 +160,7 @@ pub trait Queue: Send + Sync {
     ///
     /// # Errors
     /// [`QueueError::Full`], [`QueueError::Number`], or what the storage says.
-    fn enqueue(&self, prompt: NewPrompt) -> Result<QueueItem, QueueError>;
+    fn enqueue(&self, prompt: NewPrompt) -> Result<Queued, QueueError>;
 
     /// As [`Queue::enqueue`], unless something was queued under the same key within a day. Of two calls at the same time one
     /// queues; the key is as durable as the prompt.

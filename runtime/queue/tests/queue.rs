@@ -95,7 +95,8 @@ fn the_lower_number_goes_first_then_the_prompt_id() {
 fn everything_survives_closing_and_the_counter_goes_on() {
     let bench = bench();
     let queue = SqliteQueue::open(&bench.path).unwrap();
-    let item = queue.enqueue(new("a", "1")).unwrap();
+    queue.enqueue(new("a", "1")).unwrap();
+    let item = queue.pending(&tenant("a")).unwrap().remove(0);
     assert!(item.extra_data["create_time"].as_i64().unwrap() > 1_600_000_000_000);
     queue.enqueue(new("a", "2")).unwrap();
     run_next(&queue);

@@ -37,8 +37,7 @@ use crate::{AppState, Hub, LogRing, Parts, ServerConfig, router};
 struct TestEngine;
 
 impl Engine for TestEngine {
-    fn validate(&self, _: &TenantId, json: &Value, _: Option<&[String]>) -> Result<Validated, Invalid> {
-        let json = json.clone();
+    fn validate(&self, _: &TenantId, json: Value, _: Option<&[String]>) -> Result<Validated, Invalid> {
         let prompt: Prompt = serde_json::from_value(json.clone()).unwrap();
         if prompt.values().any(|node| !matches!(node.class_type.as_str(), "Known" | "Broken")) {
             return Err(PromptError::new("invalid_prompt", "does not exist", "").into());

@@ -15,7 +15,7 @@ pub trait Engine: Send + Sync {
     ///
     /// # Errors
     /// [`Invalid`] when nothing of the prompt can run.
-    fn validate(&self, tenant: &TenantId, prompt: &Value, targets: Option<&[String]>) -> Result<Validated, Invalid>;
+    fn validate(&self, tenant: &TenantId, prompt: Value, targets: Option<&[String]>) -> Result<Validated, Invalid>;
 
     /// Whether the packs are there that a prompt was locked to, if it was.
     ///

@@ -12,7 +12,6 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 use vivarium_graph::{Validated, validate};
 use vivarium_packs::{InstalledPack, lock::Lock};
@@ -21,7 +20,7 @@ use vivarium_protocol::{
     event::Event,
     history::{HistoryEntry, QueueItem},
     object_info::object_info,
-    prompt::Prompt,
+    prompt::read_prompt,
     tenant::TenantId,
 };
 use vivarium_queue::Lease;
@@ -175,7 +174,7 @@ fn run_lease(shared: &Shared, running: &Running, stop: &AtomicBool, mut lease: L
 }
 
 fn run_prompt(shared: &Shared, lease: &Lease, interrupt: Arc<AtomicBool>, progress: Arc<ProgressTracker>) -> Ended {
-    let prompt: Prompt = match Prompt::deserialize(&lease.item.prompt) {
+    let prompt = match read_prompt(&lease.item.prompt) {
         Ok(prompt) => prompt,
         Err(error) => {
             return Ended::failed(lease, &format!("the stored prompt cannot be read: {error}"));
@@ -192,7 +191,7 @@ impl Engine for Worker {
         Worker::stop(self, patience);
     }
 
-    fn validate(&self, tenant: &TenantId, prompt: &Value, targets: Option<&[String]>) -> Result<Validated, Invalid> {
+    fn validate(&self, tenant: &TenantId, prompt: Value, targets: Option<&[String]>) -> Result<Validated, Invalid> {
         let snapshot = self.shared.catalog.snapshot();
         let definitions = self.shared.definitions(tenant, snapshot.clone());
         let services = self.shared.services(tenant, None).map_err(|error| {

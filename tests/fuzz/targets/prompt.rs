@@ -62,7 +62,7 @@ fuzz_target!(|body: &[u8]| {
     let Ok(body) = serde_json::from_slice::<Value>(body) else { return };
     let prompt = body.get("prompt").unwrap_or(&body);
     let classes: &EveryClass = &CLASSES;
-    let Ok(validated) = validate(prompt, None, classes, &NoHook, &GraphLimits::default()) else { return };
+    let Ok(validated) = validate(prompt.clone(), None, classes, &NoHook, &GraphLimits::default()) else { return };
     let prompt = DynamicPrompt::new(
         serde_json::from_value(validated.json).expect("a valid prompt reads as one"),
         &GraphLimits { max_ephemeral_nodes: FUZZ_EPHEMERAL, ..GraphLimits::default() },

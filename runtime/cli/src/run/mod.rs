@@ -202,7 +202,7 @@ fn execute(
 ) -> Outcome<(Option<String>, Ended, serde_json::Map<String, Value>)> {
     let tenant = TenantId::default_tenant();
     let nodes = Value::Object(workflow.nodes.clone());
-    let validated = match worker.validate(&tenant, &nodes, None) {
+    let validated = match worker.validate(&tenant, nodes, None) {
         Ok(validated) => validated,
         Err(invalid) => return Ok((None, Ended::Refused(invalid), serde_json::Map::new())),
     };

@@ -26,10 +26,21 @@ pub(super) struct PostedGraph<'a> {
 }
 
 /// A value that replaces the one of an input.
-pub(super) struct Conversion<'a> {
-    pub(super) node: usize,
-    pub(super) input: &'a str,
+pub(super) struct Conversion {
+    /// The id of the node.
+    pub(super) node: String,
+    pub(super) input: String,
     pub(super) value: Value,
+}
+
+impl Conversion {
+    /// Replaces the value; no key moves.
+    pub(super) fn apply(self, prompt: &mut Value) {
+        let inputs = prompt.get_mut(&self.node).and_then(|node| node.get_mut("inputs"));
+        if let Some(slot) = inputs.and_then(|inputs| inputs.get_mut(&self.input)) {
+            *slot = self.value;
+        }
+    }
 }
 
 impl<'a> PostedGraph<'a> {
@@ -65,18 +76,6 @@ impl<'a> PostedGraph<'a> {
             node.definition.output_node && targets.is_none_or(|targets| targets.contains(node.id))
         };
         (0..self.nodes.len()).filter(|index| counts(&self.nodes[*index])).collect()
-    }
-
-    /// The prompt with values replaced; no key moves.
-    pub(super) fn converted(&self, prompt: &Value, conversions: Vec<Conversion<'_>>) -> Value {
-        let mut json = prompt.clone();
-        for Conversion { node, input, value } in conversions {
-            let inputs = json.get_mut(self.nodes[node].id).and_then(|node| node.get_mut("inputs"));
-            if let Some(slot) = inputs.and_then(|inputs| inputs.get_mut(input)) {
-                *slot = value;
-            }
-        }
-        json
     }
 }
 

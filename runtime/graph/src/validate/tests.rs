@@ -50,7 +50,7 @@ impl crate::Fingerprints for NoFingerprints {
 }
 
 fn check(prompt: &Value) -> Result<Validated, Invalid> {
-    validate(prompt, None, &definitions(), &Files, &GraphLimits::default())
+    validate(prompt.clone(), None, &definitions(), &Files, &GraphLimits::default())
 }
 
 fn check_nodes(nodes: &[(&str, &str, Value)]) -> Result<Validated, Invalid> {
@@ -122,7 +122,8 @@ fn shapes_and_classes_are_checked_first_even_of_unused_nodes() {
 fn without_outputs_there_is_nothing_to_do() {
     let prompt = prompt_json(&[("e", "Empty", json!({})), ("s", "Save", json!({"images": ["e", 0]}))]);
     for targets in [vec![], vec!["e".to_owned()], vec!["unknown".to_owned()]] {
-        let invalid = validate(&prompt, Some(&targets), &definitions(), &Files, &GraphLimits::default()).unwrap_err();
+        let invalid =
+            validate(prompt.clone(), Some(&targets), &definitions(), &Files, &GraphLimits::default()).unwrap_err();
         assert_eq!(invalid.error, PromptError::new("prompt_no_outputs", "Prompt has no outputs", ""));
     }
     assert_eq!(check(&json!({})).unwrap_err().error.r#type, "prompt_no_outputs");
@@ -136,7 +137,7 @@ fn only_targets_are_checked() {
         ("also", "Show", json!({"any": 1})),
     ]);
     let targets = ["also".to_owned(), "good".to_owned()];
-    let validated = validate(&prompt, Some(&targets), &definitions(), &Files, &GraphLimits::default()).unwrap();
+    let validated = validate(prompt.clone(), Some(&targets), &definitions(), &Files, &GraphLimits::default()).unwrap();
     assert_eq!(validated.outputs, ["good", "also"]);
     assert!(validated.node_errors.is_empty());
 }
@@ -345,24 +346,24 @@ fn long_chains_and_wide_fans_are_checked_in_linear_time() {
     let start = Instant::now();
     let limits = GraphLimits { max_nodes: 200_000, ..GraphLimits::default() };
     let long = chain(100_000);
-    let validated = validate(&long, None, &definitions(), &NoHook, &limits).unwrap();
+    let validated = validate(long.clone(), None, &definitions(), &NoHook, &limits).unwrap();
     assert_eq!(validated.json.as_object().unwrap().len(), 100_002);
 
     let mut cycle = long;
     cycle["0"] = json!({"class_type": "Invert", "inputs": {"image": ["100000", 0]}});
-    let invalid = validate(&cycle, None, &definitions(), &NoHook, &limits).unwrap_err();
+    let invalid = validate(cycle.clone(), None, &definitions(), &NoHook, &limits).unwrap_err();
     assert!(invalid.error.details.ends_with(" <- … <- 100000"), "{}", invalid.error.details);
 
     let mut raising = chain(100_000);
     raising["0"]["class_type"] = json!("Invert");
     raising["0"]["inputs"] = json!({"image": ["nowhere", 0]});
-    let invalid = validate(&raising, None, &definitions(), &NoHook, &limits).unwrap_err();
+    let invalid = validate(raising.clone(), None, &definitions(), &NoHook, &limits).unwrap_err();
     assert_eq!(invalid.node_errors.keys().collect::<Vec<_>>(), ["0"]);
 
     let bad: Vec<_> =
         (0..50_000).map(|index| (index.to_string(), json!({"class_type": "Save", "inputs": {}}))).collect();
     let bad: Value = bad.into_iter().collect();
-    let invalid = validate(&bad, None, &definitions(), &NoHook, &limits).unwrap_err();
+    let invalid = validate(bad.clone(), None, &definitions(), &NoHook, &limits).unwrap_err();
     assert_eq!(invalid.node_errors.len(), 1000);
     assert_eq!(invalid.node_errors["999"].dependent_outputs.len(), 100);
     assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
@@ -371,14 +372,14 @@ fn long_chains_and_wide_fans_are_checked_in_linear_time() {
 #[test]
 fn limits_are_named_with_their_value() {
     let limits = GraphLimits { max_nodes: 2, ..GraphLimits::default() };
-    let invalid = validate(&chain(1), None, &definitions(), &NoHook, &limits).unwrap_err();
+    let invalid = validate(chain(1), None, &definitions(), &NoHook, &limits).unwrap_err();
     assert_eq!(invalid.error.r#type, "prompt_too_large");
     assert_eq!(
         invalid.error.details,
         "the prompt has 3 nodes; the limit is 2 (max_nodes); split the workflow, or --prompt-nodes raises it"
     );
     let limits = GraphLimits { max_depth: 3, ..GraphLimits::default() };
-    let invalid = validate(&chain(1), None, &definitions(), &NoHook, &limits).unwrap_err();
+    let invalid = validate(chain(1), None, &definitions(), &NoHook, &limits).unwrap_err();
     assert_eq!(invalid.error.r#type, "request_too_large");
 }
 
@@ -444,7 +445,7 @@ proptest! {
         let posted = crate::DynamicPrompt::new(typed, &GraphLimits::default());
         let keys = crate::CacheKeys::compute(&posted, &definitions, &NoFingerprints);
         prop_assert!(keys.used().count() <= posted.original().len());
-        match validate(&prompt, None, &definitions, &NoHook, &limits) {
+        match validate(prompt.clone(), None, &definitions, &NoHook, &limits) {
             Ok(validated) => {
                 prop_assert!(!validated.outputs.is_empty());
                 let targets = validated.outputs.clone();

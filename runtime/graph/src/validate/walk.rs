@@ -25,7 +25,7 @@ pub(super) struct Walk<'a> {
     limits: &'a GraphLimits,
     states: Vec<State>,
     errors: IndexMap<usize, Vec<PromptError>>,
-    conversions: Vec<Conversion<'a>>,
+    conversions: Vec<Conversion>,
     /// Asked for once per declared input, by its address.
     choices: HashMap<*const InputDefinition, Option<Rc<Choices>>>,
     /// The first cycle found: node indices, each with a link to the next, the last to the first.
@@ -100,7 +100,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Values that were converted.
-    pub(super) fn into_conversions(self) -> Vec<Conversion<'a>> {
+    pub(super) fn into_conversions(self) -> Vec<Conversion> {
         self.conversions
     }
 
@@ -255,7 +255,8 @@ impl<'a> Walk<'a> {
             frame.fail(check.name, error);
         }
         if let Some(value) = converted.filter(|value| value != posted) {
-            self.conversions.push(Conversion { node: frame.node, input: check.name, value });
+            let node = self.graph.nodes[frame.node].id.to_owned();
+            self.conversions.push(Conversion { node, input: check.name.to_owned(), value });
         }
         Ok(())
     }

@@ -5,13 +5,14 @@
 //!
 //! # Layout
 //! - `schema`: tables, opening, the lock against a second server
-//! - `waiting`: from enqueue to lease, and back
+//! - `waiting`: from enqueue to lease, and back; `fresh`: the newest of what waits, in memory
 //! - `ended`: from lease to history
 //! - `listing`: the job list
 //! - `spent`: seconds that tenants used
 //! - `once`: what was queued under the keys of clients
 
 mod ended;
+mod fresh;
 mod listing;
 mod once;
 mod schema;
@@ -31,11 +32,12 @@ use rusqlite::Connection;
 use vivarium_protocol::history::{HistoryEntry, QueueItem};
 use vivarium_protocol::tenant::TenantId;
 
+use self::fresh::Fresh;
 use crate::fair::FairScheduler;
 use crate::quota::{QuotasOf, Spent, TenantQuota};
 use crate::{
     Enqueued, JobDetail, JobFilter, JobPage, Lease, NewPrompt, Once, PromptState, Queue, QueueError, QueueLimits,
-    Remembered,
+    Queued, Remembered,
 };
 
 /// See the [module](self).
@@ -56,6 +58,7 @@ struct State {
     connection: Connection,
     scheduler: FairScheduler<TenantId>,
     counts: HashMap<TenantId, Counts>,
+    fresh: Fresh,
     spent: Spent,
     /// Never reused while the process lives, so that an old lease can't mean a new row.
     next_row: i64,
@@ -160,6 +163,7 @@ fn load(connection: Connection) -> rusqlite::Result<State> {
         connection,
         scheduler: FairScheduler::default(),
         counts: HashMap::new(),
+        fresh: Fresh::default(),
         spent: Spent::default(),
         next_row,
         next_lease,
@@ -213,10 +217,10 @@ impl Queue for SqliteQueue {
         self.state.lock().spent.used(tenant, now_minute())
     }
 
-    fn enqueue(&self, prompt: NewPrompt) -> Result<QueueItem, QueueError> {
-        let item = self.add(&mut self.state.lock(), prompt, None)?;
+    fn enqueue(&self, prompt: NewPrompt) -> Result<Queued, QueueError> {
+        let queued = self.add(&mut self.state.lock(), prompt, None)?;
         self.work.notify_one();
-        Ok(item)
+        Ok(queued)
     }
 
     fn enqueue_once(&self, prompt: NewPrompt, once: Once) -> Result<Enqueued, QueueError> {
@@ -225,10 +229,10 @@ impl Queue for SqliteQueue {
         if let Some(before) = before.map_err(|source| self.failed(source))? {
             return Ok(Enqueued::Before(before));
         }
-        let item = self.add(&mut state, prompt, Some(&once))?;
+        let queued = self.add(&mut state, prompt, Some(&once))?;
         drop(state);
         self.work.notify_one();
-        Ok(Enqueued::Now(item))
+        Ok(Enqueued::Now(queued))
     }
 
     fn remembered(&self, tenant: &TenantId, key: &str) -> Result<Option<Remembered>, QueueError> {

@@ -6,7 +6,7 @@ use vivarium_protocol::history::{HistoryEntry, QueueItem, Status};
 use vivarium_protocol::tenant::TenantId;
 
 use super::{SqliteQueue, State, ended, now_minute, now_ms, once};
-use crate::{Lease, NewPrompt, Once, QueueError, Ticket, jobs};
+use crate::{Lease, NewPrompt, Once, QueueError, Queued, Ticket, jobs};
 
 /// A row as it is stored.
 struct StoredPrompt {
@@ -40,10 +40,15 @@ impl StoredPrompt {
     }
 
     fn item(&self) -> serde_json::Result<QueueItem> {
+        self.item_of(None)
+    }
+
+    /// With the prompt, if that is known, or else as it was written.
+    fn item_of(&self, prompt: Option<Value>) -> serde_json::Result<QueueItem> {
         Ok(QueueItem {
             number: self.number,
             prompt_id: self.prompt_id.clone(),
-            prompt: serde_json::from_str(&self.prompt)?,
+            prompt: prompt.map_or_else(|| serde_json::from_str(&self.prompt), Ok)?,
             extra_data: serde_json::from_str(&self.extra_data)?,
             outputs: serde_json::from_str(&self.outputs)?,
         })
@@ -94,12 +99,7 @@ impl SqliteQueue {
     }
 
     /// `once`, if any, is noted in the same transaction.
-    pub(super) fn add(
-        &self,
-        state: &mut State,
-        mut new: NewPrompt,
-        once: Option<&Once>,
-    ) -> Result<QueueItem, QueueError> {
+    pub(super) fn add(&self, state: &mut State, mut new: NewPrompt, once: Option<&Once>) -> Result<Queued, QueueError> {
         self.check_quota(state, &new.tenant)?;
         if let Some(number) = new.number.filter(|number| !number.is_finite()) {
             return Err(QueueError::Number { number });
@@ -126,14 +126,17 @@ impl SqliteQueue {
             extra_data: new.extra_data,
             outputs: new.outputs,
         };
-        insert(&transaction, row, &new.tenant, &item, new.client_id.as_deref(), create_time)?.map_err(failed)?;
+        let text = serde_json::to_string(&item.prompt)
+            .map_err(|source| QueueError::Json { prompt_id: item.prompt_id.clone(), source })?;
+        insert(&transaction, row, &new.tenant, &item, &text, new.client_id.as_deref(), create_time)?.map_err(failed)?;
         if let Some(once) = once {
             once::remember(&transaction, &new.tenant, once, &item, now_ms()).map_err(failed)?;
         }
         transaction.commit().map_err(failed)?;
         state.next_row += 1;
+        state.fresh.keep(row, item.prompt, text.len());
         state.began_to_wait(&new.tenant);
-        Ok(item)
+        Ok(Queued { prompt_id: item.prompt_id, number })
     }
 
     /// Whether a tenant may have one more prompt wait.
@@ -179,7 +182,7 @@ impl SqliteQueue {
             state.counts(&tenant).leased += 1;
             state.stopped_waiting(&tenant, 1);
             let ticket = Ticket { row: stored.row, number, estimate };
-            match stored.item() {
+            match stored.item_of(state.fresh.take(stored.row)) {
                 Ok(item) => {
                     return Ok(Some(Lease {
                         tenant,
@@ -299,6 +302,7 @@ fn insert(
     row: i64,
     tenant: &TenantId,
     item: &QueueItem,
+    prompt: &str,
     client_id: Option<&str>,
     create_time: i64,
 ) -> Result<rusqlite::Result<()>, QueueError> {
@@ -309,7 +313,7 @@ fn insert(
         item.number,
         item.prompt_id,
         client_id,
-        serde_json::to_string(&item.prompt).map_err(json)?,
+        prompt,
         serde_json::to_string(&item.extra_data).map_err(json)?,
         serde_json::to_string(&item.outputs).map_err(json)?,
         create_time,

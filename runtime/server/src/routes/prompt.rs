@@ -123,10 +123,10 @@ fn submit_blocking(
     strict: bool,
     once: Option<(String, String)>,
 ) -> Result<Accepted, ApiError> {
-    let request = PromptRequest::from_bytes(body)?;
+    let mut request = PromptRequest::from_bytes(body)?;
     // Nothing could be saved.
     state.files(tenant)?.reserve(1)?;
-    let validated = match check(state, tenant, &request, strict) {
+    let validated = match check(state, tenant, &mut request, strict) {
         Ok(validated) => validated,
         Err(invalid) => {
             // ComfyUI counts refused prompts too, and clients see the gap in the numbers.
@@ -164,20 +164,18 @@ fn submit_blocking(
     Ok(Accepted { prompt_id: item.prompt_id, number: WireNumber(item.number), node_errors })
 }
 
-/// What can run of a prompt. With `strict` that must be everything that was asked for.
-fn check(state: &AppState, tenant: &TenantId, request: &PromptRequest, strict: bool) -> Result<Validated, Invalid> {
+/// What can run of a prompt, which is taken out of the request. With `strict` that must be everything that was asked for.
+fn check(state: &AppState, tenant: &TenantId, request: &mut PromptRequest, strict: bool) -> Result<Validated, Invalid> {
+    let mut prompt = std::mem::take(&mut request.prompt);
     state.engine().check_lock(&request.extra_data)?;
     let targets = request.partial_execution_targets.as_deref();
     let replacements = state.engine().offers(tenant).replacements;
-    let validated = if replacements.is_empty() {
-        state.engine().validate(tenant, &request.prompt, targets)?
-    } else {
-        let mut prompt = request.prompt.clone();
+    if !replacements.is_empty() {
         replace_classes(&mut prompt, &replacements, |class| {
             !state.engine().object_info(tenant, Some(class)).is_empty()
         });
-        state.engine().validate(tenant, &prompt, targets)?
-    };
+    }
+    let validated = state.engine().validate(tenant, prompt, targets)?;
     if strict && !validated.node_errors.is_empty() {
         let error = PromptError::new(
             "prompt_partly_invalid",
@@ -207,8 +205,8 @@ pub(crate) async fn dry_run(
     RawBody(body): RawBody,
 ) -> Result<Response, ApiError> {
     let findings = state.blocking("checking a prompt", move |state| {
-        let request = PromptRequest::from_bytes(&body)?;
-        Ok::<_, ApiError>(match check(state, &tenant, &request, false) {
+        let mut request = PromptRequest::from_bytes(&body)?;
+        Ok::<_, ApiError>(match check(state, &tenant, &mut request, false) {
             Ok(Validated { outputs, node_errors, .. }) => {
                 Findings { valid: node_errors.is_empty(), outputs, error: None, node_errors }
             }
