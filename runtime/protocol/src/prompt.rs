@@ -137,7 +137,8 @@ impl PromptRequest {
         let value = serde_json::from_slice(body).map_err(|error| {
             PromptError::new("invalid_json", "The request body is not valid JSON", error.to_string())
         })?;
-        Self::from_value(value, &PromptLimits::default())
+        // It nests no deeper than it may: the parser stops at the same depth.
+        Self::read(value, &PromptLimits::default())
     }
 
     /// Reads a body that is JSON already.
@@ -156,6 +157,10 @@ impl PromptRequest {
     /// As [`PromptRequest::from_bytes`].
     pub fn from_value(body: Value, limits: &PromptLimits) -> Result<Self, PromptError> {
         check_depth(&body, limits.max_depth)?;
+        Self::read(body, limits)
+    }
+
+    fn read(body: Value, limits: &PromptLimits) -> Result<Self, PromptError> {
         let mut body = match body {
             Value::Object(body) => body,
             // Python looks for the word in these and does not find it.

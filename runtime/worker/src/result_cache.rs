@@ -92,9 +92,12 @@ impl ResultCache {
         let entry = self.entries.get_mut(key)?;
         entry.generation = self.generation;
         let worth = worth(&entry.result, self.floor);
-        self.by_worth.remove(&(entry.worth, *key));
-        self.by_worth.insert((worth, *key));
-        entry.worth = worth;
+        // The same until something was dropped for its bytes.
+        if worth != entry.worth {
+            self.by_worth.remove(&(entry.worth, *key));
+            self.by_worth.insert((worth, *key));
+            entry.worth = worth;
+        }
         Some(entry.result.clone())
     }
 

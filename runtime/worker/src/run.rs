@@ -40,6 +40,8 @@ pub(crate) struct Ended {
     pub(crate) status: Status,
     pub(crate) meta: Map<String, Value>,
     pub(crate) seconds: f64,
+    /// To be dropped when the history has the end: clients wait for that, and a large prompt takes a while to take apart.
+    _prompt: Option<DynamicPrompt>,
 }
 
 impl Ended {
@@ -59,7 +61,7 @@ impl Ended {
         });
         let messages = vec![("execution_error".to_owned(), data)];
         let status = Status { status_str: "error".into(), completed: false, messages };
-        Self { outputs: Map::new(), status, meta: Map::new(), seconds: 0.0 }
+        Self { outputs: Map::new(), status, meta: Map::new(), seconds: 0.0, _prompt: None }
     }
 }
 
@@ -177,7 +179,8 @@ impl<'a> PromptRun<'a> {
         }
         let status_str = if completed { "success" } else { "error" };
         let status = Status { status_str: status_str.into(), completed, messages: self.messages };
-        Ended { outputs: self.outputs, status, meta: self.meta, seconds: started.elapsed().as_secs_f64() }
+        let seconds = started.elapsed().as_secs_f64();
+        Ended { outputs: self.outputs, status, meta: self.meta, seconds, _prompt: Some(self.prompt) }
     }
 
     /// Sends to the client and keeps for the history.

@@ -6,28 +6,33 @@ use vivarium_protocol::history::HistoryEntry;
 use vivarium_protocol::tenant::TenantId;
 
 use super::{SqliteQueue, State, now_minute, spent};
-use crate::{Job, Lease, PromptState, QueueError, Ticket};
+use crate::{Job, PromptState, QueueError, Ticket};
+
+/// What goes into the history. Made, and dropped, while nobody is kept waiting: an entry may be large.
+pub(super) struct Ending {
+    entry: HistoryEntry,
+    text: String,
+}
+
+impl Ending {
+    /// Without the secrets of the entry.
+    pub(super) fn new(entry: HistoryEntry) -> Result<Self, QueueError> {
+        let entry = entry.without_secrets();
+        let json = |source| QueueError::Json { prompt_id: entry.prompt.prompt_id.clone(), source };
+        let text = serde_json::to_string(&entry).map_err(json)?;
+        Ok(Self { entry, text })
+    }
+}
 
 impl SqliteQueue {
-    pub(super) fn end(
-        &self,
-        state: &mut State,
-        lease: &Lease,
-        entry: HistoryEntry,
-        seconds: f64,
-    ) -> Result<(), QueueError> {
-        self.end_row(state, &lease.tenant, lease.ticket, entry, seconds)
-    }
-
     pub(super) fn end_row(
         &self,
         state: &mut State,
         tenant: &TenantId,
         ticket: Ticket,
-        entry: HistoryEntry,
+        ending: &Ending,
         seconds: f64,
     ) -> Result<(), QueueError> {
-        let entry = entry.without_secrets();
         let take = |transaction: &Transaction<'_>| {
             transaction
                 .prepare_cached("DELETE FROM prompt WHERE row = ?1 AND lease = ?2 RETURNING create_time")?
@@ -35,7 +40,7 @@ impl SqliteQueue {
                 .optional()
         };
         let minute = now_minute();
-        self.move_to_history(state, tenant, &entry, |transaction| {
+        self.move_to_history(state, tenant, ending, |transaction| {
             let taken = take(transaction)?;
             if taken.is_some() {
                 spent::add(transaction, tenant, minute, seconds)?;
@@ -59,7 +64,7 @@ impl SqliteQueue {
             let deleted = transaction.execute("DELETE FROM prompt WHERE row = ?1", [row])?;
             Ok((deleted > 0).then_some(create_time))
         };
-        self.move_to_history(state, tenant, &entry.without_secrets(), take)
+        self.move_to_history(state, tenant, &Ending::new(entry)?, take)
     }
 
     /// Takes a row out of the queue and puts its end into the history, both or neither.
@@ -67,12 +72,11 @@ impl SqliteQueue {
         &self,
         state: &mut State,
         tenant: &TenantId,
-        entry: &HistoryEntry,
+        Ending { entry, text }: &Ending,
         take: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<Option<i64>>,
     ) -> Result<(), QueueError> {
         let failed = |source| self.failed(source);
         let json = |source| QueueError::Json { prompt_id: entry.prompt.prompt_id.clone(), source };
-        let text = serde_json::to_string(entry).map_err(json)?;
         let limit = self.limits.max_history_per_tenant;
         let ended = state.counts(tenant).ended;
         let transaction = state.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
@@ -81,7 +85,7 @@ impl SqliteQueue {
         };
         let job = Job::of_entry(entry, create_time);
         let summary = serde_json::to_string(&job).map_err(json)?;
-        let replaced = insert(&transaction, tenant, &job, &summary, &text).map_err(failed)?;
+        let replaced = insert(&transaction, tenant, &job, &summary, text).map_err(failed)?;
         let ended = ended + 1 - replaced.min(ended);
         let dropped = drop_oldest(&transaction, tenant, ended.saturating_sub(limit)).map_err(failed)?;
         transaction.commit().map_err(failed)?;

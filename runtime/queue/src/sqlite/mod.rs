@@ -32,7 +32,7 @@ use rusqlite::Connection;
 use vivarium_protocol::history::{HistoryEntry, QueueItem};
 use vivarium_protocol::tenant::TenantId;
 
-use self::fresh::Fresh;
+use self::{ended::Ending, fresh::Fresh};
 use crate::fair::FairScheduler;
 use crate::quota::{QuotasOf, Spent, TenantQuota};
 use crate::{
@@ -261,7 +261,8 @@ impl Queue for SqliteQueue {
     }
 
     fn finish(&self, lease: &Lease, entry: HistoryEntry, seconds: f64) -> Result<(), QueueError> {
-        self.end(&mut self.state.lock(), lease, entry, seconds)
+        let ending = Ending::new(entry)?;
+        self.end_row(&mut self.state.lock(), &lease.tenant, lease.ticket, &ending, seconds)
     }
 
     fn requeue(&self, lease: &Lease) -> Result<(), QueueError> {

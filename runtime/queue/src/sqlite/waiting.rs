@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use vivarium_protocol::history::{HistoryEntry, QueueItem, Status};
 use vivarium_protocol::tenant::TenantId;
 
-use super::{SqliteQueue, State, ended, now_minute, now_ms, once};
+use super::{SqliteQueue, State, ended, ended::Ending, now_minute, now_ms, once};
 use crate::{Lease, NewPrompt, Once, QueueError, Queued, Ticket, jobs};
 
 /// A row as it is stored.
@@ -196,7 +196,7 @@ impl SqliteQueue {
                     tracing::error!(%tenant, prompt_id = stored.prompt_id, %error, "a stored prompt cannot be read");
                     let reason = format!("The stored prompt cannot be read ({error}); queue it again.");
                     let entry = stored.given_up("StoredPromptUnreadable", &reason);
-                    self.end_row(state, &tenant, ticket, entry, 0.0)?;
+                    self.end_row(state, &tenant, ticket, &Ending::new(entry)?, 0.0)?;
                 }
             }
         }
