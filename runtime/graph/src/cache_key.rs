@@ -7,7 +7,10 @@
 //! Numbers are equal when their values are, as in Python; booleans are not numbers here, although Python thinks so, since a
 //! node that takes any type could tell them apart.
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{BuildHasherDefault, Hasher},
+};
 
 use serde_json::{Map, Number, Value};
 use sha2::{Digest, Sha256};
@@ -19,6 +22,26 @@ use crate::dynamic::DynamicPrompt;
 
 /// Two nodes with the same key have the same results.
 pub type CacheKey = [u8; 32];
+
+/// Keys are hashes already: a table of them takes what is there.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let begin = bytes.first_chunk::<8>().map_or(0, |begin| u64::from_le_bytes(*begin));
+        self.0 = self.0.rotate_left(8) ^ begin;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// A set of keys.
+pub type KeySet = HashSet<CacheKey, BuildHasherDefault<KeyHasher>>;
+/// A table by keys.
+pub type KeyMap<V> = HashMap<CacheKey, V, BuildHasherDefault<KeyHasher>>;
 
 /// What keys need to know beyond the prompt.
 pub trait Fingerprints {
@@ -42,7 +65,7 @@ impl CacheKeys {
     /// The keys of all posted nodes.
     #[must_use]
     pub fn compute(prompt: &DynamicPrompt, definitions: &dyn Definitions, fingerprints: &dyn Fingerprints) -> Self {
-        let mut keys = Self::default();
+        let mut keys = Self { keys: HashMap::with_capacity(prompt.original().len()) };
         for id in prompt.original().keys() {
             keys.add(id, prompt, definitions, fingerprints);
         }
@@ -58,23 +81,23 @@ impl CacheKeys {
         fingerprints: &dyn Fingerprints,
     ) {
         // A node on the stack, or behind a cycle, has no key yet when it is asked for; that counts as "never matches".
-        let mut stack = vec![(id.to_owned(), false)];
+        let mut stack = vec![(id, false)];
         while let Some((id, sources_done)) = stack.pop() {
             if sources_done {
-                let key = self.hash_node(&id, prompt, definitions, fingerprints);
-                self.keys.insert(id, key);
+                let key = self.hash_node(id, prompt, definitions, fingerprints);
+                if let Some(known) = self.keys.get_mut(id) {
+                    *known = key;
+                }
                 continue;
             }
-            if self.keys.contains_key(&id) {
+            if self.keys.contains_key(id) {
                 continue;
             }
-            self.keys.insert(id.clone(), None);
-            stack.push((id.clone(), true));
-            let Some(node) = prompt.get(&id) else { continue };
+            self.keys.insert(id.to_owned(), None);
+            stack.push((id, true));
+            let Some(node) = prompt.get(id) else { continue };
             let sources = node.inputs.values().filter_map(as_link_ref).map(|(source, _)| source);
-            stack.extend(
-                sources.filter(|source| !self.keys.contains_key(*source)).map(|source| (source.to_owned(), false)),
-            );
+            stack.extend(sources.filter(|source| !self.keys.contains_key(*source)).map(|source| (source, false)));
         }
     }
 

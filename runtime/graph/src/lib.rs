@@ -27,7 +27,7 @@ pub mod links;
 pub mod replace;
 pub mod validate;
 
-pub use cache_key::{CacheKey, CacheKeys, Fingerprints};
+pub use cache_key::{CacheKey, CacheKeys, Fingerprints, KeyMap, KeySet};
 pub use definitions::Definitions;
 pub use dynamic::DynamicPrompt;
 pub use error::GraphError;

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use vivarium_graph::CacheKey;
+use vivarium_graph::KeySet;
 use vivarium_protocol::definition::{NodeDefinition, Section};
 use vivarium_sandbox::{CallErrorKind, NodeValue, Outcome};
 
@@ -43,7 +43,7 @@ pub(crate) struct Ahead {
     /// Nodes that wait for their turn, whatever happens.
     refused: HashSet<String>,
     /// Keys of what has begun: a twin gets its result from the cache.
-    keys: HashSet<CacheKey>,
+    keys: KeySet,
     /// Memory is short: one call at a time from now on.
     off: bool,
 }

@@ -5,12 +5,9 @@
 //! used a result, the less its time counts (GreedyDual-Size: a result's worth is its time per byte plus the worth of what was
 //! dropped last when it was used last).
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
-use vivarium_graph::CacheKey;
+use vivarium_graph::{CacheKey, KeyMap, KeySet};
 
 use crate::{config::CacheMode, result::NodeResult};
 
@@ -23,7 +20,7 @@ const LEAST_SECONDS: f64 = 1e-6;
 /// The kept results of one tenant.
 #[derive(Debug, Default)]
 pub(crate) struct ResultCache {
-    entries: HashMap<CacheKey, Entry>,
+    entries: KeyMap<Entry>,
     /// The same by what they are worth, least first.
     by_worth: BTreeSet<(u64, CacheKey)>,
     bytes: u64,
@@ -57,12 +54,7 @@ impl ResultCache {
     }
 
     /// Called once per prompt, before anything of it runs: drops what the mode does not keep.
-    pub(crate) fn begin_prompt(
-        &mut self,
-        mode: CacheMode,
-        keys: &HashSet<CacheKey>,
-        has_node: impl Fn(&Owner) -> bool,
-    ) {
+    pub(crate) fn begin_prompt(&mut self, mode: CacheMode, keys: &KeySet, has_node: impl Fn(&Owner) -> bool) {
         self.generation += 1;
         for key in keys {
             if let Some(entry) = self.entries.get_mut(key) {
@@ -191,7 +183,7 @@ mod tests {
     }
 
     fn run(cache: &mut ResultCache, mode: CacheMode, keys: &[u8]) -> Vec<u8> {
-        let set: HashSet<_> = keys.iter().map(|&byte| key(byte)).collect();
+        let set: KeySet = keys.iter().map(|&byte| key(byte)).collect();
         cache.begin_prompt(mode, &set, |_| false);
         let hits = keys.iter().copied().filter(|&byte| cache.get(&key(byte)).is_some()).collect();
         for &byte in keys {
@@ -246,7 +238,7 @@ mod tests {
         let owner: Owner = ("7".into(), "Loop".into());
         let mut cache = cache();
         let begin = |cache: &mut ResultCache, there: bool| {
-            cache.begin_prompt(CacheMode::Classic, &HashSet::new(), |asked| there && *asked == owner);
+            cache.begin_prompt(CacheMode::Classic, &KeySet::default(), |asked| there && *asked == owner);
         };
         begin(&mut cache, true);
         cache.insert(key(1), Arc::default(), Some(owner.clone()));

@@ -2,13 +2,13 @@
 
 use std::{
     cell::RefCell,
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::{Arc, atomic::AtomicBool, atomic::Ordering},
     time::Instant,
 };
 
 use serde_json::{Map, Value, json};
-use vivarium_graph::{CacheKeys, DynamicPrompt, ExecutionList, GraphError, Lookup, Step};
+use vivarium_graph::{CacheKeys, DynamicPrompt, ExecutionList, GraphError, KeySet, Lookup, Step};
 use vivarium_packs::{Snapshot, lock::Lock};
 use vivarium_protocol::{
     definition::NodeDefinition,
@@ -198,7 +198,7 @@ impl<'a> PromptRun<'a> {
     fn prepare(&mut self) -> Result<(), Stop> {
         let fingerprints = GuestFingerprints { snapshot: self.snapshot.clone(), call: self.context("") };
         self.keys = CacheKeys::compute(&self.prompt, &self.definitions, &fingerprints);
-        let used: HashSet<_> = self.keys.used().collect();
+        let used: KeySet = self.keys.used().collect();
         let mut hits = Vec::new();
         {
             let mut cache = self.tenant.cache.lock();
