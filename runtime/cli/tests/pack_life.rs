@@ -30,9 +30,17 @@ fn published(place: &Place, version: &str, key: &SigningKey) -> String {
     }
     let manifest = format!(
         "name = \"mask\"\nversion = \"{version}\"\npublisher = \"P\"\nlicense = \"MIT\"\n\
-         [[permissions]]\npermission = \"models/vae\"\nreason = \"To decode.\"\n"
+         [[permissions]]\npermission = \"models/vae\"\nreason = \"To decode.\"\n\
+         [[workflows]]\ntitle = \"First\"\nfile = \"first.json\"\n\
+         [[subgraphs]]\ntitle = \"Twice\"\nfile = \"twice.json\"\n\
+         [[replacements]]\nold_node_id = \"OldMask\"\nnew_node_id = \"MaskToImage\"\n\
+         [translations]\nfr = \"fr.json\"\n"
     );
-    let file = PackFile::assemble(&bytes, &manifest, &[], u64::MAX).unwrap().signed(key, u64::MAX).unwrap();
+    let translation =
+        json!({"nodeDefs": {"MaskToImage": {"display_name": "Masque"}, "SaveImage": {"display_name": "?"}}});
+    let assets = [("first.json", json!({"nodes": []})), ("twice.json", json!({})), ("fr.json", translation)];
+    let assets = assets.map(|(file, content)| (file.to_owned(), content.to_string().into_bytes()));
+    let file = PackFile::assemble(&bytes, &manifest, &assets, u64::MAX).unwrap().signed(key, u64::MAX).unwrap();
     place.write(&format!("mask-{version}.wasm"), file.bytes())
 }
 
@@ -86,13 +94,21 @@ fn a_running_server_takes_over_what_is_installed_granted_and_removed() {
     run(&["grant", "mask", "models/vae"], &places[..2]);
     soon("granted", || pack(&server, "mask")["permissions"][0]["granted"] == true);
 
+    // What it gives front ends, about its own classes only.
+    assert_eq!(get(&server, "/workflow_templates"), json!({"mask": ["First"]}));
+    assert_eq!(get(&server, "/workflow_templates/mask/First.json"), json!({"nodes": []}));
+    assert_eq!(get(&server, "/global_subgraphs").as_object().unwrap().len(), 1);
+    assert_eq!(get(&server, "/i18n"), json!({"fr": {"nodeDefs": {"MaskToImage": {"display_name": "Masque"}}}}));
+    let replacements = get(&server, "/node_replacements");
+    assert_eq!(replacements.as_object().unwrap().keys().collect::<Vec<_>>(), ["OldMask"]);
+
     // A workflow that is locked to a version is refused with the next one.
     let workflow = place.write(
         "masked.json",
         json!({
             "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 7}},
             "2": {"class_type": "ImageToMask", "inputs": {"image": ["1", 0], "channel": "red"}},
-            "3": {"class_type": "MaskToImage", "inputs": {"mask": ["2", 0]}},
+            "3": {"class_type": "OldMask", "inputs": {"mask": ["2", 0]}},
             "4": {"class_type": "SaveImage", "inputs": {"images": ["3", 0], "filename_prefix": "x"}},
         })
         .to_string(),

@@ -21,7 +21,7 @@ use vivarium_sandbox::{PackComponent, SandboxEngine};
 use crate::{
     PackError, examine,
     file::PackFile,
-    manifest::{Manifest, Replacement, Request, Workflow},
+    manifest::{Manifest, Request},
     signature::PublicKey,
     store::{Installed, PackStore},
 };
@@ -299,23 +299,21 @@ impl Snapshot {
         self.packs.iter().filter_map(|pack| Some((pack, pack.component.as_ref().ok()?)))
     }
 
-    /// Example workflows, with the pack that brings each of them; [`InstalledPack::asset`] reads one.
-    pub fn workflows(&self) -> impl Iterator<Item = (&InstalledPack, &Workflow)> {
-        self.manifests().flat_map(|(pack, manifest)| manifest.workflows.iter().map(move |workflow| (pack, workflow)))
-    }
-
-    /// Nodes that can stand in for other nodes.
-    pub fn replacements(&self) -> impl Iterator<Item = &Replacement> {
-        self.manifests().flat_map(|(_, manifest)| &manifest.replacements)
-    }
-
     /// The pack and the file with a class's help text.
     #[must_use]
     pub fn help(&self, class: &str) -> Option<(&InstalledPack, &str)> {
         self.manifests().find_map(|(pack, manifest)| Some((pack, manifest.help.get(class)?.as_str())))
     }
 
-    fn manifests(&self) -> impl Iterator<Item = (&InstalledPack, &Manifest)> {
+    /// The class that takes the place of one that no pack has.
+    #[must_use]
+    pub fn stand_in(&self, class: &str) -> Option<&str> {
+        let mut replacements = self.manifests().flat_map(|(_, manifest)| &manifest.replacements);
+        replacements.find(|one| one.old_node_id == class).map(|one| one.new_node_id.as_str())
+    }
+
+    /// Every usable pack that has a manifest.
+    pub fn manifests(&self) -> impl Iterator<Item = (&InstalledPack, &Manifest)> {
         self.usable().filter_map(|(pack, _)| Some((pack, pack.manifest.as_deref()?)))
     }
 

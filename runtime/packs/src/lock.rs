@@ -27,11 +27,14 @@ pub struct Locked {
 }
 
 impl Lock {
-    /// The packs that the classes of a prompt come from. Classes that no pack has are left out.
+    /// The packs that the classes of a prompt come from, or the ones that take their place. Classes that no pack has are left
+    /// out.
     #[must_use]
     pub fn of(prompt: &Map<String, Value>, snapshot: &Snapshot) -> Self {
         let classes = prompt.values().filter_map(|node| node["class_type"].as_str());
-        let packs = classes.filter_map(|class| snapshot.component(class)).map(|component| {
+        let component =
+            |class: &str| snapshot.component(class).or_else(|| snapshot.component(snapshot.stand_in(class)?));
+        let packs = classes.filter_map(component).map(|component| {
             let version = component.definition().version.clone();
             (component.name().to_owned(), Locked { version, sha256: component.digest().to_owned() })
         });

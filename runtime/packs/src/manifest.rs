@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
-use vivarium_protocol::permission::Permission;
+use vivarium_protocol::{permission::Permission, replacement::Replacement};
 
 use crate::PackError;
 
@@ -45,10 +45,17 @@ pub struct Manifest {
     /// Example workflows, which UIs offer as templates.
     #[serde(default)]
     pub workflows: Vec<Workflow>,
+    /// Subgraphs that every workflow may use.
+    #[serde(default)]
+    pub subgraphs: Vec<Workflow>,
+    /// Translations of its nodes: language to file, in the form of a language of ComfyUI's `/i18n`. Only what is about its
+    /// own classes (`nodeDefs`) counts.
+    #[serde(default)]
+    pub translations: BTreeMap<String, String>,
     /// A PNG or WebP.
     #[serde(default)]
     pub icon: Option<String>,
-    /// Classes of others that its own can stand in for.
+    /// Classes of others, perhaps of ComfyUI, that its own can stand in for.
     #[serde(default)]
     pub replacements: Vec<Replacement>,
     /// How `vivarium pack build` makes the component. Means nothing once it is built.
@@ -66,7 +73,7 @@ pub struct Request {
     pub reason: String,
 }
 
-/// An example workflow.
+/// An example workflow, or a subgraph.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Workflow {
@@ -74,50 +81,6 @@ pub struct Workflow {
     pub title: String,
     /// A `.json` file.
     pub file: String,
-}
-
-/// A node of another pack, perhaps of ComfyUI, that a node of this one can take the place of. The fields are those of
-/// ComfyUI's `/node_replacements`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Replacement {
-    /// The class in old workflows.
-    pub old_node_id: String,
-    /// A class of this pack.
-    pub new_node_id: String,
-    /// Names of the old node's widgets, in their order.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub old_widget_ids: Option<Vec<String>>,
-    /// Where the new inputs come from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub input_mapping: Option<Vec<InputMapping>>,
-    /// Where the old outputs went.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub output_mapping: Option<Vec<OutputMapping>>,
-}
-
-/// One input of a replacement: taken from an old one, or set.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct InputMapping {
-    /// The input of the new node.
-    pub new_id: String,
-    /// The input of the old node.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub old_id: Option<String>,
-    /// A constant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub set_value: Option<serde_json::Value>,
-}
-
-/// One output of a replacement, by slot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OutputMapping {
-    /// Slot of the new node.
-    pub new_idx: u32,
-    /// Slot of the old node.
-    pub old_idx: u32,
 }
 
 /// How to make the component.
@@ -140,7 +103,7 @@ fn world() -> String {
 pub enum AssetKind {
     /// Markdown.
     Help,
-    /// JSON.
+    /// JSON: workflows, subgraphs, translations.
     Workflow,
     /// PNG or WebP.
     Icon,
@@ -164,7 +127,10 @@ impl Manifest {
     pub fn assets(&self) -> impl Iterator<Item = (&str, AssetKind)> {
         let help = self.help.values().map(|file| (file.as_str(), AssetKind::Help));
         let workflows = self.workflows.iter().map(|workflow| (workflow.file.as_str(), AssetKind::Workflow));
-        help.chain(workflows).chain(self.icon.iter().map(|file| (file.as_str(), AssetKind::Icon)))
+        let subgraphs = self.subgraphs.iter().map(|subgraph| (subgraph.file.as_str(), AssetKind::Workflow));
+        let translations = self.translations.values().map(|file| (file.as_str(), AssetKind::Workflow));
+        let texts = help.chain(workflows).chain(subgraphs).chain(translations);
+        texts.chain(self.icon.iter().map(|file| (file.as_str(), AssetKind::Icon)))
     }
 
     /// Whether it asks for a permission.
@@ -201,6 +167,8 @@ impl Manifest {
             ("permissions", self.permissions.len()),
             ("help", self.help.len()),
             ("workflows", self.workflows.len()),
+            ("subgraphs", self.subgraphs.len()),
+            ("translations", self.translations.len()),
             ("replacements", self.replacements.len()),
         ];
         match counts.into_iter().find(|(_, count)| *count > ENTRIES) {
@@ -225,9 +193,9 @@ impl Manifest {
                 return Err(format!("it gives no reason for {}", request.permission));
             }
         }
-        let titles = self.workflows.iter().map(|workflow| &workflow.title);
+        let titles = self.workflows.iter().chain(&self.subgraphs).map(|workflow| &workflow.title);
         let classes = self.replacements.iter().flat_map(|one| [&one.old_node_id, &one.new_node_id]);
-        for text in titles.chain(classes).chain(self.help.keys()) {
+        for text in titles.chain(classes).chain(self.help.keys()).chain(self.translations.keys()) {
             check_line("a name", text)?;
         }
         Ok(())

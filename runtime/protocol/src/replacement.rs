@@ -10,6 +10,7 @@ pub type Replacements = BTreeMap<String, Vec<Replacement>>;
 
 /// A class that can take the place of another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Replacement {
     /// The class that is gone.
     pub old_node_id: String,
@@ -28,6 +29,7 @@ pub struct Replacement {
 
 /// One input of the new node: an old one, or a constant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct InputMapping {
     /// Its name.
     pub new_id: String,
@@ -41,6 +43,7 @@ pub struct InputMapping {
 
 /// One output, by its number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OutputMapping {
     /// Of the new node.
     pub new_idx: u32,

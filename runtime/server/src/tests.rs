@@ -80,8 +80,8 @@ impl Engine for TestEngine {
     fn packs(&self, _: &TenantId) -> Vec<PackReport> {
         Vec::new()
     }
-    fn offers(&self, tenant: &TenantId) -> PackOffers {
-        if tenant.as_str() == "default" { additions::offers() } else { PackOffers::default() }
+    fn offers(&self, tenant: &TenantId) -> Arc<PackOffers> {
+        Arc::new(if tenant.as_str() == "default" { additions::offers() } else { PackOffers::default() })
     }
     fn limits(&self, _: &TenantId) -> Vec<LimitReport> {
         Vec::new()

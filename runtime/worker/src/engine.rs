@@ -1,5 +1,7 @@
 //! What the server asks of a worker.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 use vivarium_graph::{Invalid, Validated};
 use vivarium_protocol::tenant::TenantId;
@@ -46,9 +48,7 @@ pub trait Engine: Send + Sync {
     fn packs(&self, tenant: &TenantId) -> Vec<PackReport>;
 
     /// What packs give front ends beside nodes.
-    fn offers(&self, _tenant: &TenantId) -> PackOffers {
-        PackOffers::default()
-    }
+    fn offers(&self, tenant: &TenantId) -> Arc<PackOffers>;
 
     /// Every limit in force.
     fn limits(&self, tenant: &TenantId) -> Vec<LimitReport>;

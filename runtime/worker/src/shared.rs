@@ -19,6 +19,7 @@ use crate::{
     definitions::TenantDefinitions,
     events::EventSink,
     memory::MachineMemory,
+    offers::CurrentOffers,
     progress::ProgressTracker,
     result_cache::ResultCache,
     services::NodeServices,
@@ -56,6 +57,7 @@ pub(crate) struct Shared {
     pub(crate) events: Arc<dyn EventSink>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) tensors: Arc<Budget>,
+    pub(crate) offers: CurrentOffers,
     tenants: Mutex<HashMap<TenantId, TenantState>>,
 }
 
@@ -85,6 +87,7 @@ impl Shared {
             events: parts.events,
             limits: parts.limits,
             tensors,
+            offers: CurrentOffers::default(),
             tenants: Mutex::default(),
         }
     }

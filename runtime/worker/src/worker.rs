@@ -13,7 +13,7 @@ use std::{
 
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
-use vivarium_graph::{Validated, validate};
+use vivarium_graph::{Validated, replace_classes, validate};
 use vivarium_packs::{InstalledPack, lock::Lock};
 use vivarium_protocol::{
     error::{Invalid, PromptError},
@@ -30,6 +30,7 @@ use crate::{
     definitions::GuestValidators,
     engine::{Engine, RunningNode},
     events::{Message, Target},
+    offers::PackOffers,
     progress::ProgressTracker,
     report::{LimitReport, MemoryReport, PackReport, PackStatus, PermissionReport},
     run::{Ended, PromptRun},
@@ -191,8 +192,10 @@ impl Engine for Worker {
         Worker::stop(self, patience);
     }
 
-    fn validate(&self, tenant: &TenantId, prompt: Value, targets: Option<&[String]>) -> Result<Validated, Invalid> {
+    fn validate(&self, tenant: &TenantId, mut prompt: Value, targets: Option<&[String]>) -> Result<Validated, Invalid> {
         let snapshot = self.shared.catalog.snapshot();
+        let offers = self.shared.offers.of(&snapshot);
+        replace_classes(&mut prompt, &offers.replacements, |class| snapshot.definition(class).is_some());
         let definitions = self.shared.definitions(tenant, snapshot.clone());
         let services = self.shared.services(tenant, None).map_err(|error| {
             Invalid::from(PromptError::new(
@@ -259,6 +262,10 @@ impl Engine for Worker {
 
     fn catalog_generation(&self) -> u64 {
         self.shared.catalog.snapshot().generation()
+    }
+
+    fn offers(&self, _: &TenantId) -> Arc<PackOffers> {
+        self.shared.offers.of(&self.shared.catalog.snapshot())
     }
 
     fn packs(&self, tenant: &TenantId) -> Vec<PackReport> {

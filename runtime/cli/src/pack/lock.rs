@@ -48,9 +48,8 @@ impl LockCommand {
         let (_engine, catalog) = host::load_packs(&self.folders.resolve()?, self.limits.resolve()?)?;
         let nodes = nodes_of(&workflow);
         let snapshot = catalog.snapshot();
-        let unknown = nodes
-            .values()
-            .find(|node| node["class_type"].as_str().is_some_and(|class| snapshot.definition(class).is_none()));
+        let is_known = |class: &str| snapshot.definition(class).is_some() || snapshot.stand_in(class).is_some();
+        let unknown = nodes.values().find(|node| node["class_type"].as_str().is_some_and(|class| !is_known(class)));
         if let Some(node) = unknown {
             fail!(Exit::Work, "no pack offers {}; nothing was written", one_line(&node["class_type"].to_string(), 100));
         }

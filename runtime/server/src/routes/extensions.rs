@@ -1,6 +1,8 @@
 //! What packs give front ends beside nodes. It is data: packs ship no scripts and no routes, since those would run with the
 //! user's rights, so scripts are the front end's own.
 
+use std::collections::BTreeMap;
+
 use axum::{
     extract::{Path, State},
     response::Response,
@@ -29,10 +31,10 @@ pub(crate) async fn replacements(State(state): State<AppState>, Tenant(tenant): 
 
 /// `GET /workflow_templates`: names of example workflows by pack.
 pub(crate) async fn templates(State(state): State<AppState>, Tenant(tenant): Tenant) -> Response {
-    let PackOffers { workflows, .. } = state.engine().offers(&tenant);
-    let names = |workflows: std::collections::BTreeMap<String, Value>| workflows.into_keys().collect::<Value>();
-    let shown = workflows.into_iter().filter(|(_, workflows)| !workflows.is_empty());
-    json::ok(&shown.map(|(pack, workflows)| (pack, names(workflows))).collect::<Map<_, _>>())
+    let offers = state.engine().offers(&tenant);
+    let shown = offers.workflows.iter().filter(|(_, workflows)| !workflows.is_empty());
+    let names = |workflows: &BTreeMap<String, Value>| workflows.keys().cloned().collect::<Value>();
+    json::ok(&shown.map(|(pack, workflows)| (pack.clone(), names(workflows))).collect::<Map<_, _>>())
 }
 
 /// `GET /workflow_templates/{pack}/{file}`: an example workflow, its name ending with `.json`.

@@ -8,7 +8,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use vivarium_blobs::Digest;
-use vivarium_graph::{Invalid, Validated, replace_classes};
+use vivarium_graph::{Invalid, Validated};
 use vivarium_protocol::{
     error::{NodeErrors, PromptError},
     history::WireNumber,
@@ -166,15 +166,9 @@ fn submit_blocking(
 
 /// What can run of a prompt, which is taken out of the request. With `strict` that must be everything that was asked for.
 fn check(state: &AppState, tenant: &TenantId, request: &mut PromptRequest, strict: bool) -> Result<Validated, Invalid> {
-    let mut prompt = std::mem::take(&mut request.prompt);
+    let prompt = std::mem::take(&mut request.prompt);
     state.engine().check_lock(&request.extra_data)?;
     let targets = request.partial_execution_targets.as_deref();
-    let replacements = state.engine().offers(tenant).replacements;
-    if !replacements.is_empty() {
-        replace_classes(&mut prompt, &replacements, |class| {
-            !state.engine().object_info(tenant, Some(class)).is_empty()
-        });
-    }
     let validated = state.engine().validate(tenant, prompt, targets)?;
     if strict && !validated.node_errors.is_empty() {
         let error = PromptError::new(
