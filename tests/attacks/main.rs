@@ -2,7 +2,8 @@
 //! tenant's prompt must end well, and afterwards the attacker's tensor memory is back.
 //!
 //! `expected.json`: `error` (exception type), `contains` (parts of the message), `within_ms` where an attack must be cut
-//! off, `longest_message` (bytes), or `refused: true` for nodes that list their attempts as text.
+//! off, `longest_message` (bytes), or `refused: true` for nodes that list their attempts as text. `{port}` in a prompt is the
+//! port of the server in `web`.
 
 #![forbid(unsafe_code)]
 
@@ -10,6 +11,7 @@ mod images;
 mod logs;
 mod requests;
 mod tenants;
+mod web;
 
 use std::{
     path::Path,
@@ -18,6 +20,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use vivarium_blobs::NamedFolders;
 use vivarium_protocol::{history::HistoryEntry, tenant::TenantId};
 use vivarium_sandbox::Limits;
 use vivarium_tests::{Laboratory, Settings, cases, failure, read_json, tests_folder};
@@ -33,6 +36,11 @@ fn limits() -> Limits {
         handles: 1000,
         transfer_bytes: 16 << 20,
         object_call_depth: 8,
+        http_response_bytes: 1 << 20,
+        http_request_bytes: 1 << 20,
+        http_time: Duration::from_millis(700),
+        scratch_bytes: 1 << 20,
+        scratch_files: 20,
         ..Limits::default()
     }
 }
@@ -48,13 +56,25 @@ fn bystander() -> Value {
 #[test]
 fn every_attack_fails_and_nobody_else_notices() -> Result<()> {
     let worker = WorkerConfig { workers: 2, ..WorkerConfig::default() };
-    let laboratory = Laboratory::start(Settings { limits: limits(), worker, ..Settings::default() })?;
+    let port = web::serve()?;
+    let photos = tempfile::tempdir()?;
+    std::os::unix::fs::symlink("/etc", photos.path().join("link"))?;
+    let laboratory = Laboratory::start(Settings {
+        limits: limits(),
+        worker,
+        grants: web::grants(port)?,
+        http: Some(web::client()),
+        folders: NamedFolders::new([
+            ("photos".to_owned(), photos.path().to_owned()),
+            ("other".to_owned(), tests_folder()),
+        ]),
+    })?;
     let mallory: TenantId = "mallory".parse()?;
     laboratory.add_input(&mallory, "secret.png", b"not for everybody")?;
     let cases = cases(&tests_folder().join("attacks/cases"))?;
     let mut failures = Vec::new();
     for case in &cases {
-        if let Err(error) = attack(&laboratory, &mallory, case) {
+        if let Err(error) = attack(&laboratory, &mallory, case, port) {
             failures.push(format!("{}: {error:#}", case.file_name().unwrap_or_default().to_string_lossy()));
         }
     }
@@ -65,11 +85,12 @@ fn every_attack_fails_and_nobody_else_notices() -> Result<()> {
     Ok(())
 }
 
-fn attack(laboratory: &Laboratory, mallory: &TenantId, case: &Path) -> Result<()> {
+fn attack(laboratory: &Laboratory, mallory: &TenantId, case: &Path, port: u16) -> Result<()> {
     let expected = read_json(&case.join("expected.json"))?;
     let alice: TenantId = "alice".parse()?;
     let started = Instant::now();
-    let hostile = laboratory.submit(mallory, &read_json(&case.join("prompt.json"))?, None)?;
+    let prompt = read_json(&case.join("prompt.json"))?.to_string().replace("{port}", &port.to_string());
+    let hostile = laboratory.submit(mallory, &serde_json::from_str(&prompt)?, None)?;
     let honest = laboratory.submit(&alice, &bystander(), None)?;
     let honest = laboratory.wait(&alice, &honest).context("the bystander")?;
     if let Some((kind, message)) = failure(&honest) {

@@ -8,7 +8,7 @@
 //!
 //! # Layout
 //! - [`case`]: runs a case
-//! - [`interrupts`], [`parallel`], [`loops`]: what needs more than a prompt and its outcome
+//! - [`interrupts`], [`parallel`], [`loops`], [`outside`]: what needs more than a prompt and its outcome
 //! - this file: tenants, grants, memory
 
 #![forbid(unsafe_code)]
@@ -16,6 +16,7 @@
 mod case;
 mod interrupts;
 mod loops;
+mod outside;
 mod parallel;
 
 use std::collections::BTreeSet;

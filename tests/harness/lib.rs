@@ -20,12 +20,13 @@ use anyhow::{Context, Result, anyhow, bail};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use tempfile::TempDir;
-use vivarium_blobs::{BlobStore, Folder, ModelFolders, TenantDirs, TenantFiles};
+use vivarium_blobs::{BlobStore, Folder, ModelFolders, NamedFolders, ScratchFolders, TenantDirs, TenantFiles};
+use vivarium_outbound::{HttpClient, Outbound};
 use vivarium_packs::{Catalog, Grants};
 use vivarium_protocol::{event::Event, history::HistoryEntry, tenant::TenantId};
 use vivarium_queue::{NewPrompt, Queue, SqliteQueue};
 use vivarium_sandbox::{EngineConfig, Limits, SandboxEngine};
-use vivarium_worker::{Engine, EventSink, FilesOf, Message, Parts, Target, Worker, WorkerConfig};
+use vivarium_worker::{Engine, EventSink, FilesOf, Message, Outside, Parts, Target, Worker, WorkerConfig};
 
 /// The repository's root.
 #[must_use]
@@ -104,6 +105,10 @@ pub struct Settings {
     pub worker: WorkerConfig,
     /// What packs were granted.
     pub grants: Grants,
+    /// Sends their requests; without one, that of servers.
+    pub http: Option<Arc<dyn HttpClient>>,
+    /// More folders that nodes may be allowed to read.
+    pub folders: NamedFolders,
 }
 
 /// A worker with its queue, files and packs, and no server.
@@ -121,7 +126,8 @@ pub struct Laboratory {
 }
 
 /// The parts of a worker, over a base directory.
-fn assemble(base: &Path, limits: Limits, grants: Grants, events: Arc<dyn EventSink>) -> Result<Parts> {
+fn assemble(base: &Path, settings: Settings, events: Arc<dyn EventSink>) -> Result<Parts> {
+    let Settings { limits, grants, http, folders, .. } = settings;
     // One cache of compiled components for all tests: compiling takes most of their time.
     let aot_folder = Some(target_folder().join("test-aot"));
     let sandbox = SandboxEngine::new(EngineConfig { limits, aot_folder, ..EngineConfig::default() })?;
@@ -151,6 +157,11 @@ fn assemble(base: &Path, limits: Limits, grants: Grants, events: Arc<dyn EventSi
         queue,
         files,
         models: Arc::new(ModelFolders::below(base)),
+        outside: Outside {
+            http: http.unwrap_or_else(|| Arc::new(Outbound::default())),
+            scratch: ScratchFolders::at(base.join("scratch")),
+            folders,
+        },
         events,
         limits: sandbox.limits().clone(),
     })
@@ -164,9 +175,10 @@ impl Laboratory {
     pub fn start(settings: Settings) -> Result<Self> {
         let base = tempfile::tempdir()?;
         let recorder = Arc::new(Recorder::default());
-        let parts = assemble(base.path(), settings.limits, settings.grants, recorder.clone())?;
+        let worker = settings.worker.clone();
+        let parts = assemble(base.path(), settings, recorder.clone())?;
         let (queue, catalog, files) = (parts.queue.clone(), parts.catalog.clone(), parts.files.clone());
-        let worker = Worker::start(settings.worker, parts)?;
+        let worker = Worker::start(worker, parts)?;
         Ok(Self { worker, queue, recorder, catalog, files, base })
     }
 

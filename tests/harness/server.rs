@@ -17,8 +17,6 @@ use tempfile::TempDir;
 use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle};
 use tungstenite::{ClientRequestBuilder, Error, Message, WebSocket};
 use ureq::{Agent, http};
-use vivarium_packs::Grants;
-use vivarium_sandbox::Limits;
 use vivarium_server::{AppState, Hub, LogRing, Parts, ServerConfig, ServerError};
 use vivarium_worker::{Worker, WorkerConfig};
 
@@ -52,7 +50,7 @@ impl Server {
         let base = tempfile::tempdir()?;
         let config = ServerConfig { port: 0, ..config };
         let hub = Arc::new(Hub::new(&config.limits));
-        let parts = crate::assemble(base.path(), Limits::default(), Grants::default(), hub.clone())?;
+        let parts = crate::assemble(base.path(), crate::Settings::default(), hub.clone())?;
         // Transcripts of ComfyUI have one node after another.
         let one_by_one = WorkerConfig { parallel_nodes: 1, ..WorkerConfig::default() };
         let worker = Worker::start(one_by_one, parts.clone())?;

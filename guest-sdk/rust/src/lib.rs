@@ -39,7 +39,7 @@
 //! # }
 //! ```
 //!
-//! Not here: how tensors are computed (the host does that), files and sockets (a guest has none), state (every call runs
+//! Not here: how tensors are computed (the host does that), sockets and files of the system (a guest has none), state (every call runs
 //! in a fresh instance; what must survive is an output or an [`Object`]).
 //!
 //! # Layout
@@ -47,7 +47,7 @@
 //! - [`input`], [`output`]: between Rust types and ComfyUI's types
 //! - [`tensor`], [`media`], [`object`], [`value`]: what travels along links
 //! - [`codec`]: how values cross the boundary
-//! - [`context`], [`progress`], [`log`], [`files`], [`weights`], [`secrets`]: what a node may ask of the host
+//! - [`context`], [`progress`], [`log`], [`files`], [`weights`], [`secrets`], [`http`], [`scratch`], [`folders`]: what a node may ask of the host
 //! - [`pack`](mod@pack): from exports to nodes
 //! - [`bindings`]: the raw interface, made by wit-bindgen
 
@@ -64,6 +64,8 @@ pub mod codec;
 pub mod context;
 pub mod error;
 pub mod files;
+pub mod folders;
+pub mod http;
 pub mod input;
 pub mod log;
 pub mod media;
@@ -72,6 +74,7 @@ pub mod object;
 pub mod output;
 pub mod pack;
 pub mod progress;
+pub mod scratch;
 pub mod secrets;
 pub mod tensor;
 pub mod value;

@@ -5,9 +5,11 @@
 //! # Layout
 //! - [`time_and_memory`]: loops, recursion, allocation, panics
 //! - [`floods`]: too much of what is allowed: handles, logs, messages, tensors
+//! - [`outside`]: for hosts, files and folders beyond what was granted
 //! - [`reach`]: for what was not given: files, the network, objects that call themselves
 
 mod floods;
+mod outside;
 mod reach;
 mod time_and_memory;
 
@@ -34,6 +36,11 @@ vivarium_node::pack! {
         reach::HostileReadFile,
         reach::HostileNetwork,
         reach::HostileObject,
+        outside::HostileHttp,
+        outside::HostileDownload,
+        outside::HostileScratch,
+        outside::HostileScratchFlood,
+        outside::HostileFolder,
     ],
     objects: [reach::Recursive],
 }

@@ -52,7 +52,7 @@ impl Run for HostileReadFile {
     }
 }
 
-fn attempt<T>(what: impl Display, result: Result<T, impl Display>) -> String {
+pub(crate) fn attempt<T>(what: impl Display, result: Result<T, impl Display>) -> String {
     match result {
         Ok(_) => format!("{what}: GOT THROUGH"),
         Err(error) => format!("{what}: refused ({error})"),

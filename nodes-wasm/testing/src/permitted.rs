@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use vivarium_node::{log, prelude::*, secrets, weights::Weights};
+use vivarium_node::{folders, http, log, prelude::*, scratch, secrets, weights::Weights};
 
 /// Reads numbers of a tensor of a safetensors file into the guest, after some arithmetic that changes none of them.
 #[derive(Node)]
@@ -45,6 +45,75 @@ impl Run for TestSecret {
         }
         let length = secret.len();
         Ok(Ui::new().entry("text", vec![format!("{length} bytes: {secret}")]))
+    }
+}
+
+/// Asks a host and shows status and body.
+#[derive(Node)]
+#[node(category = "testing", output_node)]
+pub(crate) struct TestHttp {
+    #[input(default = "GET")]
+    method: String,
+    url: String,
+    #[input(default = "")]
+    body: String,
+}
+
+impl Run for TestHttp {
+    type Output = Ui;
+
+    fn run(self) -> Result<Ui> {
+        let answer = http::Request::new(self.method, self.url).body(self.body).send()?;
+        Ok(Ui::new().entry("text", vec![format!("{} {}", answer.status(), answer.text())]))
+    }
+}
+
+/// Counts in a scratch file how often it ran, and shows what there is.
+#[derive(Node)]
+#[node(category = "testing", output_node)]
+pub(crate) struct TestScratch {
+    #[input(default = "count")]
+    name: String,
+    /// Changes nothing, and makes the node run again.
+    #[input(default = 0)]
+    round: i64,
+}
+
+impl Run for TestScratch {
+    type Output = Ui;
+
+    fn run(self) -> Result<Ui> {
+        let before = scratch::read(&self.name)?.unwrap_or_default();
+        scratch::write(&self.name, &[before, vec![b'x']].concat())?;
+        let files = scratch::list()?.into_iter().map(|file| format!("{} {}", file.name, file.bytes));
+        log::debug(format!("round {}", self.round));
+        Ok(Ui::new().entry("text", files.collect::<Vec<_>>()))
+    }
+}
+
+/// Shows a file of an input folder, or what is in it.
+#[derive(Node)]
+#[node(category = "testing", output_node)]
+pub(crate) struct TestFolder {
+    folder: String,
+    #[input(default = "")]
+    path: String,
+    #[input(default = true)]
+    list: bool,
+}
+
+impl Run for TestFolder {
+    type Output = Ui;
+
+    fn run(self) -> Result<Ui> {
+        let text = match self.list {
+            true => folders::list(&self.folder, &self.path)?
+                .into_iter()
+                .map(|entry| format!("{} {} {}", entry.name, entry.is_folder, entry.bytes))
+                .collect(),
+            false => vec![String::from_utf8_lossy(&folders::read(&self.folder, &self.path)?).into_owned()],
+        };
+        Ok(Ui::new().entry("text", text))
     }
 }
 

@@ -73,6 +73,38 @@ pub enum BlobError {
         /// The limit in bytes.
         limit: u64,
     },
+    /// Not a name of a scratch file.
+    #[error(
+        "{name:?} is not a name of a scratch file: up to 100 letters, digits, '-', '_' and '.', and no dot at the beginning"
+    )]
+    ScratchName {
+        /// The name as given, cut.
+        name: String,
+    },
+    /// A scratch folder is full.
+    #[error("the scratch space of this pack holds {limit} {what} at most ({name}); remove files that are not needed")]
+    ScratchFull {
+        /// Bytes or files.
+        what: &'static str,
+        /// How many.
+        limit: u64,
+        /// The limit's name.
+        name: &'static str,
+    },
+    /// The operator gave no folder this name, or it is not there.
+    #[error("there is no input folder {name:?}; `--input-folder {name}=DIR` makes one")]
+    NoFolder {
+        /// The name as given, cut.
+        name: String,
+    },
+    /// More files in a folder than are listed.
+    #[error("{name} holds more than {limit} files (listed_files)")]
+    TooManyFiles {
+        /// Folder and name.
+        name: String,
+        /// The limit.
+        limit: u64,
+    },
     /// So many files of this name exist that no free one was found.
     #[error("no free name like {name} was found after {tried} attempts; delete or move some of these files")]
     NoFreeName {

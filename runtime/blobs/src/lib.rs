@@ -18,6 +18,7 @@
 //! - [`output`]: how a saved image gets its name (the counter)
 //! - [`models`]: where model files lie; [`model_paths`]: more of them, from `extra_model_paths.yaml`
 //! - [`userdata`]: workflows, settings and other files of the user interface
+//! - [`scratch`]: what packs keep between prompts; [`named_folders`]: more folders that nodes may be allowed to read
 //! - [`error`]: everything that can go wrong
 //! - `root`, `place`: a folder as a handle; giving bytes a name in one step
 
@@ -27,11 +28,13 @@ pub mod error;
 pub mod files;
 pub mod model_paths;
 pub mod models;
+pub mod named_folders;
 pub mod output;
 pub mod path;
 mod place;
 mod room;
 mod root;
+pub mod scratch;
 pub mod store;
 pub mod upload;
 pub mod userdata;
@@ -40,7 +43,9 @@ pub use error::BlobError;
 pub use files::{AnnotatedName, Folder, OpenFile, SavedFile, TenantDirs, TenantFiles};
 pub use model_paths::{ExtraPath, ExtraPathsError, read_extra_model_paths};
 pub use models::{ModelFile, ModelFolders};
+pub use named_folders::{NamedEntry, NamedFolders};
 pub use output::OutputName;
 pub use path::{PathProblem, RelativePath};
+pub use scratch::{ScratchFolders, ScratchQuota};
 pub use store::{Blob, BlobStore, Collected, Digest, Durability, Staged};
 pub use userdata::{DirectoryEntry, FileInfo, UserData};

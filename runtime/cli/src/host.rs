@@ -11,7 +11,7 @@ use vivarium_packs::{Catalog, Grants, secrets::SecretFile, store::PackStore};
 use vivarium_protocol::tenant::TenantId;
 use vivarium_queue::{Queue, SqliteQueue};
 use vivarium_sandbox::{EngineConfig, Limits, SandboxEngine, compile::Compiler};
-use vivarium_worker::{EventSink, FilesOf, Parts};
+use vivarium_worker::{EventSink, FilesOf, Outside, Parts};
 
 use crate::{
     failure::{Exit, OrFail, Outcome},
@@ -29,6 +29,8 @@ pub(crate) struct HostPlan {
     pub(crate) limits: Limits,
     /// What packs may do.
     pub(crate) grants: Grants,
+    /// What they reach by that.
+    pub(crate) outside: Outside,
 }
 
 impl HostPlan {
@@ -51,6 +53,7 @@ impl HostPlan {
             queue: Arc::new(queue) as Arc<dyn Queue>,
             files,
             models: Arc::new(self.folders.model_folders()?),
+            outside: self.outside,
             events,
             limits: engine.limits().clone(),
         })

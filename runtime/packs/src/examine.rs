@@ -8,7 +8,13 @@ use vivarium_sandbox::PackComponent;
 use crate::{PackError, manifest::Manifest};
 
 /// Interfaces that do nothing without a permission, and which permissions that are.
-const GATED: [(&str, &str); 2] = [("vivarium:node/weights", "models/FOLDER"), ("vivarium:node/secrets", "secret/NAME")];
+const GATED: [(&str, &str); 5] = [
+    ("vivarium:node/weights", "models/FOLDER"),
+    ("vivarium:node/secrets", "secret/NAME"),
+    ("vivarium:node/http", "http/HOST"),
+    ("vivarium:node/scratch", "scratch"),
+    ("vivarium:node/folders", "input/NAME"),
+];
 
 /// Compares a manifest with its component.
 ///

@@ -10,12 +10,12 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use vivarium_protocol::{permission::Permission, tenant::TenantId};
+use vivarium_protocol::{host_rule::HostRule, permission::Permission, tenant::TenantId};
 
 use crate::{
     PackError,
     secrets::SecretFile,
-    store::{PackState, PackStore},
+    store::{Grantee, PackState, PackStore},
 };
 
 /// How old the answer of a running server may be after `vivarium pack grant` or `revoke`.
@@ -105,6 +105,28 @@ impl Grants {
     }
 }
 
+impl Grants {
+    /// The hosts that a pack may reach when it works for a tenant.
+    #[must_use]
+    pub fn hosts(&self, tenant: &TenantId, pack: &str) -> Vec<HostRule> {
+        let host = |permission: &Permission| match permission {
+            Permission::Http { host } => Some(host.clone()),
+            _ => None,
+        };
+        let by_flag = self.every_tenant.iter().filter(|grant| grant.pack == pack).map(|grant| &grant.permission);
+        let mut hosts: Vec<HostRule> = by_flag.filter_map(host).collect();
+        if let Some(kept) = &self.kept {
+            let state = kept.state();
+            let holds = |grantee: &Grantee| match grantee {
+                Grantee::EveryTenant => true,
+                Grantee::Tenant(name) => name == tenant,
+            };
+            hosts.extend(state.grants_of(pack).filter(|(grantee, _)| holds(grantee)).filter_map(|(_, one)| host(one)));
+        }
+        hosts
+    }
+}
+
 impl Kept {
     /// The state as of half a second ago at most. A state that cannot be read grants nothing.
     fn state(&self) -> Arc<PackState> {
@@ -137,7 +159,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::store::Grantee;
 
     fn vae() -> Permission {
         "models/vae".parse().unwrap()
@@ -159,6 +180,32 @@ mod tests {
         for text in ["", "x", "x:", ":models/vae", "x:models/", "x:models/a/b", "x:everything"] {
             assert!(text.parse::<Grant>().is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn hosts_are_those_of_the_pack_and_the_tenant() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = PackStore::at(folder.path());
+        let (alice, bob): (TenantId, TenantId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
+        store
+            .change(|state| {
+                state.grant(Grantee::Tenant(alice.clone()), "x", "http/a.example".parse().unwrap());
+                state.grant(Grantee::EveryTenant, "x", "http/b.example".parse().unwrap());
+                state.grant(Grantee::EveryTenant, "y", "http/c.example".parse().unwrap());
+                Ok(())
+            })
+            .unwrap();
+        let grants = Grants::for_every_tenant(["x:http/d.example".parse().unwrap(), "x:scratch".parse().unwrap()]);
+        let grants = grants.with_store(store);
+        let hosts = |tenant: &TenantId, pack: &str| -> Vec<String> {
+            let mut hosts: Vec<String> = grants.hosts(tenant, pack).iter().map(ToString::to_string).collect();
+            hosts.sort();
+            hosts
+        };
+        assert_eq!(hosts(&alice, "x"), ["a.example", "b.example", "d.example"]);
+        assert_eq!(hosts(&bob, "x"), ["b.example", "d.example"]);
+        assert_eq!(hosts(&bob, "y"), ["c.example"]);
+        assert!(hosts(&bob, "z").is_empty());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! # Layout
 //! - [`definition`]: what a pack and its nodes say about themselves
 //! - [`permission`]: what a pack may ask for
+//! - [`host_rule`]: which hosts that may be
 //! - [`tenant`]: whose data it is
 //! - [`prompt`]: what a client posts, its nodes and links
 //! - [`error`]: how a prompt is refused, as ComfyUI words it
@@ -24,6 +25,7 @@ pub mod error;
 pub mod event;
 pub mod frame;
 pub mod history;
+pub mod host_rule;
 pub mod limit;
 pub mod object_info;
 pub mod permission;

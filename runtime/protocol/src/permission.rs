@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::host_rule::HostRule;
+
 /// One permission, written as in `models/vae` or `secret/huggingface`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -26,6 +28,18 @@ pub enum Permission {
     },
     /// `clock/fine`: clocks of full precision, where packs otherwise get milliseconds.
     FineClock,
+    /// `scratch`: files of its own that stay between prompts.
+    Scratch,
+    /// `input/NAME`: read a folder that the operator gave a name.
+    Input {
+        /// Its name.
+        name: String,
+    },
+    /// `http/HOST`: HTTP requests to a host.
+    Http {
+        /// Which one, or which ones.
+        host: HostRule,
+    },
 }
 
 /// Longest folder or secret name.
@@ -34,12 +48,15 @@ const PART_LENGTH: usize = 64;
 /// Not a permission.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{text:?} is not a permission; there are models/FOLDER, models/FOLDER/values, secret/NAME and clock/fine, where \
-     FOLDER and NAME are letters, digits, '-' and '_'"
+    "{text:?} is not a permission{}; there are models/FOLDER, models/FOLDER/values, input/NAME, secret/NAME, scratch, \
+     clock/fine and http/HOST, where FOLDER and NAME are letters, digits, '-' and '_', and HOST is api.example.org, *.example.org or 127.0.0.1:8080",
+    reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default()
 )]
 pub struct UnknownPermission {
     /// What was given.
     pub text: String,
+    /// What is wrong with it, where that can be said.
+    pub reason: Option<String>,
 }
 
 impl FromStr for Permission {
@@ -51,12 +68,22 @@ impl FromStr for Permission {
         let parts: Vec<&str> = text.split('/').collect();
         match parts.as_slice() {
             ["clock", "fine"] => Ok(Self::FineClock),
+            ["scratch"] => Ok(Self::Scratch),
+            ["input", name] if part(name) => Ok(Self::Input { name: (*name).to_owned() }),
             ["models", folder] if part(folder) => Ok(Self::Weights { folder: (*folder).to_owned() }),
             ["models", folder, "values"] if part(folder) => Ok(Self::WeightValues { folder: (*folder).to_owned() }),
             ["secret", name] if part(name) => Ok(Self::Secret { name: (*name).to_owned() }),
-            _ => Err(UnknownPermission { text: text.chars().take(200).collect() }),
+            ["http", host] => match host.parse() {
+                Ok(host) => Ok(Self::Http { host }),
+                Err(reason) => Err(UnknownPermission { text: short(text), reason: Some(reason) }),
+            },
+            _ => Err(UnknownPermission { text: short(text), reason: None }),
         }
     }
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(200).collect()
 }
 
 impl fmt::Display for Permission {
@@ -66,6 +93,9 @@ impl fmt::Display for Permission {
             Self::WeightValues { folder } => write!(formatter, "models/{folder}/values"),
             Self::Secret { name } => write!(formatter, "secret/{name}"),
             Self::FineClock => formatter.write_str("clock/fine"),
+            Self::Scratch => formatter.write_str("scratch"),
+            Self::Input { name } => write!(formatter, "input/{name}"),
+            Self::Http { host } => write!(formatter, "http/{host}"),
         }
     }
 }
@@ -97,6 +127,16 @@ impl Permission {
             }
             Self::Secret { name } => format!("read your secret {name}, and use it in everything that it does"),
             Self::FineClock => "measure time to the nanosecond, which can reveal what others compute".to_owned(),
+            Self::Scratch => {
+                "keep files of its own on this machine between prompts, of limited number and size".to_owned()
+            }
+            Self::Input { name } => format!("list and read every file of the folder that you named {name}"),
+            Self::Http { host } => {
+                let inside = if host.is_address() { ", also where that is a machine of your own network" } else { "" };
+                format!(
+                    "send anything that its nodes are given to {host} over the network{inside}, and read the answers"
+                )
+            }
         }
     }
 
@@ -107,6 +147,9 @@ impl Permission {
             Self::Weights { .. } | Self::WeightValues { .. } => Some("vivarium:node/weights"),
             Self::Secret { .. } => Some("vivarium:node/secrets"),
             Self::FineClock => None,
+            Self::Scratch => Some("vivarium:node/scratch"),
+            Self::Input { .. } => Some("vivarium:node/folders"),
+            Self::Http { .. } => Some("vivarium:node/http"),
         }
     }
 }
@@ -119,7 +162,15 @@ mod tests {
 
     #[test]
     fn a_permission_is_written_as_it_is_read() {
-        for text in ["models/vae", "models/text_encoders/values", "secret/api-key", "clock/fine"] {
+        for text in [
+            "models/vae",
+            "models/text_encoders/values",
+            "secret/api-key",
+            "clock/fine",
+            "scratch",
+            "input/photos",
+            "http/*.example.org:8443",
+        ] {
             assert_eq!(text.parse::<Permission>().unwrap().to_string(), text);
         }
     }
@@ -127,9 +178,20 @@ mod tests {
     #[test]
     fn what_is_not_in_the_list_is_no_permission() {
         let long = format!("models/{}", "a".repeat(65));
-        for text in
-            ["", "models", "models/", "models/a/b", "models/..", "models/a b", "secret/", "clock", "network/x", &long]
-        {
+        for text in [
+            "",
+            "models",
+            "models/",
+            "models/a/b",
+            "models/..",
+            "models/a b",
+            "secret/",
+            "clock",
+            "network/x",
+            "http/",
+            "http/a/b",
+            &long,
+        ] {
             assert!(text.parse::<Permission>().is_err(), "{text:?}");
         }
     }

@@ -31,5 +31,8 @@ pub use component::{Finding, Outcome, PackComponent};
 pub use engine::{EngineConfig, SandboxEngine, check_header};
 pub use error::{CallError, CallErrorKind, SandboxError};
 pub use limits::Limits;
-pub use services::{CallContext, HostServices, LogLevel, OutputFolder, PreviewPixels, SaveRequest, SavedImage};
+pub use services::{
+    CallContext, FolderEntry, HostServices, LogLevel, OutputFolder, PreviewPixels, SaveRequest, SavedImage,
+    ScratchEntry,
+};
 pub use value::{NodeValue, PackObject, cut};

@@ -53,6 +53,24 @@ pub struct Limits {
     pub object_call_depth: u64,
     /// Files that one call may save.
     pub saved_files: u64,
+    /// HTTP requests of one call.
+    pub http_requests: u64,
+    /// Body of one HTTP request, bytes.
+    pub http_request_bytes: u64,
+    /// Body of one HTTP answer, bytes.
+    pub http_response_bytes: u64,
+    /// Redirects that one HTTP request follows.
+    pub http_redirects: u64,
+    /// From an HTTP request to the end of its answer, redirects included.
+    pub http_time: Duration,
+    /// HTTP requests of one tenant under way.
+    pub http_at_once: u64,
+    /// Scratch files of one pack for one tenant, bytes.
+    pub scratch_bytes: u64,
+    /// Scratch files of one pack for one tenant.
+    pub scratch_files: u64,
+    /// Names that one listing of an input folder gives.
+    pub listed_files: u64,
     /// A component file, bytes.
     pub component_bytes: u64,
     /// Memory of the process that compiles a component, bytes.
@@ -89,6 +107,15 @@ impl Default for Limits {
             ui_bytes: MIB,
             object_call_depth: 8,
             saved_files: 4096,
+            http_requests: 64,
+            http_request_bytes: 16 * MIB,
+            http_response_bytes: 32 * MIB,
+            http_redirects: 5,
+            http_time: Duration::from_secs(60),
+            http_at_once: 16,
+            scratch_bytes: 256 * MIB,
+            scratch_files: 1000,
+            listed_files: 10_000,
             component_bytes: 64 * MIB,
             compile_memory: 4096 * MIB,
             compile_time: Duration::from_secs(300),
@@ -151,6 +178,15 @@ impl Limits {
             entry("ui_bytes", self.ui_bytes, "bytes", "what one node may show in clients and history"),
             entry("object_call_depth", self.object_call_depth, "count", "objects whose methods call each other"),
             entry("saved_files", self.saved_files, "count", "files one node execution may save"),
+            entry("http_requests", self.http_requests, "count", "HTTP requests one node execution may send"),
+            entry("http_request_bytes", self.http_request_bytes, "bytes", "body of one HTTP request"),
+            entry("http_response_bytes", self.http_response_bytes, "bytes", "body of one HTTP answer"),
+            entry("http_redirects", self.http_redirects, "count", "redirects of one HTTP request"),
+            entry("http_time", ms(self.http_time), "ms", "time from an HTTP request to the end of its answer"),
+            entry("http_at_once", self.http_at_once, "count", "HTTP requests of one tenant under way"),
+            entry("scratch_bytes", self.scratch_bytes, "bytes", "scratch files of one pack for one tenant"),
+            entry("scratch_files", self.scratch_files, "count", "scratch files of one pack for one tenant"),
+            entry("listed_files", self.listed_files, "count", "names in one listing of an input folder"),
             entry("component_bytes", self.component_bytes, "bytes", "size of a pack's component"),
             entry(
                 "compile_memory",

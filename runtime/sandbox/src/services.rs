@@ -7,6 +7,7 @@ use std::{
     time::Instant,
 };
 
+use vivarium_outbound::{Bounds, Request, Response};
 use vivarium_protocol::{
     definition::{NodeDefinition, Section},
     permission::Permission,
@@ -104,6 +105,30 @@ pub enum LogLevel {
     Error,
 }
 
+/// A scratch file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScratchEntry {
+    /// Its name.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// What an input folder holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FolderEntry {
+    /// Inside of the folder.
+    pub name: String,
+    /// A folder, else a file.
+    pub is_folder: bool,
+    /// 0 for a folder.
+    pub bytes: u64,
+}
+
+fn not_offered() -> CallError {
+    CallError::new(CallErrorKind::Unsupported, "this host does not offer it")
+}
+
 /// The tenant's side of a call.
 pub trait HostServices: Send + Sync {
     /// Whether an image file of this name exists. `name` may end in ` [input]`, ` [output]` or ` [temp]`.
@@ -163,6 +188,68 @@ pub trait HostServices: Send + Sync {
     /// # Errors
     /// The secrets cannot be read.
     fn secret(&self, name: &str) -> Result<Option<String>, CallError>;
+
+    /// Sends an HTTP request to a host that the pack was granted, and waits for the answer until `stop` says so.
+    ///
+    /// # Errors
+    /// Not granted, refused on the way, over a limit, or failed.
+    fn http(
+        &self,
+        _pack: &str,
+        _request: Request,
+        _bounds: &Bounds,
+        _stop: &dyn Fn() -> bool,
+    ) -> Result<Response, CallError> {
+        Err(not_offered())
+    }
+
+    /// A pack's scratch files, sorted by name.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    fn scratch_files(&self, _pack: &str) -> Result<Vec<ScratchEntry>, CallError> {
+        Err(not_offered())
+    }
+
+    /// A scratch file of no more than `limit` bytes.
+    ///
+    /// # Errors
+    /// Not a name, not there, too large, or not readable.
+    fn read_scratch(&self, _pack: &str, _name: &str, _limit: u64) -> Result<Vec<u8>, CallError> {
+        Err(not_offered())
+    }
+
+    /// Writes a scratch file within `limits`.
+    ///
+    /// # Errors
+    /// Not a name, no room, or not writable.
+    fn write_scratch(&self, _pack: &str, _name: &str, _data: &[u8], _limits: &Limits) -> Result<(), CallError> {
+        Err(not_offered())
+    }
+
+    /// Removes a scratch file.
+    ///
+    /// # Errors
+    /// Not a name, not there, or not removable.
+    fn remove_scratch(&self, _pack: &str, _name: &str) -> Result<(), CallError> {
+        Err(not_offered())
+    }
+
+    /// What an input folder holds at a path, sorted by name, up to `limit` entries.
+    ///
+    /// # Errors
+    /// Not there, outside, or more than that.
+    fn list_folder(&self, _folder: &str, _path: &str, _limit: u64) -> Result<Vec<FolderEntry>, CallError> {
+        Err(not_offered())
+    }
+
+    /// Opens a file of an input folder for reading.
+    ///
+    /// # Errors
+    /// Not there, or outside.
+    fn open_in_folder(&self, _folder: &str, _path: &str) -> Result<File, CallError> {
+        Err(not_offered())
+    }
 }
 
 /// The texts among a call's inputs: names of the image files that it may read. What the host itself filled in (hidden

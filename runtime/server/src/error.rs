@@ -193,12 +193,14 @@ impl From<BlobError> for ApiError {
         let (status, kind) = match &error {
             BlobError::Name { problem: PathProblem::ParentDirectory | PathProblem::Absolute, .. }
             | BlobError::Outside { .. } => (StatusCode::FORBIDDEN, "outside_folder"),
-            BlobError::Name { .. } => (StatusCode::BAD_REQUEST, "bad_name"),
-            BlobError::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
+            BlobError::Name { .. } | BlobError::ScratchName { .. } => (StatusCode::BAD_REQUEST, "bad_name"),
+            BlobError::NotFound { .. } | BlobError::NoFolder { .. } => (StatusCode::NOT_FOUND, "not_found"),
             BlobError::Exists { .. } | BlobError::NoFreeName { .. } => (StatusCode::CONFLICT, "exists"),
             BlobError::IsDirectory { .. } | BlobError::NotAFile { .. } => (StatusCode::FORBIDDEN, "not_a_file"),
             BlobError::NotADirectory { .. } => (StatusCode::BAD_REQUEST, "not_a_directory"),
-            BlobError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            BlobError::TooLarge { .. } | BlobError::ScratchFull { .. } | BlobError::TooManyFiles { .. } => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "too_large")
+            }
             BlobError::Quota { .. } => {
                 let message = raise(&error, "--storage");
                 return Self::new(StatusCode::PAYLOAD_TOO_LARGE, "storage_quota", message);

@@ -50,5 +50,5 @@ pub use engine::{Engine, RunningNode};
 pub use events::{EventSink, Message, NoEvents, Target};
 pub use memory::MachineMemory;
 pub use offers::PackOffers;
-pub use shared::{FilesOf, Parts};
+pub use shared::{FilesOf, Outside, Parts};
 pub use worker::Worker;

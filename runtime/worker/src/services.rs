@@ -1,15 +1,19 @@
-//! What a running node may reach of its tenant: files by name, progress, log, models that were granted.
+//! What a running node may reach of its tenant: files by name, progress, log, and what was granted: models, hosts, folders.
 
 use std::{fs::File, io::Read, sync::Arc};
 
-use vivarium_blobs::{AnnotatedName, BlobError, Durability, Folder, ModelFolders, OutputName, TenantFiles};
+use vivarium_blobs::{
+    AnnotatedName, BlobError, Durability, Folder, ModelFolders, OutputName, ScratchQuota, TenantFiles,
+};
+use vivarium_outbound::{Bounds, HttpError, Request, Response};
 use vivarium_packs::Grants;
 use vivarium_protocol::{permission::Permission, tenant::TenantId};
 use vivarium_sandbox::{
-    CallError, CallErrorKind, HostServices, LogLevel, OutputFolder, PreviewPixels, SaveRequest, SavedImage,
+    CallError, CallErrorKind, FolderEntry, HostServices, Limits, LogLevel, OutputFolder, PreviewPixels, SaveRequest,
+    SavedImage, ScratchEntry,
 };
 
-use crate::progress::ProgressTracker;
+use crate::{progress::ProgressTracker, shared::Outside};
 
 /// A node reads no image file larger than this; its pixels are limited apart.
 const IMAGE_FILE_BYTES: u64 = 512 << 20;
@@ -20,6 +24,7 @@ pub(crate) struct NodeServices {
     pub(crate) files: Arc<TenantFiles>,
     pub(crate) models: Arc<ModelFolders>,
     pub(crate) grants: Arc<Grants>,
+    pub(crate) outside: Outside,
     pub(crate) save_metadata: bool,
     /// Absent outside of a run, for validators and fingerprints.
     pub(crate) progress: Option<Arc<ProgressTracker>>,
@@ -27,10 +32,44 @@ pub(crate) struct NodeServices {
 
 fn file_error(error: &BlobError) -> CallError {
     let kind = match error {
-        BlobError::NotFound { .. } => CallErrorKind::NotFound,
+        BlobError::NotFound { .. } | BlobError::NoFolder { .. } => CallErrorKind::NotFound,
+        BlobError::ScratchFull { .. } | BlobError::TooManyFiles { .. } | BlobError::TooLarge { .. } => {
+            CallErrorKind::LimitExceeded
+        }
         BlobError::Name { .. } | BlobError::Outside { .. } => CallErrorKind::PermissionDenied,
         error if error.is_clients_fault() => CallErrorKind::InvalidArgument,
         _ => CallErrorKind::Internal,
+    };
+    CallError::new(kind, error.to_string())
+}
+
+fn http_error(pack: &str, error: &HttpError) -> CallError {
+    let kind = match error {
+        HttpError::HostNotAllowed { host, port } => {
+            let permission = format!("http/{host}:{port}");
+            let message = format!(
+                "pack {pack} has no permission to reach {host} at port {port}; `vivarium pack grant {pack} {permission}` gives \
+                 it to an installed pack that asks for it, --grant {pack}:{permission} to one in a folder"
+            );
+            return CallError::new(CallErrorKind::PermissionDenied, message);
+        }
+        HttpError::Offline | HttpError::AddressNotAllowed { .. } | HttpError::Downgrade => {
+            CallErrorKind::PermissionDenied
+        }
+        HttpError::InvalidUrl { .. } | HttpError::Method { .. } | HttpError::Header { .. } => {
+            CallErrorKind::InvalidArgument
+        }
+        HttpError::NotFound { .. } => CallErrorKind::NotFound,
+        HttpError::Redirect { to, reason } => {
+            let reason = http_error(pack, reason);
+            return CallError::new(reason.kind, format!("redirected to {to}: {}", reason.message));
+        }
+        HttpError::Redirects { .. }
+        | HttpError::ResponseTooLarge { .. }
+        | HttpError::Timeout { .. }
+        | HttpError::TooMany { .. } => CallErrorKind::LimitExceeded,
+        HttpError::Interrupted => return CallError::interrupted(),
+        HttpError::Failed { .. } => CallErrorKind::Failed,
     };
     CallError::new(kind, error.to_string())
 }
@@ -128,5 +167,49 @@ impl HostServices for NodeServices {
         self.grants
             .secret(&self.tenant, name)
             .map_err(|error| CallError::new(CallErrorKind::Internal, error.to_string()))
+    }
+
+    fn http(
+        &self,
+        pack: &str,
+        request: Request,
+        bounds: &Bounds,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Response, CallError> {
+        let rules = self.grants.hosts(&self.tenant, pack);
+        let answer = self.outside.http.send(self.tenant.as_str(), request, &rules, bounds, stop);
+        answer.map_err(|error| http_error(pack, &error))
+    }
+
+    fn scratch_files(&self, pack: &str) -> Result<Vec<ScratchEntry>, CallError> {
+        let files = self.outside.scratch.list(pack, &self.tenant).map_err(|error| file_error(&error))?;
+        Ok(files.into_iter().map(|(name, bytes)| ScratchEntry { name, bytes }).collect())
+    }
+
+    fn read_scratch(&self, pack: &str, name: &str, limit: u64) -> Result<Vec<u8>, CallError> {
+        self.outside.scratch.read(pack, &self.tenant, name, limit).map_err(|error| file_error(&error))
+    }
+
+    fn write_scratch(&self, pack: &str, name: &str, data: &[u8], limits: &Limits) -> Result<(), CallError> {
+        let quota = ScratchQuota { bytes: limits.scratch_bytes, files: limits.scratch_files };
+        self.outside.scratch.write(pack, &self.tenant, name, data, quota).map_err(|error| file_error(&error))
+    }
+
+    fn remove_scratch(&self, pack: &str, name: &str) -> Result<(), CallError> {
+        self.outside.scratch.remove(pack, &self.tenant, name).map_err(|error| file_error(&error))
+    }
+
+    fn list_folder(&self, folder: &str, path: &str, limit: u64) -> Result<Vec<FolderEntry>, CallError> {
+        let entries = self.outside.folders.list(folder, path, limit).map_err(|error| file_error(&error))?;
+        let entry = |entry: vivarium_blobs::NamedEntry| FolderEntry {
+            name: entry.name,
+            is_folder: entry.is_folder,
+            bytes: entry.bytes,
+        };
+        Ok(entries.into_iter().map(entry).collect())
+    }
+
+    fn open_in_folder(&self, folder: &str, path: &str) -> Result<File, CallError> {
+        Ok(self.outside.folders.open(folder, path).map_err(|error| file_error(&error))?.file)
     }
 }

@@ -7,7 +7,8 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use vivarium_blobs::{BlobError, ModelFolders, TenantFiles};
+use vivarium_blobs::{BlobError, ModelFolders, NamedFolders, ScratchFolders, TenantFiles};
+use vivarium_outbound::HttpClient;
 use vivarium_packs::{Catalog, Grants, Snapshot};
 use vivarium_protocol::tenant::TenantId;
 use vivarium_queue::Queue;
@@ -28,6 +29,17 @@ use crate::{
 /// Finds the folders of a tenant.
 pub type FilesOf = Arc<dyn Fn(&TenantId) -> Result<Arc<TenantFiles>, BlobError> + Send + Sync>;
 
+/// What packs reach only with permissions for it.
+#[derive(Clone)]
+pub struct Outside {
+    /// The network.
+    pub http: Arc<dyn HttpClient>,
+    /// What packs keep between prompts.
+    pub scratch: ScratchFolders,
+    /// More folders of the operator's.
+    pub folders: NamedFolders,
+}
+
 /// What a worker is put together from.
 #[derive(Clone)]
 pub struct Parts {
@@ -41,6 +53,8 @@ pub struct Parts {
     pub files: FilesOf,
     /// Where models lie.
     pub models: Arc<ModelFolders>,
+    /// What is beyond files and models.
+    pub outside: Outside,
     /// Takes events for clients.
     pub events: Arc<dyn EventSink>,
     /// Limits on guests; the same that the sandbox was made with.
@@ -54,6 +68,7 @@ pub(crate) struct Shared {
     pub(crate) queue: Arc<dyn Queue>,
     pub(crate) files: FilesOf,
     pub(crate) models: Arc<ModelFolders>,
+    pub(crate) outside: Outside,
     pub(crate) events: Arc<dyn EventSink>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) tensors: Arc<Budget>,
@@ -84,6 +99,7 @@ impl Shared {
             queue: parts.queue,
             files: parts.files,
             models: parts.models,
+            outside: parts.outside,
             events: parts.events,
             limits: parts.limits,
             tensors,
@@ -146,6 +162,7 @@ impl Shared {
             files: (self.files)(tenant)?,
             models: self.models.clone(),
             grants: self.grants.clone(),
+            outside: self.outside.clone(),
             save_metadata: self.config.save_metadata,
             progress,
         }))

@@ -142,6 +142,11 @@ impl Folders {
         self.private().join("secrets.json")
     }
 
+    /// What packs keep between prompts.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.private().join("scratch")
+    }
+
     /// Model files, one folder per type.
     pub(crate) fn models(&self) -> PathBuf {
         self.base.join("models")

@@ -2,9 +2,11 @@
 
 mod folders;
 mod guests;
+mod outside;
 pub(crate) mod size;
 
 pub(crate) use self::{
     folders::{FolderOptions, Folders, SourceOptions},
     guests::{GrantOptions, LimitOptions},
+    outside::{NetworkOptions, OutsideOptions},
 };

@@ -3,7 +3,11 @@
 use clap::Args;
 
 use super::{examined::Examined, source::Source, words};
-use crate::{failure::Outcome, options::LimitOptions, output::say};
+use crate::{
+    failure::Outcome,
+    options::{LimitOptions, NetworkOptions},
+    output::say,
+};
 
 /// Show what a pack holds and asks for; installs nothing.
 #[derive(Args, Debug)]
@@ -29,12 +33,15 @@ pub(crate) struct Check {
 
     #[command(flatten)]
     limits: LimitOptions,
+
+    #[command(flatten)]
+    network: NetworkOptions,
 }
 
 impl Check {
     pub(crate) fn run(self) -> Outcome<()> {
         let limits = self.limits.resolve()?;
-        let file = Source::parse(&self.source).read(self.digest.as_deref(), limits.component_bytes)?;
+        let file = Source::parse(&self.source).read(self.digest.as_deref(), limits.component_bytes, &self.network)?;
         let examined = Examined::new(file, limits)?;
         let (file, manifest, component) = (&examined.file, examined.manifest(), &examined.component);
         if self.json {

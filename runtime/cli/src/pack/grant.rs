@@ -66,6 +66,9 @@ Examples:
 Permissions:
   models/FOLDER          list the files of a model folder and compute with them
   models/FOLDER/values   read their numbers back while it does
+  http/HOST              send requests to api.example.org, *.example.org or 127.0.0.1:8080
+  scratch                keep files of its own between prompts
+  input/NAME             read a folder that the server was given (`vivarium serve --input-folder NAME=DIR`)
   secret/NAME            read one of the tenant's secrets (`vivarium pack secret set`)
   clock/fine             clocks of full precision
 

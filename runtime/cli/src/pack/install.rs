@@ -15,7 +15,7 @@ use super::{examined::Examined, grant::TenantOptions, source::Source, words};
 use crate::{
     failure::{Exit, OrFail, Outcome},
     host,
-    options::{Folders, LimitOptions, SourceOptions},
+    options::{Folders, LimitOptions, NetworkOptions, SourceOptions},
     output::say,
 };
 
@@ -54,6 +54,9 @@ pub(crate) struct Install {
 
     #[command(flatten)]
     limits: LimitOptions,
+
+    #[command(flatten)]
+    network: NetworkOptions,
 }
 
 /// Answers given beforehand.
@@ -95,7 +98,7 @@ impl Install {
     pub(crate) fn run(self) -> Outcome<()> {
         let limits = self.limits.resolve()?;
         let source = Source::parse(&self.source);
-        let file = source.read(self.digest.as_deref(), limits.component_bytes)?;
+        let file = source.read(self.digest.as_deref(), limits.component_bytes, &self.network)?;
         let folders = self.folders.resolve()?;
         let (engine, catalog) = host::load_packs(&folders, limits)?;
         let examined = Examined::on(&engine, file)?;

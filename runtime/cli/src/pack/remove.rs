@@ -1,6 +1,7 @@
 //! `vivarium pack remove`.
 
 use clap::Args;
+use vivarium_blobs::ScratchFolders;
 use vivarium_packs::{PackError, store::PackStore};
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
     output::say,
 };
 
-/// Remove an installed pack and all that it was granted.
+/// Remove an installed pack, all that it was granted, and its scratch files.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -31,7 +32,8 @@ pub(crate) struct Remove {
 
 impl Remove {
     pub(crate) fn run(self) -> Outcome<()> {
-        let store = PackStore::at(self.folders.resolve()?.installed());
+        let folders = self.folders.resolve()?;
+        let store = PackStore::at(folders.installed());
         let name = &self.name;
         let removed = store.change(|state| {
             let removed = state.remove(name);
@@ -41,7 +43,11 @@ impl Remove {
             removed.map(Some)
         });
         let exit = if matches!(removed, Err(PackError::NotInstalled { .. })) { Exit::Work } else { Exit::Machine };
-        match removed.or_fail(exit, || "nothing was changed")? {
+        let removed = removed.or_fail(exit, || "nothing was changed")?;
+        ScratchFolders::at(folders.scratch())
+            .remove_pack(name)
+            .or_fail(Exit::Machine, || format!("{name} is removed, but not its scratch files"))?;
+        match removed {
             Some(removed) => say!("{name} {} is removed.", removed.version),
             None => say!("The key of {name} is forgotten."),
         }

@@ -12,7 +12,10 @@ use ureq::http::Uri;
 use vivarium_packs::file::PackFile;
 
 use super::build;
-use crate::failure::{Exit, OrFail, Outcome, fail};
+use crate::{
+    failure::{Exit, OrFail, Outcome, fail},
+    options::NetworkOptions,
+};
 
 /// How long a download may take.
 const DOWNLOAD: Duration = Duration::from_secs(300);
@@ -50,11 +53,14 @@ impl Source {
     ///
     /// # Errors
     /// When it can't be had, is no pack, or is not the expected one.
-    pub(super) fn read(&self, expected: Option<&str>, limit: u64) -> Outcome<PackFile> {
+    pub(super) fn read(&self, expected: Option<&str>, limit: u64, network: &NetworkOptions) -> Outcome<PackFile> {
         let file = match self {
             Self::File(path) => read_file(path, limit)?,
             Self::Folder(path) => build::build(path, limit)?,
-            Self::Url(url) => parse(fetch(url, expected.is_some(), limit)?, url, limit)?,
+            Self::Url(url) => {
+                network.may_ask(url)?;
+                parse(fetch(url, expected.is_some(), limit)?, url, limit)?
+            }
         };
         if let Some(expected) = expected
             && !expected.trim_start_matches("sha256:").eq_ignore_ascii_case(file.digest())

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     failure::{Exit, OrFail, Outcome, fail},
     host,
-    options::{LimitOptions, SourceOptions},
+    options::{LimitOptions, NetworkOptions, SourceOptions},
     output::say,
 };
 use vivarium_packs::{PackError, store::PackStore};
@@ -41,6 +41,9 @@ pub(crate) struct Update {
 
     #[command(flatten)]
     limits: LimitOptions,
+
+    #[command(flatten)]
+    network: NetworkOptions,
 }
 
 impl Update {
@@ -61,7 +64,7 @@ impl Update {
         for (name, installed) in wanted {
             let source = Source::parse(self.from.as_deref().unwrap_or(&installed.source));
             let update = || {
-                let file = source.read(None, limits.component_bytes)?;
+                let file = source.read(None, limits.component_bytes, &self.network)?;
                 if file.digest() == installed.digest {
                     eprintln!("{name} {} is what is there already.", installed.version);
                     return Ok(());

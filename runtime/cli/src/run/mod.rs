@@ -34,7 +34,7 @@ use crate::{
     failure::{Exit, OrFail, Outcome, fail},
     host::HostPlan,
     logging::{self, Verbosity},
-    options::{Folders, GrantOptions, LimitOptions, SourceOptions},
+    options::{Folders, GrantOptions, LimitOptions, OutsideOptions, SourceOptions},
     progress::Progress,
     report::{Ended, HistoryStatus, Report, SavedFile},
     results::{listed, settle},
@@ -92,6 +92,9 @@ pub(crate) struct Run {
 
     #[command(flatten)]
     grants: GrantOptions,
+
+    #[command(flatten)]
+    outside: OutsideOptions,
 }
 
 /// Who gets the events of the run; there is nobody else.
@@ -138,6 +141,7 @@ impl Run {
             blobs: scratch.folder("blobs"),
             limits: self.limits.resolve()?,
             grants: self.grants.resolve(),
+            outside: self.outside.resolve(&folders)?,
             folders: Folders { tenant, ..folders },
         })
     }

@@ -39,6 +39,7 @@ impl Serve {
             blobs: folders.blobs(),
             limits: self.limits.resolve()?,
             grants: self.grants.resolve(),
+            outside: self.outside.resolve(&folders)?,
             folders,
         };
         let base = plan.folders.base.clone();

@@ -8,7 +8,7 @@ use vivarium_worker::{CacheMode, PreviewSettings, WorkerConfig};
 use crate::{
     failure::{Exit, Outcome, fail},
     logging::Verbosity,
-    options::{FolderOptions, GrantOptions, LimitOptions},
+    options::{FolderOptions, GrantOptions, LimitOptions, OutsideOptions},
 };
 
 /// Serve workflows to user interfaces and programs.
@@ -130,6 +130,9 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     pub(super) grants: GrantOptions,
+
+    #[command(flatten)]
+    pub(super) outside: OutsideOptions,
 }
 
 /// ComfyUI's names. Its methods say how a latent becomes an image; here the node decides that.

@@ -5,9 +5,12 @@
 
 pub(crate) mod clocks;
 mod context;
+mod folders;
+mod http;
 mod image;
 mod log;
 mod progress;
+mod scratch;
 mod secrets;
 mod state;
 mod tensors;

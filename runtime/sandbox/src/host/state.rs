@@ -46,6 +46,7 @@ pub(crate) struct HostState {
     pub(crate) table: ResourceTable,
     pub(crate) saved_files: u64,
     pub(crate) logged_bytes: u64,
+    pub(crate) http_requests: u64,
     /// Those that the guest has read.
     pub(crate) secrets: Vec<String>,
     /// The model folder that was opened without the permission to read its numbers back.
@@ -139,6 +140,7 @@ impl HostState {
             table,
             saved_files: 0,
             logged_bytes: 0,
+            http_requests: 0,
             secrets: Vec::new(),
             sealed_folder: None,
             fine_clock: None,
