@@ -14,7 +14,11 @@
 
 #![forbid(unsafe_code)]
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    env, fs,
+    path::PathBuf,
+};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
@@ -25,6 +29,7 @@ use vivarium_tests::{
     server::{Server, Socket},
     tests_folder,
 };
+use vivarium_worker::CacheMode;
 
 mod compare;
 mod reduce;
@@ -32,20 +37,35 @@ mod reduce;
 /// Shown of a run with many differences.
 const MAX_SHOWN: usize = 60;
 
+/// The cache of cases that name none.
+const CLASSIC: &str = "classic";
+
 #[test]
 fn random_graphs_run_as_in_comfyui() -> Result<()> {
     let recording =
         env::var_os("DIFFERENTIAL").map_or_else(|| tests_folder().join("differential/cases.jsonl"), PathBuf::from);
     let text = fs::read_to_string(&recording).with_context(|| recording.display().to_string())?;
-    let server = Server::start(ServerConfig::default())?;
-    let mut socket = server.connect(Some("differential"))?;
+    let mut servers = BTreeMap::new();
     let (mut count, mut failed) = (0, Vec::new());
     for line in text.lines() {
         let case: Value = serde_json::from_str(line).with_context(|| format!("line {} of the recording", count + 1))?;
         count += 1;
-        let differences = run_case(&server, &mut socket, &case).with_context(|| format!("seed {}", case["seed"]))?;
+        let cache = case["cache"].as_str().unwrap_or(CLASSIC);
+        let name = || format!("seed {} ({}, cache {cache})", case["seed"], case["profile"]);
+        let (server, socket) = match servers.entry(cache.to_owned()) {
+            Entry::Occupied(started) => started.into_mut(),
+            Entry::Vacant(place) => {
+                let server = Server::start_with_cache(ServerConfig::default(), cache_mode(place.key())?)?;
+                let socket = server.connect(Some("differential"))?;
+                place.insert((server, socket))
+            }
+        };
+        if cache != CLASSIC {
+            server.post("/free", &json!({"free_memory": true}))?;
+        }
+        let differences = run_case(server, socket, &case).with_context(name)?;
         if !differences.is_empty() {
-            failed.push(format!("seed {} ({}):\n  {}", case["seed"], case["profile"], differences.join("\n  ")));
+            failed.push(format!("{}:\n  {}", name(), differences.join("\n  ")));
         }
     }
     if count == 0 {
@@ -58,7 +78,17 @@ fn random_graphs_run_as_in_comfyui() -> Result<()> {
     Ok(())
 }
 
-/// A prompt that leaves nothing of the case before in the cache.
+/// As `--cache` of `record.py`.
+fn cache_mode(text: &str) -> Result<CacheMode> {
+    Ok(match text.split_once(':') {
+        None if text == CLASSIC => CacheMode::Classic,
+        None if text == "none" => CacheMode::None,
+        Some(("lru", results)) => CacheMode::Lru(results.parse()?),
+        _ => bail!("{text} is no cache of a recording"),
+    })
+}
+
+/// A prompt that leaves nothing of the case before in a classic cache.
 fn flush() -> Value {
     json!({
         "flush": {"class_type": "TestOutputNodeWithSocketOutput", "inputs": {"image": ["source", 0], "value": 1.0}},

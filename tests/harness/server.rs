@@ -18,7 +18,7 @@ use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle};
 use tungstenite::{ClientRequestBuilder, Error, Message, WebSocket};
 use ureq::{Agent, http};
 use vivarium_server::{AppState, Hub, LogRing, Parts, ServerConfig, ServerError};
-use vivarium_worker::{Worker, WorkerConfig};
+use vivarium_worker::{CacheMode, Worker, WorkerConfig};
 
 /// How long a test waits for something that should take milliseconds.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -47,12 +47,20 @@ impl Server {
     /// # Errors
     /// When the packs were not built, or a part cannot start.
     pub fn start(config: ServerConfig) -> Result<Self> {
+        Self::start_with_cache(config, CacheMode::Classic)
+    }
+
+    /// The same, with another cache of results.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_with_cache(config: ServerConfig, cache: CacheMode) -> Result<Self> {
         let base = tempfile::tempdir()?;
         let config = ServerConfig { port: 0, ..config };
         let hub = Arc::new(Hub::new(&config.limits));
         let parts = crate::assemble(base.path(), crate::Settings::default(), hub.clone())?;
         // Transcripts of ComfyUI have one node after another.
-        let one_by_one = WorkerConfig { parallel_nodes: 1, ..WorkerConfig::default() };
+        let one_by_one = WorkerConfig { parallel_nodes: 1, cache, ..WorkerConfig::default() };
         let worker = Worker::start(one_by_one, parts.clone())?;
         let logs = LogRing::new(config.limits.log_lines);
         let parts =

@@ -1,5 +1,6 @@
 //! Too much of what is allowed.
 
+use vivarium_node::bindings::vivarium::node::values;
 use vivarium_node::prelude::*;
 use vivarium_node::{log, progress};
 
@@ -164,4 +165,45 @@ impl Run for HostileError {
     fn run(self) -> Result<Ui> {
         Err(Error::failed("x".repeat(self.bytes)))
     }
+}
+
+/// Sends a value that is short as JSON and large as a tree.
+#[derive(Node)]
+#[node(category = "testing/hostile", output_node)]
+pub(crate) struct HostileValue {
+    #[input(optional, default = 8_000_000, min = 1)]
+    numbers: usize,
+}
+
+impl Run for HostileValue {
+    type Output = Ui;
+
+    fn run(self) -> Result<Ui> {
+        let json = format!("[{}0]", "0,".repeat(self.numbers - 1));
+        object(json)?;
+        Ok(Ui::text(format!("sent {}", self.numbers)))
+    }
+}
+
+/// Makes objects with 300 000 lists each until there is no more.
+#[derive(Node)]
+#[node(category = "testing/hostile", output_node)]
+pub(crate) struct HostileObjects {}
+
+impl Run for HostileObjects {
+    type Output = Ui;
+
+    fn run(self) -> Result<Ui> {
+        let lists = format!("[{}[]]", "[],".repeat(299_999));
+        let mut kept = Vec::new();
+        for made in 0..1_000_000u64 {
+            let object = object(lists.clone());
+            kept.push(object.map_err(|error| error.context(format_args!("after {made} objects of lists")))?);
+        }
+        Ok(Ui::text(format!("got {}", kept.len())))
+    }
+}
+
+fn object(json: String) -> Result<values::Object> {
+    Ok(values::Object::create("HOSTILE_OBJECT", values::Value { json, handles: Vec::new() })?)
 }

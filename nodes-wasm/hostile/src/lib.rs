@@ -33,6 +33,8 @@ vivarium_node::pack! {
         floods::HostileUpload,
         floods::HostileUi,
         floods::HostileError,
+        floods::HostileValue,
+        floods::HostileObjects,
         reach::HostileReadFile,
         reach::HostileNetwork,
         reach::HostileObject,

@@ -1,13 +1,13 @@
 //! Files to frames.
 
 use crate::probe::open_checked;
+use crate::watched::{GoOn, Watched, unless_given_up};
 use crate::{CodecError, DecodeLimits, Format};
 use image::codecs::gif::GifDecoder;
 use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{AnimationDecoder, DynamicImage, ImageDecoder, Rgba};
-use std::io::Cursor;
 
 /// Interleaved samples, as deep as the file has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,14 +99,24 @@ impl Frame {
 /// All frames of a file, at least one, upright by its EXIF orientation. Frames of another size than the first are left
 /// out, as ComfyUI does. Animations are read from GIF, WebP and PNG; of other formats the first picture.
 pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Vec<Frame>, CodecError> {
+    decode_while(bytes, limits, &|| true)
+}
+
+/// [`decode()`] that can be given up with [`CodecError::GivenUp`]. A WebP, and the computing behind the reading of a JPEG, is
+/// done in one go.
+pub fn decode_while(bytes: &[u8], limits: &DecodeLimits, go_on: GoOn<'_>) -> Result<Vec<Frame>, CodecError> {
+    unless_given_up(go_on, frames(bytes, limits, go_on))
+}
+
+fn frames(bytes: &[u8], limits: &DecodeLimits, go_on: GoOn<'_>) -> Result<Vec<Frame>, CodecError> {
     let format = Format::guess(bytes).ok_or(CodecError::UnknownFormat)?;
     // Checks the size of the canvas for animations too.
-    let still = open_checked(bytes, format, limits)?;
+    let still = open_checked(bytes, format, limits, go_on)?;
     let unreadable = |error: image::ImageError| CodecError::unreadable(format, error);
-    let cursor = Cursor::new(bytes);
+    let file = || Watched::new(bytes, go_on);
     match format {
         Format::Gif => {
-            let mut decoder = GifDecoder::new(cursor).map_err(unreadable)?;
+            let mut decoder = GifDecoder::new(file()).map_err(unreadable)?;
             decoder.set_limits(limits.for_decoder()).map_err(unreadable)?;
             let mut frames = animation(decoder.into_frames(), format, limits)?;
             if frames.iter().all(is_opaque) {
@@ -115,7 +125,7 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Vec<Frame>, CodecEr
             Ok(frames)
         }
         Format::WebP => {
-            let mut decoder = WebPDecoder::new(cursor).map_err(unreadable)?;
+            let mut decoder = WebPDecoder::new(file()).map_err(unreadable)?;
             decoder.set_limits(limits.for_decoder()).map_err(unreadable)?;
             if !decoder.has_animation() {
                 return Ok(vec![picture(still, format)?]);
@@ -125,7 +135,7 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Vec<Frame>, CodecEr
             animation(decoder.into_frames(), format, limits)
         }
         Format::Png => {
-            let decoder = PngDecoder::with_limits(cursor, limits.for_decoder()).map_err(unreadable)?;
+            let decoder = PngDecoder::with_limits(file(), limits.for_decoder()).map_err(unreadable)?;
             if !decoder.is_apng().map_err(unreadable)? {
                 let mut frame = picture(still, format)?;
                 if has_colour_key(bytes) {
@@ -151,7 +161,7 @@ fn has_colour_key(png: &[u8]) -> bool {
 /// The first frame only.
 pub fn decode_first(bytes: &[u8], limits: &DecodeLimits) -> Result<Frame, CodecError> {
     let format = Format::guess(bytes).ok_or(CodecError::UnknownFormat)?;
-    picture(open_checked(bytes, format, limits)?, format)
+    picture(open_checked(bytes, format, limits, &|| true)?, format)
 }
 
 fn picture(mut decoder: Box<dyn ImageDecoder + '_>, format: Format) -> Result<Frame, CodecError> {

@@ -1,10 +1,12 @@
 //! Pixels to files.
 
 use crate::text::{RawChunk, text_chunk};
+use crate::watched::GoOn;
 use crate::{CodecError, Format};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use std::borrow::Cow;
+use std::io::Write;
 
 /// How WebP compresses.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,9 +27,22 @@ pub fn encode_png(
     compress_level: u8,
     text: &[(String, String)],
 ) -> Result<Vec<u8>, CodecError> {
+    encode_png_while(pixels, width, height, channels, compress_level, text, &|| true)
+}
+
+/// [`encode_png`] that can be given up with [`CodecError::GivenUp`].
+pub fn encode_png_while(
+    pixels: &[u8],
+    width: u32,
+    height: u32,
+    channels: u8,
+    compress_level: u8,
+    text: &[(String, String)],
+    go_on: GoOn<'_>,
+) -> Result<Vec<u8>, CodecError> {
     let chunks: Vec<RawChunk> =
         text.iter().map(|(keyword, text)| text_chunk(keyword, text)).collect::<Result<_, _>>()?;
-    encode_png_with_chunks(pixels, width, height, channels, compress_level, &chunks)
+    encode_png_with_chunks(pixels, width, height, channels, compress_level, &chunks, go_on)
 }
 
 pub(crate) fn encode_png_with_chunks(
@@ -37,6 +52,7 @@ pub(crate) fn encode_png_with_chunks(
     channels: u8,
     compress_level: u8,
     chunks: &[RawChunk],
+    go_on: GoOn<'_>,
 ) -> Result<Vec<u8>, CodecError> {
     check_pixels(pixels, width, height, channels, &[1, 3, 4])?;
     let compression = match compress_level {
@@ -60,10 +76,23 @@ pub(crate) fn encode_png_with_chunks(
     for chunk in chunks {
         writer.write_chunk(chunk.kind, &chunk.data).map_err(unwritable)?;
     }
-    writer.write_image_data(pixels).map_err(unwritable)?;
+    let mut rows = writer.stream_writer_with_size(DATA_CHUNK).map_err(unwritable)?;
+    for piece in pixels.chunks(PIECE) {
+        if !go_on() {
+            return Err(CodecError::GivenUp);
+        }
+        rows.write_all(piece).map_err(|error| CodecError::unwritable(Format::Png, error))?;
+    }
+    rows.finish().map_err(unwritable)?;
     writer.finish().map_err(unwritable)?;
     Ok(out)
 }
+
+/// Bytes of pixels between two questions whether to go on: a millisecond or two of work.
+const PIECE: usize = 64 << 10;
+
+/// Of one IDAT chunk.
+const DATA_CHUNK: usize = 1 << 20;
 
 /// A JPEG file of `width · height` pixels of 1 (grey), 3 (RGB) or 4 bytes, of which alpha is dropped. `quality` is 1 to 100.
 pub fn encode_jpeg(pixels: &[u8], width: u32, height: u32, channels: u8, quality: u8) -> Result<Vec<u8>, CodecError> {

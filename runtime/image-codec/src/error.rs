@@ -26,6 +26,9 @@ pub enum CodecError {
         /// What is allowed.
         limit: u64,
     },
+    /// Whoever wanted it does so no more.
+    #[error("the image was given up half-way")]
+    GivenUp,
     /// An argument of an encoder is wrong.
     #[error("{argument} {message}")]
     Argument {

@@ -11,6 +11,7 @@
 //! - `encode`, `text`: PNG, JPEG, WebP; the text chunks of a PNG
 //! - `view`, `mask`, `scale`: what `/view`, `/upload/mask` and progress previews need
 //! - `samples`: between floats and bytes
+//! - `watched`: giving up half-way
 
 #![forbid(unsafe_code)]
 
@@ -24,9 +25,10 @@ mod samples;
 mod scale;
 mod text;
 mod view;
+mod watched;
 
-pub use decode::{Frame, Samples, decode, decode_first};
-pub use encode::{WebpQuality, encode_jpeg, encode_png, encode_webp};
+pub use decode::{Frame, Samples, decode, decode_first, decode_while};
+pub use encode::{WebpQuality, encode_jpeg, encode_png, encode_png_while, encode_webp};
 pub use error::CodecError;
 pub use limits::DecodeLimits;
 pub use mask::replace_alpha;
@@ -35,3 +37,4 @@ pub use samples::f32_to_u8_truncating;
 pub use scale::{Preview, preview};
 pub use text::png_text;
 pub use view::{PreviewFormat, ViewRequest, Viewed, transcode_for_view};
+pub use watched::GoOn;

@@ -20,5 +20,5 @@ pub fn replace_alpha(original: &[u8], mask_upload: &[u8], limits: &DecodeLimits)
     let (width, height) = (image.width, image.height);
     let pixels = crate::Frame { alpha: mask.alpha, ..image }.to_rgba8();
     let texts = if Format::guess(original) == Some(Format::Png) { raw_text_chunks(original) } else { Vec::new() };
-    encode_png_with_chunks(&pixels, width, height, 4, COMPRESS_LEVEL, &texts)
+    encode_png_with_chunks(&pixels, width, height, 4, COMPRESS_LEVEL, &texts, &|| true)
 }

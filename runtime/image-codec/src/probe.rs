@@ -1,11 +1,12 @@
 //! What a file is, from its header.
 
+use crate::watched::{GoOn, Watched};
 use crate::{CodecError, DecodeLimits};
 use image::codecs::png::PngDecoder;
 use image::metadata::Orientation;
 use image::{ImageDecoder, ImageFormat, ImageReader};
 use std::fmt;
-use std::io::Cursor;
+use std::io::{BufRead, Cursor, Seek};
 
 /// A format that is read here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -93,7 +94,7 @@ pub struct ImageInfo {
 /// Reads the header only. The size is not held against any limit.
 pub fn probe(bytes: &[u8]) -> Result<ImageInfo, CodecError> {
     let format = Format::guess(bytes).ok_or(CodecError::UnknownFormat)?;
-    let mut decoder = open(bytes, format, image::Limits::no_limits())?;
+    let mut decoder = open(Cursor::new(bytes), format, image::Limits::no_limits())?;
     let (width, height) = decoder.dimensions();
     let turned = matches!(
         decoder.orientation().unwrap_or(Orientation::NoTransforms),
@@ -113,12 +114,13 @@ pub(crate) fn open_checked<'a>(
     bytes: &'a [u8],
     format: Format,
     limits: &DecodeLimits,
+    go_on: GoOn<'a>,
 ) -> Result<Box<dyn ImageDecoder + 'a>, CodecError> {
     if let Some((width, height)) = png_size(bytes).filter(|_| format == Format::Png) {
         // Before the decoder makes room for a row.
         limits.check_size(width, height)?;
     }
-    let decoder = open(bytes, format, limits.for_decoder())?;
+    let decoder = open(Watched::new(bytes, go_on), format, limits.for_decoder())?;
     let (width, height) = decoder.dimensions();
     limits.check_size(width, height)?;
     limits.check_bytes(decoder.total_bytes())?;
@@ -132,17 +134,20 @@ fn png_size(bytes: &[u8]) -> Option<(u32, u32)> {
     Some((u32::from_be_bytes(*width), u32::from_be_bytes(*rest.first_chunk()?)))
 }
 
-fn open<'a>(bytes: &'a [u8], format: Format, limits: image::Limits) -> Result<Box<dyn ImageDecoder + 'a>, CodecError> {
-    let cursor = Cursor::new(bytes);
+fn open<'a>(
+    file: impl BufRead + Seek + 'a,
+    format: Format,
+    limits: image::Limits,
+) -> Result<Box<dyn ImageDecoder + 'a>, CodecError> {
     let unreadable = |error: image::ImageError| CodecError::unreadable(format, error);
     if format == Format::Png {
         // Through `ImageReader`, one limit would be for the header and for the whole picture, so an oversized picture would
         // be refused with words about memory.
         let mut header = image::Limits::no_limits();
         header.max_alloc = Some(HEADER_BYTES);
-        return Ok(Box::new(PngDecoder::with_limits(cursor, header).map_err(unreadable)?));
+        return Ok(Box::new(PngDecoder::with_limits(file, header).map_err(unreadable)?));
     }
-    let mut reader = ImageReader::with_format(cursor, format.for_decoder());
+    let mut reader = ImageReader::with_format(file, format.for_decoder());
     reader.limits(limits);
     Ok(Box::new(reader.into_decoder().map_err(unreadable)?))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde_json::{Map, Number, Value};
-use vivarium_tensor::Tensor;
+use vivarium_tensor::{Charge, Tensor};
 
 use crate::{
     PackComponent,
@@ -46,6 +46,9 @@ pub struct PackObject {
     pub type_name: String,
     /// Readable by the owner only.
     pub state: NodeValue,
+    /// What it takes, charged to the call that made it and to its tenant as long as anybody holds it: a node that makes one
+    /// after another must not fill the host's memory.
+    pub(crate) charge: Charge,
 }
 
 /// One entry of a handle table.
@@ -90,14 +93,15 @@ impl NodeValue {
         }
     }
 
-    /// Bytes of host memory that this value takes, tensors left out, about: they are charged where they are made.
+    /// Bytes of host memory that this value takes, about. Tensors and objects are left out: they are charged where they are
+    /// made.
     #[must_use]
     pub fn plain_bytes(&self) -> u64 {
         const OWN: u64 = size_of::<NodeValue>() as u64;
         /// A key in a map, with its hash and its index.
         const KEY: u64 = 64;
         let inside = match self {
-            Self::Null | Self::Bool(_) | Self::Number(_) | Self::Tensor(_) => 0,
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::Tensor(_) | Self::Object(_) => 0,
             Self::String(text) => text.len() as u64,
             Self::Link(node, _) => node.len() as u64,
             Self::Blocked(message) => message.as_deref().map_or(0, str::len) as u64,
@@ -105,9 +109,19 @@ impl NodeValue {
             Self::Map(entries) => {
                 entries.iter().map(|(key, value)| KEY + key.len() as u64 + value.plain_bytes()).sum::<u64>()
             }
-            Self::Object(object) => object.type_name.len() as u64 + object.state.plain_bytes(),
         };
         OWN + inside
+    }
+
+    /// Bytes that the objects inside are charged for, tensors left out.
+    #[must_use]
+    pub fn object_bytes(&self) -> u64 {
+        match self {
+            Self::Object(object) => object.charge.bytes() + object.state.object_bytes(),
+            Self::List(items) => items.iter().map(Self::object_bytes).sum(),
+            Self::Map(entries) => entries.values().map(Self::object_bytes).sum(),
+            _ => 0,
+        }
     }
 
     /// Calls `visit` with every tensor inside, object states included.
@@ -215,6 +229,23 @@ fn to_json(value: &NodeValue, handles: &mut Vec<HandleEntry>) -> Value {
         )])),
         NodeValue::Link(node, slot) => serde_json::json!({ LINK_KEY: [&**node, slot] }),
     }
+}
+
+/// The most memory that JSON can take when it is read: a value for every comma and every opened bracket, and as many bytes of
+/// text as it has.
+pub(crate) fn most_decoded_bytes(json: &str) -> u64 {
+    /// Of serde's tree, and of ours that is made from it while it is still there; a map has its index as well.
+    const VALUE: u64 = (size_of::<Value>() + size_of::<NodeValue>()) as u64;
+    const ENTRY: u64 = 128;
+    let mut most = 2 * json.len() as u64 + VALUE;
+    for byte in json.bytes() {
+        most += match byte {
+            b',' | b'[' | b'{' => VALUE,
+            b':' => ENTRY,
+            _ => 0,
+        };
+    }
+    most
 }
 
 /// Reads what a guest sent.

@@ -253,7 +253,7 @@ impl From<CodecError> for ApiError {
             CodecError::UnknownFormat | CodecError::Unreadable { .. } | CodecError::Argument { .. } => {
                 Self::bad_request("bad_image", error.to_string())
             }
-            CodecError::Unwritable { .. } => Self::internal("encoding an image", error),
+            CodecError::Unwritable { .. } | CodecError::GivenUp => Self::internal("encoding an image", error),
         }
     }
 }

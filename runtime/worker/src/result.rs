@@ -9,7 +9,7 @@ use vivarium_tensor::{Budget, BudgetExceeded, Charge};
 /// What the tables around a result take, about.
 const OVERHEAD: u64 = 256;
 
-/// What a node produced. Tensors are charged to the tenant where they are made; the rest is charged here, as long as anybody
+/// What a node produced. Tensors and objects are charged to the tenant where they are made; the rest is charged here, as long as anybody
 /// holds the result: else a node could fill the host's memory with text.
 #[derive(Debug, Default)]
 pub(crate) struct NodeResult {
@@ -19,7 +19,8 @@ pub(crate) struct NodeResult {
     pub(crate) ui: Option<Map<String, Value>>,
     /// How long the node took.
     pub(crate) took: Duration,
-    tensor_bytes: u64,
+    /// Of tensors and objects.
+    charged_bytes: u64,
     plain_bytes: u64,
     charge: Option<Charge>,
 }
@@ -27,21 +28,22 @@ pub(crate) struct NodeResult {
 impl NodeResult {
     /// Measures a result. Tensors that share a storage count once.
     pub(crate) fn new(slots: Vec<Vec<NodeValue>>, ui: Option<Map<String, Value>>, took: Duration) -> Self {
-        let (mut storages, mut tensor_bytes) = (HashSet::new(), 0);
+        let (mut storages, mut charged_bytes) = (HashSet::new(), 0);
         let mut plain_bytes =
             OVERHEAD + ui.iter().flatten().map(|(key, value)| text(key) + size_of_json(value)).sum::<u64>();
         for value in slots.iter().flatten() {
             plain_bytes += value.plain_bytes();
+            charged_bytes += value.object_bytes();
             value.for_each_tensor(&mut |tensor| {
                 if storages.insert(tensor.storage_id()) {
-                    tensor_bytes += tensor.charged_bytes();
+                    charged_bytes += tensor.charged_bytes();
                 }
             });
         }
-        Self { slots, ui, took, tensor_bytes, plain_bytes, charge: None }
+        Self { slots, ui, took, charged_bytes, plain_bytes, charge: None }
     }
 
-    /// Charges what are no tensors.
+    /// Charges what is neither.
     ///
     /// # Errors
     /// When the account has no room for it.
@@ -52,7 +54,7 @@ impl NodeResult {
 
     /// Bytes that this result keeps alive.
     pub(crate) fn bytes(&self) -> u64 {
-        self.tensor_bytes + self.plain_bytes
+        self.charged_bytes + self.plain_bytes
     }
 }
 
@@ -87,7 +89,7 @@ mod tests {
         let row = tensor.slice(0, 0, 1, 1, &OpContext::new(Budget::root(1 << 20))).unwrap();
         let slots = vec![vec![NodeValue::Tensor(tensor.clone()), NodeValue::Tensor(row)]];
         let result = NodeResult::new(slots, None, Duration::ZERO);
-        assert_eq!(result.tensor_bytes, tensor.charged_bytes());
+        assert_eq!(result.charged_bytes, tensor.charged_bytes());
     }
 
     #[test]

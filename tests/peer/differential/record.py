@@ -1,6 +1,7 @@
 """Runs random prompts on a real ComfyUI and writes down what came of them, one JSON line per case.
 
     python record.py PATH/TO/ComfyUI 0 300 --out cases.jsonl
+    python record.py PATH/TO/ComfyUI 0 300 --cache lru:8 --out lru.jsonl
 
 Run it with the Python of that ComfyUI; it needs websocket-client besides. `tests/differential` runs the same prompts here
 and compares. A case after which ComfyUI does not answer any more is left out and reported.
@@ -28,6 +29,7 @@ from PIL import Image
 import graphs
 
 PATIENCE = 20
+CACHES = {"classic": [], "lru": ["--cache-lru"], "none": ["--cache-none"]}
 # What the prompt before a case is: the classic cache then holds nothing else.
 FLUSH = {"flush": {"class_type": "TestOutputNodeWithSocketOutput", "inputs": {"image": ["source", 0], "value": 1.0}},
          "source": {"class_type": "StubConstantImage", "inputs": {"value": 0.125, "height": 1, "width": 1, "batch_size": 1}}}
@@ -41,8 +43,8 @@ def parse(text):
 class Peer:
     """A ComfyUI in a base folder of its own, with a listener on its events."""
 
-    def __init__(self, checkout, port):
-        self.checkout, self.port = pathlib.Path(checkout).resolve(), port
+    def __init__(self, checkout, port, cache):
+        self.checkout, self.port, self.cache = pathlib.Path(checkout).resolve(), port, cache
         self.base = tempfile.TemporaryDirectory()
         nodes = pathlib.Path(self.base.name, "custom_nodes")
         shutil.copytree(self.checkout / "tests/execution/testing_nodes/testing-pack", nodes / "testing-pack")
@@ -53,7 +55,7 @@ class Peer:
     def start(self):
         self.stop()
         command = [sys.executable, "main.py", "--cpu", "--port", str(self.port), "--base-directory", self.base.name, "--disable-api-nodes",
-                   "--disable-all-custom-nodes", "--whitelist-custom-nodes", "testing-pack", "pinned-order"]
+                   "--disable-all-custom-nodes", "--whitelist-custom-nodes", "testing-pack", "pinned-order", *CACHES[self.cache.split(":")[0]], *self.cache.split(":")[1:]]
         log = open(pathlib.Path(self.base.name, "log"), "a")
         self.process = subprocess.Popen(command, cwd=self.checkout, stdout=log, stderr=log)
         for _ in range(600):
@@ -77,6 +79,12 @@ class Peer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()
+
+    def flush(self):
+        """Nothing of the case before is in the cache. What /free asks for is done before the next prompt."""
+        if self.cache != "classic":
+            self.http("/free", {"free_memory": True})
+        self.run({"prompt": FLUSH})
 
     def events_of(self, prompt_id):
         events = []
@@ -197,6 +205,10 @@ def reduce_history(entry, names):
     }
 
 
+def is_key_error(event):
+    return event[0] == "execution_error" and event[1]["type"] == "KeyError"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("comfyui")
@@ -204,22 +216,27 @@ def main():
     parser.add_argument("end", type=int)
     parser.add_argument("--out", required=True)
     parser.add_argument("--port", type=int, default=8388)
+    parser.add_argument("--cache", default="classic", help="classic, none, or lru:N")
     options = parser.parse_args()
     # An exit, so that ComfyUI is stopped too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    peer = Peer(options.comfyui, options.port)
+    peer = Peer(options.comfyui, options.port, options.cache)
     try:
         with open(options.out, "w") as out:
             for seed in range(options.first, options.end):
                 profile, bodies = graphs.case(seed)
                 try:
-                    peer.run({"prompt": FLUSH})
+                    peer.flush()
+                    if options.cache != "classic":
+                        bodies.append(bodies[0])  # What is still there of two prompts ago.
                     steps = [peer.run(body) for body in bodies]
                 except (websocket.WebSocketException, OSError) as problem:
                     print(f"seed {seed}: ComfyUI does not answer any more: {problem}", flush=True)
                     peer.start()
                     continue
-                out.write(json.dumps({"seed": seed, "profile": profile, "steps": steps}, ensure_ascii=False, separators=(",", ":")) + "\n")
+                if options.cache == "none" and any(is_key_error(event) for step in steps for event in step.get("events", [])):
+                    continue  # ComfyUI fails at expansions in that mode.
+                out.write(json.dumps({"seed": seed, "profile": profile, "cache": options.cache, "steps": steps}, ensure_ascii=False, separators=(",", ":")) + "\n")
                 out.flush()
     finally:
         peer.stop()

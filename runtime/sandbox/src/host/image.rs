@@ -1,6 +1,6 @@
 //! `image`: image files of the tenant, through names that the caller was given.
 
-use vivarium_image_codec::{CodecError, DecodeLimits, Frame, encode_png, f32_to_u8_truncating};
+use vivarium_image_codec::{CodecError, DecodeLimits, Frame, decode_while, encode_png_while, f32_to_u8_truncating};
 use vivarium_tensor::{DType, OpContext, Tensor, TensorError};
 use wasmtime::component::Resource;
 
@@ -78,9 +78,11 @@ impl HostState {
         // call may still hold.
         let left = self.op().budget.effective_limit().saturating_sub(self.op().budget.used());
         let limits = DecodeLimits { max_bytes: left / 4, ..DecodeLimits::default() };
-        let mut frames = vivarium_image_codec::decode(&bytes, &limits).map_err(|error| Error {
+        let cx = self.op();
+        let mut frames = decode_while(&bytes, &limits, &|| !cx.is_cancelled()).map_err(|error| Error {
             kind: match error {
                 CodecError::TooLarge { .. } => ErrorKind::LimitExceeded,
+                CodecError::GivenUp => ErrorKind::Interrupted,
                 _ => ErrorKind::InvalidArgument,
             },
             message: format!("the image {:?} cannot be read: {error}", clean(name, 200)),
@@ -154,8 +156,13 @@ impl HostState {
         let mut encode = |index: usize| -> Result<Vec<u8>, CallError> {
             let pixels = one_image(images, index, &cx)
                 .map_err(|error| CallError::new(CallErrorKind::InvalidArgument, error.to_string()))?;
-            encode_png(&pixels, width, height, channels, level, &text).map_err(|error| {
-                CallError::new(CallErrorKind::InvalidArgument, format!("cannot encode as PNG: {error}"))
+            let go_on = || !cx.is_cancelled();
+            encode_png_while(&pixels, width, height, channels, level, &text, &go_on).map_err(|error| {
+                let kind = match error {
+                    CodecError::GivenUp => CallErrorKind::Interrupted,
+                    _ => CallErrorKind::InvalidArgument,
+                };
+                CallError::new(kind, format!("cannot encode as PNG: {error}"))
             })
         };
         let saved = self.call.services.save_images(&request, &mut encode).map_err(|error| to_guest(&error))?;

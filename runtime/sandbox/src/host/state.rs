@@ -57,7 +57,7 @@ pub(crate) struct HostState {
     handles: u64,
     transferred: u64,
     /// A tensor operation was refused for want of memory.
-    tensor_memory_refused: bool,
+    pub(super) tensor_memory_refused: bool,
 }
 
 /// What a guest wrote to its standard streams, bounded.
@@ -293,6 +293,15 @@ impl HostState {
                 Handle::Object(handle) => HandleEntry::Object(self.table.delete(handle)?.0),
             });
         }
+        // Held while the JSON is taken apart: "[0,0,…" takes forty times its bytes.
+        let _room = match self.op.budget.charge(value::most_decoded_bytes(&value.json)) {
+            Ok(room) => room,
+            Err(refused) => {
+                let message = format!("a value of {} bytes of JSON: {refused}", value.json.len());
+                self.tensor_memory_refused = true;
+                return Ok(Err(CallError::new(CallErrorKind::OutOfTensorMemory, message)));
+            }
+        };
         Ok(value::decode(&value.json, &handles, &self.call.limits))
     }
 

@@ -19,6 +19,9 @@ use crate::{
 
 const TYPE_NAME_BYTES: usize = 100;
 
+/// Of an object beside its name and its state, about.
+const OWN_BYTES: u64 = 256;
+
 impl values::Host for HostState {}
 
 impl values::HostObject for HostState {
@@ -33,7 +36,15 @@ impl values::HostObject for HostState {
             Ok(state) => state,
             Err(error) => return Ok(Err(to_guest(&error))),
         };
-        let object = PackObject { owner, type_name: cut(&type_name, TYPE_NAME_BYTES), state };
+        let type_name = cut(&type_name, TYPE_NAME_BYTES);
+        let charge = match self.op().budget.charge(OWN_BYTES + type_name.len() as u64 + state.plain_bytes()) {
+            Ok(charge) => charge,
+            Err(refused) => {
+                self.tensor_memory_refused = true;
+                return Ok(Err(limit_error(format!("an object of type {type_name}: {refused}"))));
+            }
+        };
+        let object = PackObject { owner, type_name, state, charge };
         self.push_object(HostObject(Arc::new(object)))
     }
 
