@@ -407,3 +407,64 @@ fn a_key_queues_one_prompt_of_its_tenant_and_outlives_the_process() {
     assert!(matches!(queue.enqueue_once(new("b", "third"), once("r")).unwrap(), Enqueued::Now(_)));
     assert_eq!((queue.remaining(&tenant("a")), queue.remaining(&tenant("b"))), (1, 1));
 }
+
+/// Files of the queue that hold a text.
+fn holding(path: &std::path::Path, text: &str) -> Vec<String> {
+    let entries = fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
+    let holds = |path: &PathBuf| fs::read(path).unwrap().windows(text.len()).any(|part| part == text.as_bytes());
+    entries.filter(holds).map(|path| path.display().to_string()).collect()
+}
+
+fn with_key(prompt_id: &str, key: &str) -> NewPrompt {
+    let extra_data = json!({"api_key_comfy_org": key, "note": "x".repeat(20_000)}).as_object().unwrap().clone();
+    NewPrompt { extra_data, ..new("default", prompt_id) }
+}
+
+#[test]
+fn keys_of_clients_are_in_no_file_once_their_prompts_have_left_the_queue() {
+    let bench = bench();
+    let queue = SqliteQueue::open(&bench.path).unwrap();
+    for (number, key) in ["key-one", "key-two", "key-three"].into_iter().enumerate() {
+        queue.enqueue(with_key(&number.to_string(), key)).unwrap();
+        assert!(!holding(&bench.path, key).is_empty(), "a prompt that waits can run after a restart");
+    }
+    let lease = queue.lease("w").unwrap().unwrap();
+    assert_eq!(lease.item.extra_data["api_key_comfy_org"], "key-one");
+    queue.requeue(&lease).unwrap();
+    run_next(&queue);
+    queue.delete_pending(&tenant("default"), &["1".to_owned()]).unwrap();
+    queue.clear_pending(&tenant("default")).unwrap();
+    for key in ["key-one", "key-two", "key-three"] {
+        assert_eq!(holding(&bench.path, key), [""; 0], "{key}");
+    }
+    assert_eq!(queue.history(&tenant("default"), None, None).unwrap().len(), 1);
+}
+
+#[test]
+fn keys_of_clients_that_an_earlier_process_left_are_overwritten_too() {
+    let bench = bench();
+    let queue = SqliteQueue::open(&bench.path).unwrap();
+    queue.enqueue(with_key("a", "key-left")).unwrap();
+    drop(queue);
+    let queue = SqliteQueue::open(&bench.path).unwrap();
+    assert!(!holding(&bench.path, "key-left").is_empty());
+    run_next(&queue);
+    assert_eq!(holding(&bench.path, "key-left"), [""; 0]);
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_else_on_the_machine_reads_the_queue() {
+    use std::os::unix::fs::PermissionsExt;
+    let bench = bench();
+    drop(SqliteQueue::open(&bench.path).unwrap());
+    fs::set_permissions(&bench.path, fs::Permissions::from_mode(0o644)).unwrap();
+    let queue = SqliteQueue::open(&bench.path).unwrap();
+    queue.enqueue(new("default", "a")).unwrap();
+    for entry in fs::read_dir(bench.path.parent().unwrap()).unwrap().map(|entry| entry.unwrap()) {
+        let name = entry.file_name().into_string().unwrap();
+        if !name.ends_with(".lock") {
+            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{name}");
+        }
+    }
+}

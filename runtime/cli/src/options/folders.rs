@@ -16,20 +16,20 @@ use crate::failure::{Exit, OrFail, Outcome, fail};
 #[command(next_help_heading = "Folders")]
 pub(crate) struct SourceOptions {
     /// Holds everything below unless said otherwise [default: ~/.local/share/vivarium]
-    #[arg(long, value_name = "DIR", env = "VIVARIUM_BASE")]
+    #[arg(long, value_name = "DIR", env = "VIVARIUM_BASE", global = true)]
     base_directory: Option<PathBuf>,
 
     /// What workflows load [default: <base>/input]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     input_directory: Option<PathBuf>,
 
     /// Load node packs from here only; may be repeated [default: the stock packs and <base>/packs]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     packs_directory: Vec<PathBuf>,
 
     /// A YAML file with more folders of models, in ComfyUI's format; may be repeated. <base>/extra_model_paths.yaml is read
     /// in any case
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     extra_model_paths_config: Vec<PathBuf>,
 }
 

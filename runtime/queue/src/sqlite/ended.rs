@@ -78,7 +78,7 @@ impl SqliteQueue {
         let failed = |source| self.failed(source);
         let json = |source| QueueError::Json { prompt_id: entry.prompt.prompt_id.clone(), source };
         let limit = self.limits.max_history_per_tenant;
-        let ended = state.counts(tenant).ended;
+        let ended = state.counts.of(tenant).ended;
         let transaction = state.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         let Some(create_time) = take(&transaction).map_err(failed)? else {
             return Err(QueueError::LeaseLost { prompt_id: entry.prompt.prompt_id.clone() });
@@ -89,9 +89,11 @@ impl SqliteQueue {
         let ended = ended + 1 - replaced.min(ended);
         let dropped = drop_oldest(&transaction, tenant, ended.saturating_sub(limit)).map_err(failed)?;
         transaction.commit().map_err(failed)?;
-        let counts = state.counts(tenant);
-        counts.leased = counts.leased.saturating_sub(1);
-        counts.ended = ended - dropped.min(ended);
+        state.counts.change(tenant, |counts| {
+            counts.leased = counts.leased.saturating_sub(1);
+            counts.ended = ended - dropped.min(ended);
+        });
+        self.forget_secrets(state);
         Ok(())
     }
 
@@ -169,8 +171,7 @@ impl SqliteQueue {
     ) -> Result<usize, QueueError> {
         let all = "DELETE FROM history WHERE tenant = ?1";
         let forgotten = delete(&mut state.connection, all, tenant, prompt_ids).map_err(|source| self.failed(source))?;
-        let counts = state.counts(tenant);
-        counts.ended = counts.ended.saturating_sub(forgotten);
+        state.counts.change(tenant, |counts| counts.ended = counts.ended.saturating_sub(forgotten));
         Ok(forgotten)
     }
 }

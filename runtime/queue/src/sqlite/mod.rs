@@ -1,25 +1,32 @@
 //! The queue of one machine: one SQLite file, one process.
 //!
-//! The file is the truth. Counts and turns are kept in memory beside it, under the same lock as the writing connection, and
-//! are rebuilt from the file at start; that is why a second process is refused. Reading goes through a connection of its own.
+//! The file is the truth. Counts and turns are kept in memory beside it, changed under the same lock as the writing
+//! connection, and are rebuilt from the file at start; that is why a second process is refused. Reading goes through a
+//! connection of its own, and reading counts through none.
+//!
+//! Prompts wait with their secrets (keys of clients), or they could not run after a restart. The file is its owner's alone,
+//! and what leaves the queue is overwritten: see `secrets`.
 //!
 //! # Layout
 //! - `schema`: tables, opening, the lock against a second server
 //! - `waiting`: from enqueue to lease, and back; `fresh`: the newest of what waits, in memory
+//! - `counts`: how many wait, run and have ended
 //! - `ended`: from lease to history
 //! - `listing`: the job list
+//! - `secrets`: what is overwritten, and when
 //! - `spent`: seconds that tenants used
 //! - `once`: what was queued under the keys of clients
 
+mod counts;
 mod ended;
 mod fresh;
 mod listing;
 mod once;
 mod schema;
+mod secrets;
 mod spent;
 mod waiting;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -32,7 +39,11 @@ use rusqlite::Connection;
 use vivarium_protocol::history::{HistoryEntry, QueueItem};
 use vivarium_protocol::tenant::TenantId;
 
-use self::{ended::Ending, fresh::Fresh};
+use self::{
+    counts::{AllCounts, Counts},
+    ended::Ending,
+    fresh::Fresh,
+};
 use crate::fair::FairScheduler;
 use crate::quota::{QuotasOf, Spent, TenantQuota};
 use crate::{
@@ -46,6 +57,8 @@ pub struct SqliteQueue {
     limits: QueueLimits,
     quotas: RwLock<Option<QuotasOf>>,
     state: Mutex<State>,
+    /// The same as in the state, for who only asks.
+    counts: AllCounts,
     reader: Mutex<Connection>,
     /// Told when a prompt begins to wait.
     work: Condvar,
@@ -57,9 +70,11 @@ pub struct SqliteQueue {
 struct State {
     connection: Connection,
     scheduler: FairScheduler<TenantId>,
-    counts: HashMap<TenantId, Counts>,
+    counts: AllCounts,
     fresh: Fresh,
     spent: Spent,
+    /// When the last prompt has left the queue, the file and its log may hold secrets nevertheless.
+    stale_secrets: bool,
     /// Never reused while the process lives, so that an old lease can't mean a new row.
     next_row: i64,
     next_lease: i64,
@@ -67,30 +82,22 @@ struct State {
     first_own_lease: i64,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Counts {
-    waiting: usize,
-    leased: usize,
-    ended: usize,
-}
-
 impl State {
-    fn counts(&mut self, tenant: &TenantId) -> &mut Counts {
-        self.counts.entry(tenant.clone()).or_default()
-    }
-
     /// To be called when prompts of a tenant stopped waiting.
     fn stopped_waiting(&mut self, tenant: &TenantId, removed: usize) {
-        let counts = self.counts(tenant);
-        counts.waiting = counts.waiting.saturating_sub(removed);
-        if counts.waiting == 0 {
+        let now = self.counts.change(tenant, |counts| counts.waiting = counts.waiting.saturating_sub(removed));
+        if now.waiting == 0 {
             self.scheduler.has_no_work(tenant);
         }
     }
 
     fn began_to_wait(&mut self, tenant: &TenantId) {
-        self.counts(tenant).waiting += 1;
+        self.counts.change(tenant, |counts| counts.waiting += 1);
         self.scheduler.has_work(tenant);
+    }
+
+    fn one_less_leased(&mut self, tenant: &TenantId) {
+        self.counts.change(tenant, |counts| counts.leased = counts.leased.saturating_sub(1));
     }
 }
 
@@ -128,6 +135,7 @@ impl SqliteQueue {
             path,
             limits,
             quotas: RwLock::default(),
+            counts: state.counts.clone(),
             state: Mutex::new(state),
             reader: Mutex::new(reader),
             work: Condvar::new(),
@@ -162,9 +170,10 @@ fn load(connection: Connection) -> rusqlite::Result<State> {
     let mut state = State {
         connection,
         scheduler: FairScheduler::default(),
-        counts: HashMap::new(),
+        counts: AllCounts::default(),
         fresh: Fresh::default(),
         spent: Spent::default(),
+        stale_secrets: false,
         next_row,
         next_lease,
         first_own_lease: next_lease,
@@ -190,10 +199,12 @@ fn load(connection: Connection) -> rusqlite::Result<State> {
         if counted.waiting > 0 {
             state.scheduler.has_work(&tenant);
         }
-        let counts = state.counts(&tenant);
-        counts.waiting += counted.waiting;
-        counts.leased += counted.leased;
-        counts.ended += counted.ended;
+        state.stale_secrets |= counted.waiting + counted.leased > 0;
+        state.counts.change(&tenant, |counts| {
+            counts.waiting += counted.waiting;
+            counts.leased += counted.leased;
+            counts.ended += counted.ended;
+        });
     }
     Ok(state)
 }
@@ -278,15 +289,21 @@ impl Queue for SqliteQueue {
     }
 
     fn running(&self, tenant: &TenantId) -> Result<Vec<QueueItem>, QueueError> {
-        self.items(tenant, "worker IS NOT NULL ORDER BY lease")
+        match self.counts.of(tenant).leased {
+            0 => Ok(Vec::new()),
+            _ => self.items(tenant, "worker IS NOT NULL ORDER BY lease"),
+        }
     }
 
     fn pending(&self, tenant: &TenantId) -> Result<Vec<QueueItem>, QueueError> {
-        self.items(tenant, "worker IS NULL ORDER BY number, prompt_id, row")
+        match self.counts.of(tenant).waiting {
+            0 => Ok(Vec::new()),
+            _ => self.items(tenant, "worker IS NULL ORDER BY number, prompt_id, row"),
+        }
     }
 
     fn remaining(&self, tenant: &TenantId) -> usize {
-        self.state.lock().counts.get(tenant).map_or(0, |counts| counts.waiting + counts.leased)
+        self.counts.of(tenant).remaining()
     }
 
     fn delete_pending(&self, tenant: &TenantId, prompt_ids: &[String]) -> Result<usize, QueueError> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use super::{once, spent};
+use super::{once, secrets, spent};
 use crate::QueueError;
 
 /// Counted up with every change of the tables.
@@ -81,6 +81,7 @@ pub(super) fn lock(path: &Path) -> Result<File, QueueError> {
 /// Opens the file for changes, creating tables where needed.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, QueueError> {
     let failed = |source| QueueError::database(path, source);
+    make_private(path)?;
     let mut connection = Connection::open(path).map_err(failed)?;
     // A killed process loses nothing with NORMAL; a power cut may lose the last moments, never the file.
     connection
@@ -92,6 +93,9 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, QueueError> {
              PRAGMA busy_timeout = 5000;",
         )
         .map_err(failed)?;
+    connection.execute_batch(secrets::OVERWRITE).map_err(failed)?;
+    // What a process that was killed left in its log.
+    secrets::cut_log(&connection).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(64);
     keep_plans(&connection).map_err(failed)?;
     let format: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
@@ -107,6 +111,26 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, QueueError> {
     connection.execute_batch(once::TABLE).map_err(failed)?;
     connection.execute_batch(spent::TABLE).map_err(failed)?;
     Ok(connection)
+}
+
+/// The file, and those that SQLite makes beside it in its likeness, are its owner's alone.
+fn make_private(path: &Path) -> Result<(), QueueError> {
+    let failed = |source| QueueError::Open { path: path.to_path_buf(), source };
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+        options.mode(0o600);
+        let file = options.open(path).map_err(failed)?;
+        // One of an earlier version, or made by hand.
+        if file.metadata().map_err(failed)?.permissions().mode() & 0o077 != 0 {
+            file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        }
+    }
+    #[cfg(not(unix))]
+    options.open(path).map_err(failed)?;
+    Ok(())
 }
 
 /// Statements are planned once. Else SQLite plans some of them anew whenever a value is bound, for statistics it hasn't got.

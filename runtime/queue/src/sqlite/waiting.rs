@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use vivarium_protocol::history::{HistoryEntry, QueueItem, Status};
 use vivarium_protocol::tenant::TenantId;
 
-use super::{SqliteQueue, State, ended, ended::Ending, now_minute, now_ms, once};
+use super::{SqliteQueue, State, ended, ended::Ending, now_minute, now_ms, once, secrets};
 use crate::{Lease, NewPrompt, Once, QueueError, Queued, Ticket, jobs};
 
 /// A row as it is stored.
@@ -133,6 +133,7 @@ impl SqliteQueue {
             once::remember(&transaction, &new.tenant, once, &item, now_ms()).map_err(failed)?;
         }
         transaction.commit().map_err(failed)?;
+        state.stale_secrets |= secrets::holds_secret(&item.extra_data);
         state.next_row += 1;
         state.fresh.keep(row, item.prompt, text.len());
         state.began_to_wait(&new.tenant);
@@ -143,7 +144,7 @@ impl SqliteQueue {
     fn check_quota(&self, state: &mut State, tenant: &TenantId) -> Result<(), QueueError> {
         let quota = self.quota(tenant);
         let limit = quota.max_pending.min(self.limits.max_pending_per_tenant);
-        if state.counts(tenant).waiting >= limit {
+        if state.counts.of(tenant).waiting >= limit {
             return Err(QueueError::Full { tenant: tenant.clone(), limit });
         }
         let minute = now_minute();
@@ -161,8 +162,7 @@ impl SqliteQueue {
         let minute = now_minute();
         scheduler.pick_among(&|tenant| {
             let quota = self.quota(tenant);
-            let leased = counts.get(tenant).map_or(0, |counts| counts.leased);
-            leased < quota.max_leased && spent.used(tenant, minute) < quota.seconds_per_hour
+            counts.of(tenant).leased < quota.max_leased && spent.used(tenant, minute) < quota.seconds_per_hour
         })
     }
 
@@ -173,13 +173,13 @@ impl SqliteQueue {
                 mark_leased(&state.connection, &tenant, worker, number).map_err(|source| self.failed(source))?;
             let Some(stored) = stored else {
                 // The file has less than was counted; believe the file.
-                let counted = state.counts(&tenant).waiting;
+                let counted = state.counts.of(&tenant).waiting;
                 state.stopped_waiting(&tenant, counted);
                 continue;
             };
             state.next_lease += 1;
             let estimate = state.scheduler.started(&tenant);
-            state.counts(&tenant).leased += 1;
+            state.counts.change(&tenant, |counts| counts.leased += 1);
             state.stopped_waiting(&tenant, 1);
             let ticket = Ticket { row: stored.row, number, estimate };
             match stored.item_of(state.fresh.take(stored.row)) {
@@ -215,8 +215,7 @@ impl SqliteQueue {
         if given == 0 {
             return Err(QueueError::LeaseLost { prompt_id: lease.item.prompt_id.clone() });
         }
-        let counts = state.counts(&lease.tenant);
-        counts.leased = counts.leased.saturating_sub(1);
+        state.one_less_leased(&lease.tenant);
         // First waiting again, so that the tenant's account is not forgotten in between.
         state.began_to_wait(&lease.tenant);
         state.scheduler.not_run(&lease.tenant, lease.ticket.estimate);
@@ -241,8 +240,7 @@ impl SqliteQueue {
                     .prepare_cached("UPDATE prompt SET worker = NULL, lease = NULL, lease_time = NULL WHERE row = ?1")
                     .and_then(|mut statement| statement.execute([stored.row]))
                     .map_err(|source| self.failed(source))?;
-                let counts = state.counts(&tenant);
-                counts.leased = counts.leased.saturating_sub(1);
+                state.one_less_leased(&tenant);
                 state.began_to_wait(&tenant);
             }
             taken_back += 1;
@@ -283,6 +281,7 @@ impl SqliteQueue {
         let removed =
             ended::delete(&mut state.connection, waiting, tenant, prompt_ids).map_err(|source| self.failed(source))?;
         state.stopped_waiting(tenant, removed);
+        self.forget_secrets(state);
         Ok(removed)
     }
 }
