@@ -150,7 +150,16 @@ fn models_with_hostile_headers_are_refused_or_have_no_metadata() -> Result<()> {
         ensure!(matches!(answer.status, 400 | 404), "{name}: {answer:?}");
         ensure!(answer.body.len() < 1000, "{name}: {} bytes", answer.body.len());
     }
-    ensure!(server.get("/models/loras")?.json()?.as_array().is_some_and(|names| names.len() == 11));
+    // GGUF is listed and never read: neither its counts nor its offsets lead anywhere.
+    let counts = [&b"GGUF"[..], &3_u32.to_le_bytes(), &u64::MAX.to_le_bytes(), &u64::MAX.to_le_bytes()].concat();
+    fs::write(folder.join("counts.gguf"), counts)?;
+    // A header of safetensors under that name is none either.
+    fs::write(folder.join("disguised.gguf"), model(27, b"{\"__metadata__\":{\"a\":\"b\"}}"))?;
+    for name in ["counts.gguf", "disguised.gguf"] {
+        let answer = server.get(&format!("/view_metadata/loras?filename={name}"))?;
+        ensure!(answer.status == 404, "{name}: {answer:?}");
+    }
+    ensure!(server.get("/models/loras")?.json()?.as_array().is_some_and(|names| names.len() == 13));
     Ok(())
 }
 

@@ -12,7 +12,10 @@ use vivarium_server::{
     ServerConfig,
     auth::{Quotas, Registry, Scope},
 };
-use vivarium_tests::server::{Server, Socket};
+use vivarium_tests::{
+    Laboratory, Settings,
+    server::{Server, Socket},
+};
 
 /// What any test of this program logs about requests, down to the finest. Compilers have much more to say, none of it of
 /// requests. The test's own socket client is left out.
@@ -20,7 +23,7 @@ static LOG: LazyLock<Log> = LazyLock::new(|| {
     let log = Log::default();
     let writer = log.clone();
     let finest = "off,axum=trace,h2=trace,hyper=trace,tower=trace,tower_http=trace,tungstenite=trace,tungstenite::handshake::client=off,vivarium=trace,\
-                  vivarium_blobs=trace,vivarium_queue=trace,vivarium_server=trace,vivarium_worker=trace";
+                  vivarium_blobs=trace,node=info,vivarium_queue=trace,vivarium_server=trace,vivarium_worker=trace";
     let layer = tracing_subscriber::fmt().with_ansi(false).with_env_filter(tracing_subscriber::EnvFilter::new(finest));
     layer.with_writer(move || writer.clone()).init();
     log
@@ -87,6 +90,27 @@ fn logs_hold_no_secrets_and_one_line_per_request() -> Result<()> {
     ensure!(of_request.len() == 1, "{of_request:?}");
     for part in ["method=GET", "path=\"/history/nobodys-9e8f7a\"", "status=200", "milliseconds="] {
         ensure!(of_request[0].contains(part), "{part} is not in {}", of_request[0]);
+    }
+    Ok(())
+}
+
+/// 22, 24, 77: what a node writes is told from what the server says, line by line, and names its tenant.
+#[test]
+fn lines_of_nodes_cannot_pass_for_lines_of_the_server_or_of_others() -> Result<()> {
+    let log = &*LOG;
+    let laboratory = Laboratory::start(Settings::default())?;
+    let mallory = "mallory-who-logs".parse()?;
+    // Each holds an escape sequence, a change of direction and a line break before as many of `x`.
+    let prompt = json!({"1": {"class_type": "HostileLog", "inputs": {"lines": 50, "length": 77}}});
+    let id = laboratory.submit(&mallory, &prompt, None)?;
+    laboratory.wait(&mallory, &id)?;
+    let text = String::from_utf8_lossy(&log.0.lock()).into_owned();
+    let mine: Vec<_> = text.lines().filter(|line| line.ends_with(&"x".repeat(77))).collect();
+    let of_mallory = mine.iter().filter(|line| line.contains("tenant=\"mallory-who-logs\"")).count();
+    ensure!(of_mallory == 50, "{of_mallory} of 50 lines: {:?}", mine.first());
+    for line in mine {
+        ensure!(line.contains(" node: ") && line.contains("pack=") && line.contains("tenant="), "{line:?}");
+        ensure!(!line.chars().any(|c| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}')), "{line:?}");
     }
     Ok(())
 }

@@ -189,6 +189,49 @@ fn previews_come_in_the_form_that_the_client_can_read() -> Result<()> {
     Ok(())
 }
 
+/// Everything binary that a client hears of a prompt.
+fn frames(server: &Server, prompt: &Value, client: &str) -> Result<Vec<Vec<u8>>> {
+    let mut socket = server.connect(Some(client))?;
+    let prompt = server.submit(prompt, Some(client))?;
+    server.wait(&prompt)?;
+    let frames = rest(&mut socket)?.into_iter().filter_map(|heard| match heard {
+        Heard::Frame(bytes) => Some(bytes),
+        Heard::Event(_) => None,
+    });
+    Ok(frames.collect())
+}
+
+#[test]
+fn a_text_of_a_node_comes_as_frame_three() -> Result<()> {
+    let server = Server::start(ServerConfig::default())?;
+    let says = |text: &str, count: u64| json!({"7": {"class_type": "TestProgressText", "inputs": {"text": text, "count": count}}});
+    let heard = frames(&server, &says("hé", 1), "c")?;
+    ensure!(heard == ["\0\0\0\x03\0\0\0\x017hé 1".as_bytes()], "{heard:?}");
+
+    // Far too many: some are left out, and never the last.
+    let heard = frames(&server, &says("\u{1b}[2Jn", 5000), "d")?;
+    ensure!(heard.len() < 5000, "all {} were sent", heard.len());
+    let last = Frame::decode(heard.last().map_or(&[], Vec::as_slice))?;
+    let Frame::Text { node_id, text, .. } = last else { anyhow::bail!("{last:?}") };
+    ensure!(node_id == "7" && text.ends_with("n 5000") && !text.contains('\u{1b}'), "{text:?}");
+
+    let heard = frames(&server, &says(&"x".repeat(50_000), 1), "e")?;
+    ensure!(heard.len() == 1 && heard[0].len() < 4200, "{} bytes", heard[0].len());
+    Ok(())
+}
+
+#[test]
+fn frame_two_is_never_sent() -> Result<()> {
+    let server = Server::start(ServerConfig::default())?;
+    let heard = frames(&server, &busy_with_previews(70, 10), "c")?;
+    ensure!(!heard.is_empty(), "no previews");
+    for frame in heard {
+        // An encoded picture, and not the pixels of one.
+        ensure!(frame[..8] == [0, 0, 0, 1, 0, 0, 0, 1] && frame[8..10] == [0xff, 0xd8], "{:?}", &frame[..10]);
+    }
+    Ok(())
+}
+
 #[test]
 fn previews_are_as_small_as_the_client_wants_them_or_none() -> Result<()> {
     let server = Server::start(ServerConfig::default())?;

@@ -37,6 +37,31 @@ test("an empty page offers the ways to open a workflow", () =>
     await screenshot(page, "welcome");
   }));
 
+test("packs that come and go are taken over without a reload", () =>
+  withPage(browser, {}, async (page) => {
+    let tell;
+    await page.routeWebSocket(/\/ws\?/, (socket) => {
+      socket.connectToServer();
+      tell = () => socket.send(JSON.stringify({ type: "packs_changed", data: { packs: ["image"] } }));
+    });
+    await openPage(page);
+    const before = parseInt(await page.getByText(/kinds? of nodes ready/).innerText(), 10);
+    assert.ok(before > 1, `${before} kinds of nodes`);
+    await page.route("**/api/object_info", async (route) => {
+      const response = await route.fetch();
+      const classes = Object.entries(await response.json());
+      await route.fulfill({ response, json: Object.fromEntries(classes.slice(1)) });
+    });
+    tell();
+    await page.getByText(`${before - 1} kinds of nodes ready`).waitFor();
+
+    await page.getByRole("link", { name: "Packs" }).click();
+    await page.locator(".pack").first().waitFor();
+    await page.route("**/vivarium/packs", (route) => route.fulfill({ json: { packs: [] } }));
+    tell();
+    await page.getByRole("heading", { name: "No packs installed" }).waitFor();
+  }));
+
 test("the example runs: upload, edit, progress, result, gallery, and back from the image to its workflow", () =>
   withPage(browser, {}, async (page) => {
     await openExample(page);

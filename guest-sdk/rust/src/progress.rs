@@ -19,3 +19,11 @@ pub fn update(value: f64, max: f64) -> Result<()> {
 pub fn preview(value: f64, max: f64, image: &Image) -> Result<()> {
     Ok(host::update(value, max, Some(image.at(0).tensor().raw()?))?)
 }
+
+/// Shows a text beside the node while it runs, in place of the one before. Longer ones than 4096 bytes are cut.
+///
+/// # Errors
+/// When the prompt was interrupted.
+pub fn text(text: impl ToString) -> Result<()> {
+    Ok(host::text(&text.to_string())?)
+}

@@ -53,6 +53,7 @@ vivarium_node::pack! {
         flow::TestVariadic,
         flow::TestShow,
         time::TestSleepLoop,
+        time::TestProgressText,
         time::TestAlways,
         time::TestError,
         tensors::TestTensorOps,

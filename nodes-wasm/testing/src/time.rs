@@ -44,6 +44,27 @@ impl Run for TestSleepLoop {
     }
 }
 
+/// Shows texts beside itself, one after the other, as fast as it can.
+#[derive(Node)]
+#[node(category = "testing", output_node)]
+pub(crate) struct TestProgressText {
+    #[input(default = "working", multiline)]
+    text: String,
+    #[input(optional, default = 1, min = 1, max = 1_000_000)]
+    count: u64,
+}
+
+impl Run for TestProgressText {
+    type Output = Ui;
+
+    fn run(self) -> Result<Ui> {
+        for number in 1..=self.count {
+            progress::text(format_args!("{} {number}", self.text))?;
+        }
+        Ok(Ui::text(format!("{} texts", self.count)))
+    }
+}
+
 /// Passes an image on, and never out of the cache.
 #[derive(Node)]
 #[node(category = "testing", fingerprint)]

@@ -14,7 +14,7 @@
 //! - [`path`]: which names are legal (pure)
 //! - [`store`]: bytes under their digest, staged uploads, collecting what nobody names any more
 //! - [`files`]: the input, output and temp folders of one tenant
-//! - [`upload`]: how an upload gets its name
+//! - [`incoming`]: an upload on its way; [`upload`]: how it gets its name
 //! - [`output`]: how a saved image gets its name (the counter)
 //! - [`models`]: where model files lie; [`model_paths`]: more of them, from `extra_model_paths.yaml`
 //! - [`userdata`]: workflows, settings and other files of the user interface
@@ -26,6 +26,7 @@
 
 pub mod error;
 pub mod files;
+pub mod incoming;
 pub mod model_paths;
 pub mod models;
 pub mod named_folders;
@@ -41,6 +42,7 @@ pub mod userdata;
 
 pub use error::BlobError;
 pub use files::{AnnotatedName, Folder, OpenFile, SavedFile, TenantDirs, TenantFiles};
+pub use incoming::Upload;
 pub use model_paths::{ExtraPath, ExtraPathsError, read_extra_model_paths};
 pub use models::{ModelFile, ModelFolders};
 pub use named_folders::{NamedEntry, NamedFolders};

@@ -79,10 +79,11 @@ impl FromStr for Digest {
     }
 }
 
-/// What a power cut may cost. A killed process never costs anything.
+/// What a power cut may cost. A killed process never costs anything. The system writes names when it likes, so that the
+/// newest may be gone after a power cut; whether those that stay lead to whole files is what this says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// The bytes are on the disk before the call returns.
+    /// The bytes are on the disk before they get a name.
     Synced,
     /// The system writes them when it likes: for previews and whatever can be made again.
     Fast,
@@ -285,6 +286,10 @@ impl BlobStore {
         }
     }
 
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     pub(crate) fn blobs(&self) -> &Dir {
         &self.blobs
     }
@@ -294,7 +299,7 @@ impl BlobStore {
     }
 
     /// Moves a complete staged file to its digest, or finds the same bytes there already.
-    fn adopt(&self, staged: &str, digest: Digest, len: u64, durability: Durability) -> Result<(), BlobError> {
+    fn adopt(&self, staged: &str, digest: Digest, len: u64) -> Result<(), BlobError> {
         let name = blob_name(digest);
         let fail = |source| BlobError::machine("store", &self.blob_path(&name), source);
         if self.holds(staged, &name, len).map_err(fail)? {
@@ -307,14 +312,10 @@ impl BlobStore {
                     return self.staging.remove_file(staged).map_err(fail);
                 }
                 // Damaged.
-                self.move_in(staged, &name, true).map_err(fail)?;
+                self.move_in(staged, &name, true).map_err(fail)
             }
-            other => other.map_err(fail)?,
+            other => other.map_err(fail),
         }
-        if durability == Durability::Synced {
-            sync_directory(&self.blobs, &name[..2]).map_err(fail)?;
-        }
-        Ok(())
     }
 
     fn move_in(&self, staged: &str, name: &str, replace: bool) -> io::Result<()> {
@@ -380,6 +381,14 @@ impl Staged {
         Ok(())
     }
 
+    pub(crate) fn store(&self) -> &Arc<BlobStore> {
+        &self.store
+    }
+
+    pub(crate) fn limit(&self) -> Option<u64> {
+        self.limit
+    }
+
     /// How many bytes were written so far.
     #[must_use]
     pub fn len(&self) -> u64 {
@@ -405,7 +414,7 @@ impl Staged {
         let digest = Digest(std::mem::take(&mut self.hasher).finalize().into());
         // Pinned before looking, so that collecting cannot remove what was just found.
         let pin = Pin::new(&self.store, digest);
-        self.store.adopt(&self.name, digest, self.len, durability)?;
+        self.store.adopt(&self.name, digest, self.len)?;
         self.moved = true;
         Ok(Blob { digest, len: self.len, _pin: pin })
     }
@@ -441,14 +450,6 @@ fn same_bytes(mut left: impl Read, mut right: impl Read) -> io::Result<bool> {
             return Ok(true);
         }
     }
-}
-
-pub(crate) fn sync_directory(parent: &Dir, name: &str) -> io::Result<()> {
-    if cfg!(unix) {
-        // A handle good for reading entries cannot be synced; one opened as a file can.
-        parent.open(name)?.sync_all()?;
-    }
-    Ok(())
 }
 
 #[cfg(unix)]

@@ -8,8 +8,8 @@ use std::io;
 
 use crate::files::{Folder, SavedFile, TenantFiles};
 use crate::root::Root;
-use crate::store::{Blob, Durability, Staged};
-use crate::{BlobError, RelativePath, place};
+use crate::store::{Blob, Durability};
+use crate::{BlobError, RelativePath, Upload, place};
 
 /// How many files may share an upload's stem.
 const MAX_NAMES: u64 = 10_000;
@@ -27,13 +27,19 @@ impl TenantFiles {
         folder: Folder,
         subfolder: &str,
         filename: &str,
-        staged: Staged,
+        upload: impl Into<Upload>,
         overwrite: bool,
     ) -> Result<SavedFile, BlobError> {
         let below = RelativePath::parse(subfolder)?;
         let name = RelativePath::parse_file(filename)?;
-        below.join(&name)?;
-        self.reserve(staged.len())?;
+        let path = below.join(&name)?;
+        let upload = upload.into();
+        // Overwritten or not: the name has these bytes.
+        if upload.is_what_is_at(&self.root(folder)?, &path) {
+            return Ok(SavedFile { name: name.to_string(), subfolder: subfolder.to_owned(), folder });
+        }
+        self.reserve(upload.len())?;
+        let staged = upload.into_staged()?;
         let durability = if folder == Folder::Temp { Durability::Fast } else { Durability::Synced };
         let blob = staged.commit(durability)?;
         self.name_upload(folder, subfolder, &name, &blob, overwrite)

@@ -40,11 +40,17 @@ fn child_that_writes_until_it_is_killed() {
     let name = OutputName::new("img", 1, 1).unwrap();
     for number in u64::from(std::process::id()).. {
         let bytes = content(number);
-        let mut staged = store.stage(None).unwrap();
-        for chunk in bytes.chunks(40_000) {
-            staged.write(chunk).unwrap();
+        let upload_name = format!("f{}", number % 5);
+        let mut other = bytes.clone();
+        other[8..].fill(b'-');
+        // The second time it is there already; the third begins like what is there.
+        for content in [&bytes, &bytes, &other] {
+            let mut upload = files.stage_upload(Folder::Input, "", &upload_name, None).unwrap();
+            for chunk in content.chunks(40_000) {
+                upload.write(chunk).unwrap();
+            }
+            files.save_upload(Folder::Input, "", &upload_name, upload, number.is_multiple_of(2)).unwrap();
         }
-        files.save_upload(Folder::Input, "", &format!("f{}", number % 5), staged, number.is_multiple_of(2)).unwrap();
         let blob = store.put(&bytes, Durability::Fast).unwrap();
         files.save_output(Folder::Output, &name, 0, "bin", &blob).unwrap();
         files.user_data().write("workflows/w.json", &bytes, true).unwrap();

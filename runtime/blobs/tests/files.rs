@@ -587,3 +587,85 @@ fn files_below_without_links(folder: &Path) -> usize {
         })
         .sum()
 }
+
+/// An upload whose name is known from the beginning, in pieces.
+fn upload_named(bench: &Bench, name: &str, pieces: &[&[u8]], overwrite: bool) -> String {
+    let mut upload = bench.files.stage_upload(Folder::Input, "", name, None).unwrap();
+    pieces.iter().for_each(|piece| upload.write(piece).unwrap());
+    bench.files.save_upload(Folder::Input, "", name, upload, overwrite).unwrap().name
+}
+
+/// Uploads that are being written now.
+fn staged_files(bench: &Bench) -> usize {
+    let own = fs::read_dir(bench.path("blobs/staging")).unwrap().map(|entry| entry.unwrap().path());
+    let folders = own.filter(|path| path.is_dir());
+    folders.map(|folder| fs::read_dir(folder).unwrap().count() - 1).sum()
+}
+
+#[test]
+fn the_same_upload_under_the_same_name_is_compared_and_not_written() {
+    let bench = bench();
+    assert_eq!(upload_named(&bench, "a.png", &[b"one ", b"two"], false), "a.png");
+    let modified = fs::metadata(bench.path("input/a.png")).unwrap().modified().unwrap();
+    for overwrite in [false, true] {
+        let mut upload = bench.files.stage_upload(Folder::Input, "", "a.png", None).unwrap();
+        for piece in [&b"on"[..], b"e t", b"wo"] {
+            upload.write(piece).unwrap();
+            assert_eq!(staged_files(&bench), 0, "something was written");
+        }
+        assert_eq!(upload.len(), 7);
+        let saved = bench.files.save_upload(Folder::Input, "", "a.png", upload, overwrite).unwrap();
+        assert_eq!(saved.name, "a.png");
+    }
+    assert_eq!(fs::metadata(bench.path("input/a.png")).unwrap().modified().unwrap(), modified);
+}
+
+#[test]
+fn an_upload_that_begins_like_its_namesake_keeps_all_its_bytes() {
+    let bench = bench();
+    upload_named(&bench, "a.png", &[b"one two three"], false);
+    let whole = |name: &str| String::from_utf8(fs::read(bench.path("input").join(name)).unwrap()).unwrap();
+    for (pieces, text) in [
+        (&[&b"one "[..], b"two ", b"3"][..], "one two 3"),
+        (&[b"one "], "one "),
+        (&[b"one two ", b"three", b" four"], "one two three four"),
+        (&[b""], ""),
+    ] {
+        let name = upload_named(&bench, "a.png", pieces, false);
+        assert_ne!(name, "a.png");
+        assert_eq!(whole(&name), text);
+    }
+    assert_eq!(whole("a.png"), "one two three");
+    assert_eq!(upload_named(&bench, "a.png", &[b"one ", b"2"], true), "a.png");
+    assert_eq!(whole("a.png"), "one 2");
+    assert_eq!(staged_files(&bench), 0);
+}
+
+#[test]
+fn an_upload_that_was_compared_with_another_file_than_it_becomes_is_written() {
+    let bench = bench();
+    upload_named(&bench, "a.png", &[b"one two"], false);
+    // The form said only at its end where the file is to go.
+    let mut upload = bench.files.stage_upload(Folder::Input, "", "a.png", None).unwrap();
+    upload.write(b"one two").unwrap();
+    let saved = bench.files.save_upload(Folder::Input, "below", "a.png", upload, false).unwrap();
+    assert_eq!((saved.name.as_str(), saved.subfolder.as_str()), ("a.png", "below"));
+    assert_eq!(fs::read(bench.path("input/below/a.png")).unwrap(), b"one two");
+
+    // Somebody gave the name other bytes meanwhile.
+    let mut upload = bench.files.stage_upload(Folder::Input, "", "a.png", None).unwrap();
+    upload.write(b"one two").unwrap();
+    upload_named(&bench, "a.png", &[b"three"], true);
+    let saved = bench.files.save_upload(Folder::Input, "", "a.png", upload, false).unwrap();
+    assert_eq!(saved.name, "a (1).png");
+    assert_eq!(fs::read(bench.path("input/a (1).png")).unwrap(), b"one two");
+}
+
+#[test]
+fn the_limit_holds_for_what_is_compared_too() {
+    let bench = bench();
+    upload_named(&bench, "a.png", &[b"one two"], false);
+    let mut upload = bench.files.stage_upload(Folder::Input, "", "a.png", Some(5)).unwrap();
+    upload.write(b"one ").unwrap();
+    assert!(matches!(upload.write(b"two"), Err(BlobError::TooLarge { limit: 5 })));
+}

@@ -182,3 +182,49 @@ fn a_reader_that_leaves_early_is_no_failure() {
     assert_eq!(output.status.code(), Some(0));
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn the_base_folder_may_be_named_before_and_behind_a_sub_command() {
+    let place = Place::new();
+    let base = place.text("base");
+    for arguments in [
+        ["tenant", "--base-directory", &base, "add", "one"],
+        ["tenant", "add", "--base-directory", &base, "two"],
+        ["tenant", "add", "three", "--base-directory", &base],
+    ] {
+        let (code, _, stderr) = ended(&arguments);
+        assert_eq!(code, 0, "{arguments:?}: {stderr}");
+    }
+    let (code, _, stderr) = ended(&["tenant", "token", "add", "two", "--base-directory", &base]);
+    assert_eq!(code, 0, "{stderr}");
+    let (code, stdout, stderr) = ended(&["tenant", "list", "--base-directory", &base, "--json"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(["one", "two", "three"].iter().all(|name| stdout.contains(name)), "{stdout}");
+}
+
+#[test]
+fn an_extension_that_imports_deprecated_scripts_is_named_in_the_log_once() {
+    let place = Place::new();
+    for (file, text) in [("index.html", "<p>"), ("scripts/ui.js", "//"), ("extensions/core/old.js", "//")] {
+        let path = place.path("front-end").join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let server = Server::start(&place, &["--front-end-root", &place.text("front-end")]);
+    let get = |path: &str, referer: &str| {
+        let request = ureq::get(format!("{}{path}", server.url)).header("referer", format!("{}{referer}", server.url));
+        request.call().unwrap().body_mut().read_to_string().unwrap()
+    };
+    for _ in 0..2 {
+        get("/scripts/ui.js", "/");
+        get("/scripts/ui.js", "/extensions/core/old.js");
+        get("/scripts/ui.js", "/extensions/some-pack/panel.js");
+        get("/extensions/core/old.js", "/extensions/some-pack/panel.js");
+    }
+    let log = get("/internal/logs", "/");
+    let warnings: Vec<&str> = log.split("\\n").filter(|line| line.contains("deprecated")).collect();
+    assert_eq!(warnings.len(), 2, "{log}");
+    for (warning, script) in warnings.iter().zip(["scripts/ui.js", "extensions/core/old.js"]) {
+        assert!(warning.contains(script) && warning.contains("/extensions/some-pack/panel.js"), "{warning}");
+    }
+}

@@ -216,7 +216,7 @@ fn every_accepted_prompt_ends_exactly_once_across_kill_nine() {
 #[test]
 #[ignore = "takes minutes: run by hand"]
 fn every_accepted_prompt_ends_exactly_once_across_kill_nine_large() {
-    kill_and_count(40, 6);
+    kill_and_count(60, 6);
 }
 
 fn connect(url: &str, client: &str) -> WebSocket<TcpStream> {

@@ -165,6 +165,9 @@ pub trait HostServices: Send + Sync {
     /// Progress of the running node.
     fn progress(&self, node_id: &str, value: f64, max: f64, preview: Option<PreviewPixels>);
 
+    /// A text beside the running node, bounded and clean. Who shows no progress needs none.
+    fn progress_text(&self, _node_id: &str, _text: String) {}
+
     /// A log line of the running node.
     fn log(&self, pack: &str, node_id: &str, level: LogLevel, message: &str);
 

@@ -13,7 +13,6 @@ use std::{
 use axum::{
     extract::{ConnectInfo, Request},
     http::{HeaderName, HeaderValue},
-    middleware::Next,
     response::Response,
 };
 use tracing::Instrument;
@@ -25,7 +24,10 @@ static PROCESS: LazyLock<String> = LazyLock::new(|| uuid::Uuid::new_v4().simple(
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// The outermost middleware. The query is not logged: it may hold names of files.
-pub(crate) async fn access_log(request: Request, next: Next) -> Response {
+pub(crate) async fn access_log<F>(request: Request, next: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response> + Send,
+{
     let id = format!("{}-{}", *PROCESS, NEXT.fetch_add(1, Ordering::Relaxed));
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
     let span = tracing::debug_span!(
@@ -37,8 +39,9 @@ pub(crate) async fn access_log(request: Request, next: Next) -> Response {
         tenant = tracing::field::Empty
     );
     let begun = Instant::now();
+    let answered = next(request);
     async move {
-        let mut response = next.run(request).await;
+        let mut response = answered.await;
         let (status, milliseconds) = (response.status().as_u16(), begun.elapsed().as_secs_f64() * 1e3);
         if status >= 500 {
             tracing::warn!(status, milliseconds, "answered");

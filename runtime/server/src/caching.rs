@@ -3,7 +3,6 @@
 use axum::{
     extract::Request,
     http::{HeaderMap, HeaderValue, StatusCode, header},
-    middleware::Next,
     response::Response,
 };
 
@@ -14,29 +13,42 @@ const NO_CACHE: &str = "no-cache";
 const IMAGES: [&str; 9] = [".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"];
 
 /// The middleware. A header that a route has set already stays.
-pub(crate) async fn cache_control(request: Request, next: Next) -> Response {
-    let path = request.uri().path().to_owned();
-    let mut response = next.run(request).await;
-    if let Some(policy) = policy(&path, response.status()) {
+pub(crate) async fn cache_control(request: Request, next: impl AsyncFnOnce(Request) -> Response) -> Response {
+    let class = Class::of(request.uri().path());
+    let mut response = next(request).await;
+    if let Some(policy) = class.and_then(|class| class.policy(response.status())) {
         set_default(response.headers_mut(), policy);
     }
     response
 }
 
-fn policy(path: &str, status: StatusCode) -> Option<&'static str> {
-    let last = path.rsplit('/').next().unwrap_or(path);
-    if path.ends_with(".js") || path.ends_with(".css") || (last.starts_with("index") && last.ends_with(".json")) {
-        return Some(NO_CACHE);
+/// Paths that are cached by rule.
+#[derive(Clone, Copy)]
+enum Class {
+    /// Scripts, styles, lists of templates.
+    Code,
+    Image,
+}
+
+impl Class {
+    fn of(path: &str) -> Option<Self> {
+        let last = path.rsplit('/').next().unwrap_or(path);
+        // Most paths are routes, whose last part has no dot.
+        let extension = &last[last.rfind('.')?..];
+        if matches!(extension, ".js" | ".css") || (last.starts_with("index") && extension == ".json") {
+            return Some(Self::Code);
+        }
+        IMAGES.iter().any(|image| extension.eq_ignore_ascii_case(image)).then_some(Self::Image)
     }
-    let lower = last.to_ascii_lowercase();
-    if !IMAGES.iter().any(|extension| lower.ends_with(extension)) {
-        return None;
-    }
-    match status.as_u16() {
-        404 => Some(HOUR),
-        200..=206 | 301 | 308 => Some(DAY),
-        302 | 303 | 307 => Some(NO_CACHE),
-        _ => None,
+
+    fn policy(self, status: StatusCode) -> Option<&'static str> {
+        match (self, status.as_u16()) {
+            (Self::Code, _) => Some(NO_CACHE),
+            (Self::Image, 404) => Some(HOUR),
+            (Self::Image, 200..=206 | 301 | 308) => Some(DAY),
+            (Self::Image, 302 | 303 | 307) => Some(NO_CACHE),
+            _ => None,
+        }
     }
 }
 
@@ -51,6 +63,7 @@ mod tests {
     #[test]
     fn classes_of_paths() {
         let ok = StatusCode::OK;
+        let policy = |path: &str, status| Class::of(path).and_then(|class| class.policy(status));
         assert_eq!(policy("/scripts/app.js", ok), Some(NO_CACHE));
         assert_eq!(policy("/templates/index.fr.json", ok), Some(NO_CACHE));
         assert_eq!(policy("/templates/a.WEBP", ok), Some(DAY));

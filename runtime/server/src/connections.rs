@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashMap,
+    convert::Infallible,
     io,
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
@@ -14,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::ConnectInfo};
+use axum::{body::Body, extract::ConnectInfo, response::Response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
@@ -26,7 +27,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
+use tower::{Service, ServiceExt};
 
 use crate::{auth::household, config::ServerLimits};
 
@@ -38,28 +39,38 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// The connections of all listeners of a server.
-#[derive(Clone)]
-pub(crate) struct Connections(Arc<Inner>);
+pub(crate) struct Connections<S>(Arc<Inner<S>>);
 
-struct Inner {
-    router: Router,
+impl<S> Clone for Connections<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+struct Inner<S> {
+    /// Answers requests.
+    service: S,
     limits: ServerLimits,
     /// One permit for each connection that may be there: `all_places` of them.
     places: Arc<Semaphore>,
     all_places: u32,
-    by_address: Mutex<HashMap<IpAddr, usize>>,
+    by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
-impl Connections {
-    pub(crate) fn new(router: Router, limits: &ServerLimits) -> Self {
+impl<S> Connections<S>
+where
+    S: Service<axum::extract::Request, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
+    pub(crate) fn new(service: S, limits: &ServerLimits) -> Self {
         let most = Semaphore::MAX_PERMITS.min(u32::MAX as usize);
         let places = limits.connections.clamp(1, most);
         Self(Arc::new(Inner {
-            router,
+            service,
             limits: limits.clone(),
             places: Arc::new(Semaphore::new(places)),
             all_places: u32::try_from(places).unwrap_or(u32::MAX),
-            by_address: Mutex::default(),
+            by_address: Arc::default(),
         }))
     }
 
@@ -81,7 +92,7 @@ impl Connections {
                 },
                 () = stop.cancelled() => return Ok(()),
             };
-            let seat = Seat::take(&self.0, peer.ip(), place);
+            let seat = Seat::take(&self.0.by_address, self.0.limits.connections_per_address, peer.ip(), place);
             tokio::spawn(Arc::clone(&self.0).serve(stream, peer, seat, stop.clone()));
         }
     }
@@ -93,7 +104,11 @@ impl Connections {
     }
 }
 
-impl Inner {
+impl<S> Inner<S>
+where
+    S: Service<axum::extract::Request, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
     async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, seat: Option<Seat>, stop: CancellationToken) {
         let Some(seat) = seat else { return self.refuse(stream, peer).await };
         if let Err(error) = self.set_options(&stream) {
@@ -103,7 +118,7 @@ impl Inner {
         let service = service_fn(|request: hyper::Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
-            self.router.clone().oneshot(request)
+            self.service.clone().oneshot(request)
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -156,7 +171,7 @@ impl Inner {
 
 /// As long as it lives, a connection counts.
 struct Seat {
-    connections: Arc<Inner>,
+    by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
     address: IpAddr,
     _place: OwnedSemaphorePermit,
 }
@@ -164,22 +179,27 @@ struct Seat {
 impl Seat {
     /// `None` when the address has as many as it may. This machine's own is not limited: a reverse proxy has all its
     /// clients' connections come from there.
-    fn take(connections: &Arc<Inner>, address: IpAddr, place: OwnedSemaphorePermit) -> Option<Self> {
+    fn take(
+        by_address: &Arc<Mutex<HashMap<IpAddr, usize>>>,
+        limit: usize,
+        address: IpAddr,
+        place: OwnedSemaphorePermit,
+    ) -> Option<Self> {
         let is_own = address.to_canonical().is_loopback();
         let address = household(address);
-        let mut by_address = connections.by_address.lock();
-        let count = by_address.entry(address).or_insert(0);
-        if *count >= connections.limits.connections_per_address && !is_own {
+        let mut counts = by_address.lock();
+        let count = counts.entry(address).or_insert(0);
+        if *count >= limit && !is_own {
             return None;
         }
         *count += 1;
-        Some(Self { connections: Arc::clone(connections), address, _place: place })
+        Some(Self { by_address: Arc::clone(by_address), address, _place: place })
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut by_address = self.connections.by_address.lock();
+        let mut by_address = self.by_address.lock();
         if let Some(count) = by_address.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
@@ -239,7 +259,10 @@ async fn wait_after(error: &io::Error) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use axum::routing::{get, post};
+    use axum::{
+        Router,
+        routing::{get, post},
+    };
     use tokio::io::AsyncReadExt;
 
     use super::*;
@@ -247,7 +270,7 @@ mod tests {
     const LARGE: usize = 64 << 20;
 
     struct Serving {
-        connections: Connections,
+        connections: Connections<Router>,
         address: SocketAddr,
         _stop: tokio_util::sync::DropGuard,
     }
@@ -348,7 +371,7 @@ mod tests {
         let server = Serving::start(ServerLimits { connections_per_address: 2, ..ServerLimits::default() }).await;
         let take = |address: &str| {
             let place = Arc::clone(&server.connections.0.places).try_acquire_owned().unwrap();
-            Seat::take(&server.connections.0, address.parse().unwrap(), place)
+            Seat::take(&server.connections.0.by_address, 2, address.parse().unwrap(), place)
         };
         let first = take("2001:db8::1");
         let _second = take("2001:db8::2");

@@ -18,9 +18,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::{
-    extract::{ConnectInfo, Request, State},
+    extract::{ConnectInfo, Request},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, uri::Authority},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 
@@ -106,8 +105,8 @@ impl Guard {
     }
 
     fn knows_host(&self, host: &str) -> bool {
-        // HTTP/1.0 tools send none; browsers always do.
-        if host.is_empty() {
+        // HTTP/1.0 tools send none; browsers always do. An address with a port is what most programs send.
+        if host.is_empty() || host.parse::<SocketAddr>().is_ok() {
             return true;
         }
         let name = host_name(host);
@@ -168,7 +167,10 @@ impl std::fmt::Display for Refusal {
 }
 
 /// The middleware: refuses, answers `OPTIONS`, and adds CORS headers to whatever comes back.
-pub(crate) async fn guard(State(state): State<AppState>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard<F>(state: &AppState, request: Request, next: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     let guard = state.guard();
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer);
     // Without a peer address (a test, a Unix socket) the stricter rule holds.
@@ -183,7 +185,7 @@ pub(crate) async fn guard(State(state): State<AppState>, request: Request, next:
         return ApiError::text(StatusCode::FORBIDDEN, refusal.to_string()).into_response();
     }
     let mut response =
-        if request.method() == Method::OPTIONS { StatusCode::OK.into_response() } else { next.run(request).await };
+        if request.method() == Method::OPTIONS { StatusCode::OK.into_response() } else { next(request).await };
     guard.add_cors_headers(&mut response);
     response
 }

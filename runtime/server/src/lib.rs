@@ -18,6 +18,7 @@
 //! - [`config`]: settings and limits with their defaults
 //! - [`state`]: what handlers can reach
 //! - `serve`, `connections`: listening and stopping; how many connections, and how idle
+//! - `service`: what every request passes
 //! - `routes`: the table of routes, and a file per group of handlers
 //! - [`auth`], `tenant`: whose request it is, and what it may do; tokens, scopes, quotas, the login page
 //! - `guard`: which web pages may call; CORS
@@ -54,6 +55,7 @@ mod replay;
 mod routes;
 mod serve;
 mod serve_file;
+mod service;
 mod slow_body;
 pub mod state;
 mod tenant;
@@ -66,5 +68,6 @@ pub use config::{ServerConfig, ServerLimits};
 pub use error::ServerError;
 pub use hub::Hub;
 pub use logs::{LogRing, LogWriter};
-pub use serve::{bind, router, serve};
+pub use serve::{bind, serve};
+pub use service::Application;
 pub use state::{AppState, Parts};

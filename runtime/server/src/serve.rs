@@ -2,25 +2,20 @@
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, extract::DefaultBodyLimit, middleware};
 use tokio::{
     net::{TcpListener, lookup_host},
     task::JoinSet,
     time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tower_http::compression::{CompressionLayer, predicate::Predicate};
 
 use crate::{
-    access_log::access_log,
     auth,
-    caching::cache_control,
     config::ServerConfig,
     connections::Connections,
     error::{ApiError, ServerError},
-    guard::guard,
-    routes::{self, internal::stream_logs},
-    slow_body::slow_body,
+    routes::internal::stream_logs,
+    service::Application,
     state::AppState,
 };
 
@@ -51,22 +46,6 @@ pub async fn bind(config: &ServerConfig) -> Result<Vec<TcpListener>, ServerError
     Ok(listeners)
 }
 
-/// The router with all middleware. Requests need a [`axum::extract::ConnectInfo`] of their peer's address; without one they
-/// count as coming over loopback, for which the guard is strictest.
-pub fn router(state: AppState) -> Router {
-    let limit = usize::try_from(state.config().max_upload_size).unwrap_or(usize::MAX);
-    let compress = state.config().compress_responses;
-    let router = routes::table().layer(DefaultBodyLimit::max(limit)).layer(middleware::from_fn(cache_control));
-    let router = router.merge(auth::routes().finish().0);
-    let router = router.layer(middleware::from_fn_with_state(state.clone(), slow_body));
-    let router = if compress { router.layer(CompressionLayer::new().compress_when(is_text)) } else { router };
-    router
-        .layer(middleware::from_fn_with_state(state.clone(), auth::gate))
-        .layer(middleware::from_fn_with_state(state.clone(), guard))
-        .layer(middleware::from_fn(access_log))
-        .with_state(state)
-}
-
 /// Serves until `shutdown` is done. Then nothing new is let in; running prompts get [`crate::ServerLimits::prompt_grace`] to
 /// end, or go back into the queue; then sockets are closed, and open requests get
 /// [`crate::ServerLimits::shutdown_grace`] to end.
@@ -82,7 +61,7 @@ pub async fn serve(
         check_reach(listener.local_addr()?, state.config(), state.accounts().required())?;
     }
     let stop = CancellationToken::new();
-    let connections = Connections::new(router(state.clone()), &state.config().limits);
+    let connections = Connections::new(Application::new(state.clone()), &state.config().limits);
     let mut listening = JoinSet::new();
     for listener in listeners {
         listening.spawn(connections.clone().accept(listener, stop.clone()));
@@ -148,22 +127,3 @@ fn check_reach(address: SocketAddr, config: &ServerConfig, asks_to_log_in: bool)
 fn finish(ended: Result<std::io::Result<()>, tokio::task::JoinError>) -> Result<(), ServerError> {
     ended.map_err(std::io::Error::other)?.map_err(Into::into)
 }
-
-/// Images are compressed already, and a part of a file must stay that part.
-fn is_text(
-    status: axum::http::StatusCode,
-    _: axum::http::Version,
-    headers: &axum::http::HeaderMap,
-    _: &axum::http::Extensions,
-) -> bool {
-    let content_type =
-        headers.get(axum::http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    status != axum::http::StatusCode::PARTIAL_CONTENT
-        && (content_type.starts_with("application/json") || content_type.starts_with("text/plain"))
-}
-
-// `is_text` is a predicate by its signature.
-const _: fn() = || {
-    fn is_predicate(_: impl Predicate) {}
-    is_predicate(is_text);
-};

@@ -14,9 +14,8 @@ use std::{
 
 use axum::{
     body::{Body, BodyDataStream, Bytes, HttpBody},
-    extract::{Request, State},
+    extract::Request,
     http::StatusCode,
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use futures_util::{StreamExt, stream};
@@ -25,14 +24,17 @@ use tokio::time::timeout;
 use crate::{config::ServerLimits, error::ApiError, state::AppState};
 
 /// The middleware.
-pub(crate) async fn slow_body(State(state): State<AppState>, request: Request, next: Next) -> Response {
+pub(crate) async fn slow_body<F>(state: &AppState, request: Request, next: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     if request.body().is_end_stream() {
-        return next.run(request).await;
+        return next(request).await;
     }
     let limits = &state.config().limits;
     let is_slow = Arc::new(AtomicBool::new(false));
     let request = request.map(|body| timed(body, Pace::new(limits), Arc::clone(&is_slow)));
-    let response = next.run(request).await;
+    let response = next(request).await;
     if is_slow.load(Ordering::Relaxed) {
         let message = format!(
             "The request's body came too slowly: after {} seconds of waiting the server wants {} bytes per second",

@@ -10,7 +10,6 @@ mod tenants;
 use std::sync::Arc;
 
 use axum::{
-    Router,
     body::Body,
     http::{HeaderMap, Request, StatusCode},
 };
@@ -31,7 +30,7 @@ use vivarium_worker::{
     report::{LimitReport, MemoryReport, PackReport},
 };
 
-use crate::{AppState, Hub, LogRing, Parts, ServerConfig, router};
+use crate::{AppState, Application, Hub, LogRing, Parts, ServerConfig};
 
 /// Knows two classes, and takes every prompt that uses nothing else. A `Broken` node cannot run; the others can.
 struct TestEngine;
@@ -108,7 +107,7 @@ fn parts(base: &tempfile::TempDir, config: &ServerConfig) -> Parts {
 }
 
 struct Server {
-    router: Router,
+    application: Application,
     _base: tempfile::TempDir,
 }
 
@@ -136,11 +135,11 @@ impl Server {
     fn with(config: ServerConfig) -> Self {
         let base = tempfile::tempdir().unwrap();
         let parts = parts(&base, &config);
-        Self { router: router(AppState::new(config, parts).unwrap()), _base: base }
+        Self { application: Application::new(AppState::new(config, parts).unwrap()), _base: base }
     }
 
     async fn ask(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = self.application.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes().to_vec();
         Answer { status: parts.status, headers: parts.headers, body }

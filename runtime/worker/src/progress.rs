@@ -1,4 +1,4 @@
-//! What clients see of a running prompt: `progress_state`, `progress`, previews. One tracker per prompt.
+//! What clients see of a running prompt: `progress_state`, `progress`, previews, texts. One tracker per prompt.
 
 use std::{
     sync::Arc,
@@ -63,6 +63,9 @@ struct State {
 struct RunningNode {
     place: NodePlace,
     last_report: Option<Instant>,
+    last_text: Option<Instant>,
+    /// The newest text that came too early; told at the node's end if none comes after it.
+    kept_text: Option<String>,
 }
 
 impl ProgressTracker {
@@ -100,7 +103,10 @@ impl ProgressTracker {
     pub(crate) fn start(&self, place: &NodePlace) {
         let mut state = self.state.lock();
         state.running.shift_remove(&place.node_id);
-        state.running.insert(place.node_id.clone(), RunningNode { place: place.clone(), last_report: None });
+        state.running.insert(
+            place.node_id.clone(),
+            RunningNode { place: place.clone(), last_report: None, last_text: None, kept_text: None },
+        );
         let known = state.nodes.get(&place.node_id).is_some_and(|node| node.state == NodeState::Running);
         if !known {
             state.nodes.insert(place.node_id.clone(), self.node(place, 0.0, 1.0, NodeState::Running));
@@ -110,7 +116,9 @@ impl ProgressTracker {
 
     pub(crate) fn finish(&self, place: &NodePlace) {
         let mut state = self.state.lock();
-        state.running.shift_remove(&place.node_id);
+        if let Some(text) = state.running.shift_remove(&place.node_id).and_then(|node| node.kept_text) {
+            self.send_text(place, text);
+        }
         let known = state.nodes.get(&place.node_id);
         if known.is_some_and(|node| node.state == NodeState::Finished) {
             // It ran ahead of its turn, and its end was told then.
@@ -162,6 +170,24 @@ impl ProgressTracker {
         }
         let event = Event::Progress { value, max, prompt_id: self.prompt_id.clone(), node: place.display_id };
         self.to_client_or_tenant(event);
+    }
+
+    /// A text beside a running node.
+    pub(crate) fn report_text(&self, node_id: &str, text: String) {
+        let mut state = self.state.lock();
+        let Some(running) = state.running.get_mut(node_id) else { return };
+        if running.last_text.is_some_and(|last| last.elapsed() < REPORT_INTERVAL) {
+            running.kept_text = Some(text);
+            return;
+        }
+        running.last_text = Some(Instant::now());
+        running.kept_text = None;
+        self.send_text(&running.place, text);
+    }
+
+    fn send_text(&self, place: &NodePlace, text: String) {
+        let message = Message::Text { node_id: place.display_id.clone(), text };
+        self.sink.send(&self.tenant, self.target(), message);
     }
 
     pub(crate) fn wants_preview(&self) -> bool {

@@ -138,6 +138,12 @@ impl HostServices for NodeServices {
         }
     }
 
+    fn progress_text(&self, node_id: &str, text: String) {
+        if let Some(progress) = &self.progress {
+            progress.report_text(node_id, text);
+        }
+    }
+
     fn log(&self, pack: &str, node_id: &str, level: LogLevel, message: &str) {
         let tenant = self.tenant.as_str();
         match level {

@@ -17,6 +17,8 @@ const KEPT_RUNS = 20;
 
 let socket: LiveSocket | null = null;
 let refreshTimer: number | undefined;
+let packsTimer: number | undefined;
+let wasConnected = false;
 let waitingEvents: ServerEvent[] = [];
 
 export function start(): void {
@@ -45,6 +47,15 @@ export async function loadObjectInfo(): Promise<void> {
     noteFailure(error);
     setState({ objectInfoError: messageOf(error) });
   }
+}
+
+/** Definitions again, soon, and whatever else shows packs. */
+function refreshPacksSoon(): void {
+  packsTimer ??= window.setTimeout(() => {
+    packsTimer = undefined;
+    setState({ packsVersion: getState().packsVersion + 1 });
+    void loadObjectInfo();
+  }, REFRESH_DELAY_MS);
 }
 
 /** Queue and history again, soon: many events in a row cause one request. */
@@ -136,7 +147,9 @@ async function lookForExample(): Promise<void> {
 /** After a (re)connect: what happened meanwhile is in the queue and in the history. */
 async function synchronise(): Promise<void> {
   setState({ connection: "live" });
-  if (!getState().objectInfo) void loadObjectInfo();
+  // While the connection was cut, or the server down, packs may have come and gone.
+  if (wasConnected || !getState().objectInfo) refreshPacksSoon();
+  wasConnected = true;
   await catchUp();
 }
 
@@ -208,6 +221,10 @@ async function checkServer(): Promise<void> {
 function receiveEvent(event: ServerEvent): void {
   if (event.type === "status") {
     refreshSoon();
+    return;
+  }
+  if (event.type === "packs_changed") {
+    refreshPacksSoon();
     return;
   }
   if (waitingEvents.length === 0) window.setTimeout(applyWaitingEvents, EVENT_DELAY_MS);

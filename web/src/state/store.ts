@@ -18,6 +18,8 @@ export interface AppState {
   connection: Connection;
   objectInfo: ObjectInfo | null;
   objectInfoError: string | null;
+  /** Goes up when the server has other packs than before. */
+  packsVersion: number;
   document: WorkflowDocument | null;
   submitting: boolean;
   refusal: { error: ApiError; nodeErrors: NodeErrors } | null;
@@ -42,6 +44,7 @@ export const useStore = create<AppState>(() => ({
   connection: "connecting",
   objectInfo: null,
   objectInfoError: null,
+  packsVersion: 0,
   document: null,
   submitting: false,
   refusal: null,

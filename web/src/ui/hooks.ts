@@ -40,8 +40,8 @@ export interface Resource<T> {
   reload: () => void;
 }
 
-/** Something to fetch, again after each reconnect and, with `everyMs`, regularly while the page is seen. */
-export function useResource<T>(load: () => Promise<T>, everyMs?: number): Resource<T> {
+/** Something to fetch, again after each reconnect, when `version` changes and, with `everyMs`, regularly while the page is seen. */
+export function useResource<T>(load: () => Promise<T>, { everyMs, version }: { everyMs?: number; version?: number } = {}): Resource<T> {
   const [state, setState] = useState<{ data: T | null; error: string | null; loading: boolean }>({ data: null, error: null, loading: true });
   const connected = useStore((app) => app.connection === "live");
   const reload = useCallback(() => {
@@ -53,7 +53,7 @@ export function useResource<T>(load: () => Promise<T>, everyMs?: number): Resour
       },
     );
   }, [load]);
-  useEffect(reload, [reload, connected]);
+  useEffect(reload, [reload, connected, version]);
   useEffect(() => {
     if (!everyMs) return undefined;
     const timer = window.setInterval(() => {

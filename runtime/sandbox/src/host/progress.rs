@@ -12,6 +12,9 @@ use crate::{
     services::PreviewPixels,
 };
 
+/// A text beside a node is cut here, bytes.
+const TEXT_BYTES: usize = 4096;
+
 /// A preview larger than this is refused; the host scales it down anyway.
 const PREVIEW_PIXELS: u64 = 64 << 20;
 
@@ -37,6 +40,15 @@ impl progress::Host for HostState {
             _ => None,
         };
         self.call.services.progress(&self.call.node_id, value, max, pixels);
+        Ok(Ok(()))
+    }
+
+    fn text(&mut self, text: String) -> wasmtime::Result<Result<(), Error>> {
+        if self.interrupted() {
+            return Ok(Err(interrupted()));
+        }
+        let text = self.shown(&text, TEXT_BYTES);
+        self.call.services.progress_text(&self.call.node_id, text);
         Ok(Ok(()))
     }
 }

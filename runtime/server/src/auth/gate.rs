@@ -3,9 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::{
-    extract::{ConnectInfo, Query, Request, State},
+    extract::{ConnectInfo, Query, Request},
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
-    middleware::Next,
     response::{IntoResponse, Redirect, Response},
 };
 use serde::Deserialize;
@@ -18,10 +17,13 @@ use super::{
 use crate::{error::ApiError, state::AppState};
 
 /// Puts an [`Access`] and its tenant into the request, or answers it. The pages of the login are for everybody.
-pub(crate) async fn gate(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn gate<F>(state: &AppState, mut request: Request, next: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     let path = request.uri().path();
     if login::is_login(path) {
-        return next.run(request).await;
+        return next(request).await;
     }
     let (peer, local) = peer_of(&request);
     let shown = shown_token(request.headers(), request.uri());
@@ -36,7 +38,7 @@ pub(crate) async fn gate(State(state): State<AppState>, mut request: Request, ne
     tracing::Span::current().record("tenant", tracing::field::display(&access.tenant));
     request.extensions_mut().insert(access.tenant.clone());
     request.extensions_mut().insert(access);
-    let mut response = next.run(request).await;
+    let mut response = next(request).await;
     if state.accounts().required() {
         // The same address shows every tenant something else.
         response.headers_mut().append(header::VARY, HeaderValue::from_static("Authorization, Cookie"));

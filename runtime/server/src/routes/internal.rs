@@ -74,8 +74,12 @@ pub(crate) async fn files(
 }
 
 /// `GET /internal/folder_paths`: where models are.
-pub(crate) async fn folder_paths(State(state): State<AppState>) -> Response {
+pub(crate) async fn folder_paths(State(state): State<AppState>, operator: Result<Operator, ApiError>) -> Response {
     let models = state.models();
-    let folders = models.types().into_iter().map(|folder| (folder.clone(), directories(models, &folder)));
+    let shown = |folder: String| {
+        let directories = directories(models, &folder, operator.is_ok());
+        (folder, directories)
+    };
+    let folders = models.types().into_iter().map(shown);
     json::ok(&folders.collect::<Map<_, _>>())
 }

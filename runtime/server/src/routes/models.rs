@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use vivarium_blobs::{ModelFile, ModelFolders};
 use vivarium_image_codec::{PreviewFormat, ViewRequest};
 
-use crate::{error::ApiError, json, models, routes::view::serve_transcoded, state::AppState};
+use crate::{error::ApiError, json, models, routes::view::serve_transcoded, state::AppState, tenant::Operator};
 
 /// How previews beside models are sent.
 const WEBP: ViewRequest = ViewRequest::Preview { format: PreviewFormat::WebP, quality: 90, opaque: false };
@@ -33,11 +33,15 @@ pub(crate) async fn embeddings(State(state): State<AppState>) -> Result<Response
 }
 
 /// `GET /experiment/models`: the types with their directories.
-pub(crate) async fn types_with_directories(State(state): State<AppState>) -> Response {
+pub(crate) async fn types_with_directories(
+    State(state): State<AppState>,
+    operator: Result<Operator, ApiError>,
+) -> Response {
     let models = state.models();
     let shown = models.types().into_iter().filter(|folder| !matches!(folder.as_str(), "configs" | "custom_nodes"));
-    let shown: Vec<_> =
-        shown.map(|folder| json!({ "name": folder, "folders": directories(models, &folder) })).collect();
+    let shown: Vec<_> = shown
+        .map(|folder| json!({ "name": folder, "folders": directories(models, &folder, operator.is_ok()) }))
+        .collect();
     json::ok(&shown)
 }
 
@@ -108,7 +112,14 @@ async fn ask<T: Send + 'static>(
         .await
 }
 
-/// The directories of a type, as texts.
-pub(crate) fn directories(models: &ModelFolders, folder: &str) -> Value {
-    models.paths(folder).unwrap_or_default().iter().map(|directory| directory.to_string_lossy()).collect()
+/// The directories of a type, as texts. Where they are on this machine is the operator's business; others get a name for each,
+/// as many as there are, since clients count them.
+pub(crate) fn directories(models: &ModelFolders, folder: &str, for_operator: bool) -> Value {
+    let paths = models.paths(folder).unwrap_or_default();
+    let named = paths.iter().enumerate().map(|(index, path)| match (for_operator, index) {
+        (true, _) => path.to_string_lossy().into_owned(),
+        (false, 0) => format!("models/{folder}"),
+        (false, _) => format!("models/{folder} ({})", index + 1),
+    });
+    named.collect()
 }

@@ -6,11 +6,11 @@ use axum::{
     response::Response,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use vivarium_blobs::Digest;
 use vivarium_graph::{Invalid, Validated};
 use vivarium_protocol::{
     error::{NodeErrors, PromptError},
+    event::{ExecInfo, StatusBody},
     history::WireNumber,
     prompt::PromptRequest,
     tenant::TenantId,
@@ -29,8 +29,7 @@ const IDEMPOTENCY_KEY_LENGTH: usize = 255;
 
 /// `GET /prompt`
 pub(crate) async fn status(State(state): State<AppState>, Tenant(tenant): Tenant) -> Response {
-    let queue_remaining = state.queue().remaining(&tenant);
-    json::ok(&json!({ "exec_info": { "queue_remaining": queue_remaining } }))
+    json::ok(&StatusBody { exec_info: ExecInfo { queue_remaining: state.queue().remaining(&tenant) } })
 }
 
 #[derive(Deserialize)]

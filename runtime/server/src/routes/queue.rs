@@ -25,6 +25,10 @@ struct Shown {
 
 /// `GET /queue`. Unlike ComfyUI's, it shows no API keys.
 pub(crate) async fn show(State(state): State<AppState>, Tenant(tenant): Tenant) -> Result<Response, ApiError> {
+    // Clients ask all the time, mostly when there is nothing.
+    if state.queue().remaining(&tenant) == 0 {
+        return Ok(json::ok(&Shown { queue_running: Vec::new(), queue_pending: Vec::new() }));
+    }
     let (running, pending) = state
         .blocking("reading the queue", move |state| {
             Ok::<_, QueueError>((state.queue().running(&tenant)?, state.queue().pending(&tenant)?))

@@ -14,7 +14,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::json;
 use std::io::Read;
-use vivarium_blobs::{AnnotatedName, BlobError, Durability, Folder, SavedFile, Staged, TenantFiles};
+use vivarium_blobs::{AnnotatedName, BlobError, Durability, Folder, SavedFile, TenantFiles, Upload};
 use vivarium_protocol::tenant::TenantId;
 
 use crate::{error::ApiError, json, state::AppState, tenant::Tenant};
@@ -36,7 +36,7 @@ struct Form {
 
 struct Image {
     filename: String,
-    staged: Staged,
+    upload: Upload,
 }
 
 /// A file that is there already, as `/upload/mask` names it.
@@ -59,7 +59,7 @@ pub(crate) async fn image(
     let folder = folder(form.folder.as_deref(), Folder::Input)?;
     let image = form.image.ok_or_else(no_image)?;
     let saved = state.with_files(&tenant, "saving an upload", move |files| {
-        files.save_upload(folder, &form.subfolder, &image.filename, image.staged, form.overwrite).map_err(naming_error)
+        files.save_upload(folder, &form.subfolder, &image.filename, image.upload, form.overwrite).map_err(naming_error)
     });
     Ok(answer(&saved.await?))
 }
@@ -80,7 +80,7 @@ pub(crate) async fn mask(
         // Held by the work, not by the request: a client that hangs up does not make room for more work.
         let _permit = permit;
         let limits = &composing.config().limits;
-        let mask = read_staged(files, image.staged)?;
+        let mask = read_upload(files, image.upload)?;
         let original = read_original(files, &original, limits.image_file_bytes)?;
         let composed = vivarium_image_codec::replace_alpha(&original, &mask, &limits.decode)?;
         let mut staged = files.store().stage(None)?;
@@ -102,7 +102,7 @@ async fn read_form(state: &AppState, tenant: &TenantId, request: Request) -> Res
     let mut form = Form::default();
     while let Some(field) = multipart.next_field().await.map_err(|error| broken(&error, limit))? {
         match field.name().unwrap_or_default() {
-            "image" => form.image = Some(read_image(state, tenant, field, limit).await?),
+            "image" => form.image = Some(read_image(state, tenant, &form, field, limit).await?),
             "type" => form.folder = Some(read_text(field, limit).await?),
             "subfolder" => form.subfolder = read_text(field, limit).await?,
             "overwrite" => form.overwrite = matches!(read_text(field, limit).await?.as_str(), "true" | "1"),
@@ -113,26 +113,35 @@ async fn read_form(state: &AppState, tenant: &TenantId, request: Request) -> Res
     Ok(form)
 }
 
-async fn read_image(state: &AppState, tenant: &TenantId, mut field: Field<'_>, limit: u64) -> Result<Image, ApiError> {
+/// `form` is what came before the image: usually all or nothing of where it is to go.
+async fn read_image(
+    state: &AppState,
+    tenant: &TenantId,
+    form: &Form,
+    mut field: Field<'_>,
+    limit: u64,
+) -> Result<Image, ApiError> {
     let filename = match field.file_name() {
         Some(filename) if !filename.is_empty() => filename.to_owned(),
         _ => return Err(ApiError::bad_request("no_filename", "The field \"image\" must be a file with a name")),
     };
-    let begin = move |files: &TenantFiles| files.store().stage(Some(limit));
-    let mut staged = state.with_files(tenant, "starting an upload", begin).await?;
+    let folder = folder(form.folder.as_deref(), Folder::Input)?;
+    let (subfolder, name) = (form.subfolder.clone(), filename.clone());
+    let begin = move |files: &TenantFiles| files.stage_upload(folder, &subfolder, &name, Some(limit));
+    let mut upload = state.with_files(tenant, "starting an upload", begin).await?;
     let mut buffer = Vec::new();
     while let Some(chunk) = field.chunk().await.map_err(|error| broken(&error, limit))? {
         buffer.extend_from_slice(&chunk);
         if buffer.len() >= WRITE_BYTES {
-            staged = write(state, staged, std::mem::take(&mut buffer)).await?;
+            upload = write(state, upload, std::mem::take(&mut buffer)).await?;
         }
     }
-    let staged = write(state, staged, buffer).await?;
-    Ok(Image { filename, staged })
+    let upload = write(state, upload, buffer).await?;
+    Ok(Image { filename, upload })
 }
 
-async fn write(state: &AppState, mut staged: Staged, bytes: Vec<u8>) -> Result<Staged, ApiError> {
-    state.blocking("writing an upload", move |_| staged.write(&bytes).map(|()| staged)).await
+async fn write(state: &AppState, mut upload: Upload, bytes: Vec<u8>) -> Result<Upload, ApiError> {
+    state.blocking("writing an upload", move |_| upload.write(&bytes).map(|()| upload)).await
 }
 
 async fn read_text(mut field: Field<'_>, limit: u64) -> Result<String, ApiError> {
@@ -181,8 +190,8 @@ fn read_original(files: &TenantFiles, original: &OriginalRef, limit: u64) -> Res
     Ok(bytes)
 }
 
-fn read_staged(files: &TenantFiles, staged: Staged) -> Result<Vec<u8>, ApiError> {
-    let blob = staged.commit(Durability::Fast)?;
+fn read_upload(files: &TenantFiles, upload: Upload) -> Result<Vec<u8>, ApiError> {
+    let blob = upload.into_staged()?.commit(Durability::Fast)?;
     let mut bytes = Vec::new();
     let mut file = files.store().open_blob(blob.digest())?;
     file.read_to_end(&mut bytes).map_err(|error| ApiError::internal("reading the uploaded mask", error))?;

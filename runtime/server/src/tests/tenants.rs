@@ -23,9 +23,9 @@ use vivarium_worker::events::{EventSink, Message as Outgoing, Target};
 
 use super::{Answer, parts, prompt};
 use crate::{
-    AppState, Hub, Parts, ServerConfig, ServerError,
+    AppState, Application, Hub, Parts, ServerConfig, ServerError,
     auth::{Quotas, Registry, Scope},
-    bind, router, serve,
+    bind, serve,
 };
 
 struct World {
@@ -73,7 +73,7 @@ impl World {
     }
 
     async fn ask(&self, request: Request<Body>) -> Answer {
-        let response = router(self.state.clone()).oneshot(request).await.unwrap();
+        let response = Application::new(self.state.clone()).oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes().to_vec();
         Answer { status: parts.status, headers: parts.headers, body }
@@ -199,6 +199,21 @@ async fn scopes_bound_what_a_token_does() {
 }
 
 /// 66, 67, 76.
+#[tokio::test]
+async fn where_folders_are_is_told_to_operators_only() {
+    let (world, token, _) = World::new(Quotas::default());
+    let admin = new_token(&world.registry, "a", &[Scope::Read, Scope::Admin]);
+    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    let base = world.base.path().to_string_lossy().into_owned();
+    for path in ["/internal/folder_paths", "/experiment/models"] {
+        let (shown, whole) = (world.send(&token, "GET", path, "").await, world.send(&admin, "GET", path, "").await);
+        let (shown, whole) = (shown.json().to_string(), whole.json().to_string());
+        assert!(whole.contains(&base) && !shown.contains(&base), "{path}: {shown}");
+        assert!(shown.contains("\"models/loras\""), "{path}: {shown}");
+        assert_eq!(shown.matches("loras").count(), whole.matches("loras").count(), "{path}: {shown}");
+    }
+}
+
 #[tokio::test]
 async fn guessing_gives_what_nothing_gives() {
     let (world, a, b) = World::new(Quotas::default());

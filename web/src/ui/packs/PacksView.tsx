@@ -1,6 +1,7 @@
 import { Check, CircleSlash, Package, ShieldCheck, ShieldOff } from "lucide-react";
 import { getPacks, RequestError } from "../../api/client";
 import { plural } from "../../lib/format";
+import { useStore } from "../../state/store";
 import { abilities, permissionWords } from "../../lib/pack-words";
 import type { Pack, PackPermission } from "../../lib/types";
 import { Badge, Button, Empty, Notice, Skeleton } from "../bits";
@@ -17,7 +18,7 @@ async function loadPacks(): Promise<Pack[] | "untold"> {
 }
 
 export function PacksView() {
-  const { data, error, loading, reload } = useResource(loadPacks);
+  const { data, error, loading, reload } = useResource(loadPacks, { version: useStore((app) => app.packsVersion) });
   return (
     <>
       <div className="view-heading">

@@ -19,8 +19,8 @@ async function loadLimits(): Promise<Limit[]> {
 }
 
 export function ServerView() {
-  const stats = useResource(getSystemStats, REFRESH_MS);
-  const limits = useResource(loadLimits, REFRESH_MS);
+  const stats = useResource(getSystemStats, { everyMs: REFRESH_MS });
+  const limits = useResource(loadLimits, { everyMs: REFRESH_MS });
   return (
     <>
       <h1 className="view-title">Server</h1>
