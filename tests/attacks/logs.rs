@@ -105,12 +105,21 @@ fn lines_of_nodes_cannot_pass_for_lines_of_the_server_or_of_others() -> Result<(
     let id = laboratory.submit(&mallory, &prompt, None)?;
     laboratory.wait(&mallory, &id)?;
     let text = String::from_utf8_lossy(&log.0.lock()).into_owned();
-    let mine: Vec<_> = text.lines().filter(|line| line.ends_with(&"x".repeat(77))).collect();
+    let mine: Vec<_> = text.lines().filter(|line| line.contains(&"x".repeat(77))).collect();
     let of_mallory = mine.iter().filter(|line| line.contains("tenant=\"mallory-who-logs\"")).count();
     ensure!(of_mallory == 50, "{of_mallory} of 50 lines: {:?}", mine.first());
     for line in mine {
         ensure!(line.contains(" node: ") && line.contains("pack=") && line.contains("tenant="), "{line:?}");
         ensure!(!line.chars().any(|c| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}')), "{line:?}");
     }
+    // A failure's message is told in the log, too.
+    let forged = "2026-01-01T00:00:00Z INFO forged-0a9b8c";
+    let prompt = json!({"1": {"class_type": "HostilePanic", "inputs": {"message": format!("oh\n{forged}")}}});
+    let id = laboratory.submit(&mallory, &prompt, None)?;
+    laboratory.wait(&mallory, &id)?;
+    let text = String::from_utf8_lossy(&log.0.lock()).into_owned();
+    ensure!(text.contains(forged), "the failure is not in the log");
+    let line = text.lines().find(|line| line.starts_with(forged));
+    ensure!(line.is_none(), "{line:?}");
     Ok(())
 }

@@ -84,7 +84,7 @@ impl Fingerprints for GuestFingerprints {
         match self.snapshot.component(class)?.fingerprint(call, class, constants) {
             Ok(fingerprint) => fingerprint,
             Err(error) => {
-                tracing::warn!(node = node_id, class, %error, "a node's fingerprint failed; its result is not kept");
+                tracing::warn!(node = node_id, class, error = ?error.to_string(), "a node's fingerprint failed; its result is not kept");
                 None
             }
         }

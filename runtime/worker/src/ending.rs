@@ -71,7 +71,8 @@ impl PromptRun<'_> {
             prompt = self.lease.item.prompt_id,
             node = failure.node,
             class,
-            error = %failure.error,
+            // In quotes: a line break of the guest's must not begin a line of the log.
+            error = ?failure.error.to_string(),
             "a node failed"
         );
         let traceback = self.traceback(&failure, &class);

@@ -22,7 +22,10 @@ impl log::Host for HostState {
             Level::Error => LogLevel::Error,
         };
         let message = self.shown(&message, usize::try_from(left).unwrap_or(usize::MAX));
-        self.call.services.log(&self.pack, &self.call.node_id, level, &message);
+        // Each line is an entry of its own: what follows a line break could pass for a line of the server.
+        for line in message.lines().filter(|line| !line.is_empty()) {
+            self.call.services.log(&self.pack, &self.call.node_id, level, line);
+        }
         if self.logged_bytes > limit {
             let notice = format!("the rest of this node's log is dropped: it exceeds {limit} bytes (log_bytes)");
             self.call.services.log(&self.pack, &self.call.node_id, LogLevel::Warn, &notice);
