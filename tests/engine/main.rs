@@ -8,13 +8,14 @@
 //!
 //! # Layout
 //! - [`case`]: runs a case
-//! - [`interrupts`], [`parallel`], [`loops`], [`outside`]: what needs more than a prompt and its outcome
+//! - [`interrupts`], [`limits`], [`parallel`], [`loops`], [`outside`]: what needs more than a prompt and its outcome
 //! - this file: tenants, grants, memory
 
 #![forbid(unsafe_code)]
 
 mod case;
 mod interrupts;
+mod limits;
 mod loops;
 mod outside;
 mod parallel;
@@ -56,7 +57,9 @@ pub(crate) fn ran(laboratory: &Laboratory) -> BTreeSet<String> {
 fn weights_are_read_only_with_a_grant() -> Result<()> {
     let prompt = json!({
         "1": {"class_type": "TestWeights", "inputs": {"folder": "vae", "name": "tiny.safetensors", "key": "pixels"}},
-        "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}
+        "2": {"class_type": "EmptyImage", "inputs": {"width": 1, "height": 1, "batch_size": 1, "color": 0}},
+        "3": {"class_type": "ImageBatch", "inputs": {"image1": ["1", 0], "image2": ["2", 0]}},
+        "4": {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}}
     });
     let header = br#"{"pixels":{"dtype":"F32","shape":[1,1,1,3],"data_offsets":[0,12]}}"#;
     let data = [0.0_f32, 0.5, 1.0].map(f32::to_le_bytes).concat();
@@ -109,6 +112,53 @@ fn numbers_of_weights_are_read_back_only_with_a_permission_of_its_own() -> Resul
             Some((kind, message)) => assert!(!allowed && kind == "PermissionError", "{kind}: {message}"),
         }
     }
+    Ok(())
+}
+
+#[test]
+fn weights_stay_weights_on_their_way_through_other_nodes_and_packs() -> Result<()> {
+    let header = br#"{"pixels":{"dtype":"F32","shape":[1,1,1,3],"data_offsets":[0,12]}}"#;
+    let data = [0.0_f32, 0.5, 1.0].map(f32::to_le_bytes).concat();
+    let file = [&(header.len() as u64).to_le_bytes()[..], header, &data].concat();
+    let weights = json!({"folder": "vae", "name": "tiny.safetensors", "key": "pixels"});
+    let prompt = |class: &str, inputs: serde_json::Value| {
+        json!({
+            "1": {"class_type": "TestWeights", "inputs": weights},
+            "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
+            "3": {"class_type": class, "inputs": inputs},
+            "4": {"class_type": "TestShow", "inputs": {"value": ["3", 0]}}
+        })
+    };
+    let show = prompt("PreviewImage", json!({"images": ["2", 0]}));
+    let save = prompt("SaveImage", json!({"images": ["1", 0], "filename_prefix": "copy"}));
+    let read = prompt("TestReadBytes", json!({"image": ["2", 0], "bytes": 12, "pieces": 1}));
+    let start = |grants: &[&str]| -> Result<Laboratory> {
+        let grants = grants.iter().map(|grant| grant.parse()).collect::<Result<Vec<_>, _>>()?;
+        let laboratory =
+            Laboratory::start(Settings { grants: Grants::for_every_tenant(grants), ..Settings::default() })?;
+        let folder = laboratory.base().join("models/vae");
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join("tiny.safetensors"), &file)?;
+        Ok(laboratory)
+    };
+    let without_output = |mut prompt: serde_json::Value| {
+        // Nodes that save and show have no output.
+        prompt.as_object_mut().map(|nodes| nodes.remove("4"));
+        prompt
+    };
+    let computing = start(&["testing:models/vae"])?;
+    let picture = ["numbers of a model file", "image:models/vae/values"];
+    for (prompt, parts) in [
+        (without_output(show.clone()), picture),
+        (without_output(save), picture),
+        (read.clone(), ["testing", "models/vae/values"]),
+    ] {
+        let (kind, message) = failure(&computing.run(&prompt)?).unwrap_or_default();
+        assert!(kind == "PermissionError" && parts.iter().all(|part| message.contains(part)), "{kind}: {message}");
+    }
+    let reading = start(&["testing:models/vae", "testing:models/vae/values", "image:models/vae/values"])?;
+    assert_eq!(failure(&reading.run(&without_output(show))?), None);
+    assert_eq!(failure(&reading.run(&read)?), None);
     Ok(())
 }
 

@@ -25,7 +25,7 @@ use vivarium_outbound::{HttpClient, Outbound};
 use vivarium_packs::{Catalog, Grants};
 use vivarium_protocol::{event::Event, history::HistoryEntry, tenant::TenantId};
 use vivarium_queue::{NewPrompt, Queue, SqliteQueue};
-use vivarium_sandbox::{EngineConfig, Limits, SandboxEngine};
+use vivarium_sandbox::{EngineConfig, LimitTable, Limits, SandboxEngine};
 use vivarium_worker::{Engine, EventSink, FilesOf, Message, Outside, Parts, Target, Worker, WorkerConfig};
 
 /// The repository's root.
@@ -163,7 +163,7 @@ fn assemble(base: &Path, settings: Settings, events: Arc<dyn EventSink>) -> Resu
             folders,
         },
         events,
-        limits: sandbox.limits().clone(),
+        limits: Arc::new(LimitTable::following(sandbox.limits().clone(), base.join("limits.toml"))?),
     })
 }
 

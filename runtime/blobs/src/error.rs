@@ -82,7 +82,9 @@ pub enum BlobError {
         name: String,
     },
     /// A scratch folder is full.
-    #[error("the scratch space of this pack holds {limit} {what} at most ({name}); remove files that are not needed")]
+    #[error(
+        "the scratch space of this pack holds {limit} {what} at most ({name}, limits.toml); remove files that are not needed"
+    )]
     ScratchFull {
         /// Bytes or files.
         what: &'static str,
@@ -98,7 +100,7 @@ pub enum BlobError {
         name: String,
     },
     /// More files in a folder than are listed.
-    #[error("{name} holds more than {limit} files (listed_files)")]
+    #[error("{name} holds more than {limit} files (listed_files, limits.toml)")]
     TooManyFiles {
         /// Folder and name.
         name: String,

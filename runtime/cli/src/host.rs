@@ -10,7 +10,7 @@ use vivarium_blobs::{BlobStore, TenantDirs, TenantFiles};
 use vivarium_packs::{Catalog, Grants, secrets::SecretFile, store::PackStore};
 use vivarium_protocol::tenant::TenantId;
 use vivarium_queue::{Queue, SqliteQueue};
-use vivarium_sandbox::{EngineConfig, Limits, SandboxEngine, compile::Compiler};
+use vivarium_sandbox::{EngineConfig, LimitTable, Limits, SandboxEngine, compile::Compiler};
 use vivarium_worker::{EventSink, FilesOf, Outside, Parts};
 
 use crate::{
@@ -45,6 +45,8 @@ impl HostPlan {
         let files = files_of(self.folders.base.clone(), self.folders.tenant.clone(), store);
         // Opened now, so that a folder that can't be used is heard of at start and not with the first prompt.
         files(&TenantId::default_tenant()).or_fail(Exit::Machine, || "could not open the folders")?;
+        let limits = LimitTable::following(engine.limits().clone(), self.folders.limits());
+        let limits = limits.or_fail(Exit::Usage, || "could not read the limits")?;
         let grants = self.grants.with_store(PackStore::at(self.folders.installed()));
         let grants = grants.with_secrets(SecretFile::at(self.folders.secrets()));
         Ok(Parts {
@@ -55,7 +57,7 @@ impl HostPlan {
             models: Arc::new(self.folders.model_folders()?),
             outside: self.outside,
             events,
-            limits: engine.limits().clone(),
+            limits: Arc::new(limits),
         })
     }
 }

@@ -46,7 +46,7 @@ pub(crate) struct Nodes {
 impl Nodes {
     pub(crate) fn run(self) -> Outcome<()> {
         let folders = self.folders.resolve()?;
-        let (_engine, catalog) = host::load_packs(&folders, self.limits.resolve()?)?;
+        let (_engine, catalog) = host::load_packs(&folders, self.limits.resolve_in(&folders)?)?;
         let snapshot = catalog.snapshot();
         if let Some(class) = &self.class {
             let Some(definition) = snapshot.definition(class) else { return Err(unknown(class, &snapshot)) };

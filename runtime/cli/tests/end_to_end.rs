@@ -159,6 +159,26 @@ fn nodes_are_described_for_people_and_programs() {
 }
 
 #[test]
+fn the_doctor_shows_limits_of_tenants_and_packs_and_refuses_what_cannot_be() {
+    let place = Place::new();
+    let base = place.text("base");
+    let doctor = || ended(&["doctor", "--json", "--base-directory", &base, "--port", "0"]);
+    place.write("base/limits.toml", "http_requests = 7\n[tenants.alice.packs.image]\nexecute_time = \"30s\"\n");
+    let (code, stdout, stderr) = doctor();
+    assert_eq!(code, 0, "{stderr}");
+    let said: Value = serde_json::from_str(&stdout).unwrap();
+    let limits = said["limits"].as_array().unwrap();
+    assert!(limits.iter().any(|limit| limit["name"] == "http_requests" && limit["value"] == 7), "{said}");
+    let exception = json!({"of": "tenant alice, pack image", "name": "execute_time", "value": 30_000});
+    assert_eq!(said["exceptions"], json!([exception]));
+
+    place.write("base/limits.toml", "[packs.image]\ninstances = 7\n");
+    let (code, _, stderr) = doctor();
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stderr.contains("limits.toml") && stderr.contains("[packs.image] instances"), "{stderr}");
+}
+
+#[test]
 fn a_healthy_machine_passes_the_doctor() {
     let place = Place::new();
     let (code, stdout, stderr) = ended(&["doctor", "--json", "--base-directory", &place.text("base"), "--port", "0"]);

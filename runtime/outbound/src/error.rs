@@ -60,7 +60,7 @@ pub enum HttpError {
         reason: String,
     },
     /// More redirects than allowed.
-    #[error("more than {limit} redirects (http_redirects)")]
+    #[error("more than {limit} redirects (http_redirects, limits.toml)")]
     Redirects {
         /// The limit.
         limit: u64,
@@ -77,19 +77,19 @@ pub enum HttpError {
     #[error("that is not encrypted, and the first address was")]
     Downgrade,
     /// A larger answer than allowed.
-    #[error("the answer has more than {limit} bytes (http_response_bytes)")]
+    #[error("the answer has more than {limit} bytes (http_response_bytes, limits.toml)")]
     ResponseTooLarge {
         /// The limit.
         limit: u64,
     },
     /// It took too long.
-    #[error("no complete answer within {} ms (http_time)", limit.as_millis())]
+    #[error("no complete answer within {} ms (http_time, limits.toml)", limit.as_millis())]
     Timeout {
         /// The limit.
         limit: Duration,
     },
     /// Too many at the same time.
-    #[error("{limit} requests are under way already (http_at_once)")]
+    #[error("{limit} requests are under way already (http_at_once, limits.toml)")]
     TooMany {
         /// The limit.
         limit: u64,

@@ -76,8 +76,10 @@ impl Compiler {
             None => return Err(too_slow(limits)),
         };
         if code.len() as u64 > limits.compiled_bytes {
-            let message =
-                format!("it becomes more than {} bytes of native code (compiled_bytes)", limits.compiled_bytes);
+            let message = format!(
+                "it becomes more than {} bytes of native code (compiled_bytes, limits.toml)",
+                limits.compiled_bytes
+            );
             return Err(SandboxError::Compilation { message });
         }
         if status.success() {

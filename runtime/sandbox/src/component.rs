@@ -139,7 +139,7 @@ impl PackComponent {
         let invalid = |message: String| SandboxError::InvalidDescription { message };
         let (bytes, limit) = (definition.len() as u64, limits.value_json_bytes);
         if bytes > limit {
-            return Err(invalid(format!("it has {bytes} bytes, more than {limit} (value_json_bytes)")));
+            return Err(invalid(format!("it has {bytes} bytes, more than {limit} (value_json_bytes, limits.toml)")));
         }
         let imports = component
             .component_type()
@@ -222,13 +222,14 @@ impl PackComponent {
         class: &str,
         constants: &Map<String, Value>,
     ) -> Result<Option<Value>, CallError> {
+        let call = call.within(&self.name);
         let constants = Value::Object(constants.clone());
         let limit = call.limits.value_json_bytes;
         let json = self.query(call, class, &constants, |pack, store, inputs| {
             pack.vivarium_node_nodes().call_fingerprint(store, class, inputs)
         })?;
         if json.len() as u64 > limit {
-            let message = format!("the fingerprint has more than {limit} bytes (value_json_bytes)");
+            let message = format!("the fingerprint has more than {limit} bytes (value_json_bytes, limits.toml)");
             return Err(CallError::new(CallErrorKind::LimitExceeded, message));
         }
         if json.trim() == NEVER_THE_SAME {
@@ -249,6 +250,7 @@ impl PackComponent {
         class: &str,
         inputs: &NodeValue,
     ) -> Result<Vec<String>, CallError> {
+        let call = call.within(&self.name);
         let time = TimeLimit::query(&call.limits, call.deadline);
         self.with_value(call, class, &time, inputs, |pack, store, inputs| {
             pack.vivarium_node_nodes().call_needed_inputs(store, class, inputs)
@@ -261,6 +263,7 @@ impl PackComponent {
     /// # Errors
     /// The node failed, trapped, exceeded a limit or was interrupted.
     pub fn execute(self: &Arc<Self>, call: CallContext, class: &str, inputs: &NodeValue) -> Result<Outcome, CallError> {
+        let call = call.within(&self.name);
         let limits = call.limits.clone();
         let time = TimeLimit::execute(&limits, call.deadline);
         let (mut store, outcome) = self.with_value(call, class, &time, inputs, |pack, store, inputs| {
@@ -302,6 +305,7 @@ impl PackComponent {
         method: &str,
         arguments: &NodeValue,
     ) -> Result<NodeValue, CallError> {
+        let call = call.within(&self.name);
         let time = TimeLimit { deadline, ..TimeLimit::execute(&call.limits, call.deadline) };
         let mut state = HostState::new(call, self.name.clone(), Some(self.clone()), HashSet::new(), time.deadline);
         let state_value = give(&mut state, &object.state)?;
@@ -322,6 +326,7 @@ impl PackComponent {
         constants: &Value,
         ask: impl FnOnce(&Pack, &mut Store<HostState>, &WireValue) -> wasmtime::Result<Result<T, WireError>>,
     ) -> Result<T, CallError> {
+        let call = call.within(&self.name);
         let time = TimeLimit::query(&call.limits, call.deadline);
         self.with_value(call, class, &time, &NodeValue::from_json(constants), ask).map(|(_, answer)| answer)
     }
@@ -358,7 +363,7 @@ struct TimeLimit {
 
 impl TimeLimit {
     fn query(limits: &Limits, prompt: Option<Instant>) -> Self {
-        let error = CallError::timeout("the node", limits.query_time, "query_time", "");
+        let error = CallError::timeout("the node", limits.query_time, "query_time", "; limits.toml raises it");
         Self { deadline: after(limits.query_time), error }.within(prompt, limits)
     }
 
@@ -452,7 +457,10 @@ fn explain_trap(error: &wasmtime::Error, state: &HostState, time: &TimeLimit) ->
         Some(_) => CallError::new(CallErrorKind::Trap, format!("the node crashed: {stderr}")),
         None if error.is::<PoolConcurrencyLimitError>() => CallError::new(
             CallErrorKind::LimitExceeded,
-            format!("{} nodes run already, the limit (instances); try again when some have ended", limits.instances),
+            format!(
+                "{} nodes run already, the limit (instances, limits.toml); try again when some have ended",
+                limits.instances
+            ),
         ),
         None => CallError::new(CallErrorKind::Trap, format!("the node was stopped: {error:#}")),
     };
@@ -464,7 +472,10 @@ fn explain_trap(error: &wasmtime::Error, state: &HostState, time: &TimeLimit) ->
 fn stack_error(limits: &Limits) -> CallError {
     CallError::new(
         CallErrorKind::StackOverflow,
-        format!("the node used up its stack of {} bytes (guest_stack): endless recursion?", limits.guest_stack),
+        format!(
+            "the node used up its stack of {} bytes (guest_stack, limits.toml): endless recursion?",
+            limits.guest_stack
+        ),
     )
 }
 
@@ -497,7 +508,11 @@ fn parse_ui(json: &str, limits: &Limits) -> Result<Map<String, Value>, CallError
     if json.len() as u64 > limits.ui_bytes {
         return Err(CallError::new(
             CallErrorKind::LimitExceeded,
-            format!("the node's ui has {} bytes, more than the limit of {} (ui_bytes)", json.len(), limits.ui_bytes),
+            format!(
+                "the node's ui has {} bytes, more than the limit of {} (ui_bytes, limits.toml)",
+                json.len(),
+                limits.ui_bytes
+            ),
         ));
     }
     serde_json::from_str(json)

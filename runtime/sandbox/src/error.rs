@@ -12,7 +12,7 @@ pub enum SandboxError {
         message: String,
     },
     /// The file is larger than the limit.
-    #[error("the component has {bytes} bytes, more than the limit of {limit} (component_bytes)")]
+    #[error("the component has {bytes} bytes, more than the limit of {limit} (component_bytes, limits.toml)")]
     ComponentTooLarge {
         /// Its size.
         bytes: u64,
@@ -47,6 +47,14 @@ pub enum SandboxError {
     #[error("the component's description is not valid: {message}")]
     InvalidDescription {
         /// Where and why.
+        message: String,
+    },
+    /// `limits.toml` says what cannot be.
+    #[error("{} cannot be used: {message}", path.display())]
+    LimitFile {
+        /// The file.
+        path: PathBuf,
+        /// Where, what, and what would be right.
         message: String,
     },
     /// The guest failed.

@@ -8,7 +8,7 @@
 //! # Layout
 //! - [`engine`](SandboxEngine): wasmtime's settings, loading, the clock that interrupts guests
 //! - [`component`](PackComponent): the calls into a pack and what can go wrong in them
-//! - [`limits`](Limits): every limit and its default
+//! - [`limits`](Limits): every limit and its default; [`limit_table`](LimitTable): other values for tenants and packs
 //! - [`services`](HostServices): what the outside must provide
 //! - [`value`](NodeValue): values between nodes and their wire form
 //! - `host/`: the host functions, one file per WIT interface
@@ -23,6 +23,7 @@ mod component;
 mod engine;
 mod error;
 mod host;
+mod limit_table;
 mod limits;
 mod services;
 mod value;
@@ -30,7 +31,8 @@ mod value;
 pub use component::{Finding, Outcome, PackComponent};
 pub use engine::{EngineConfig, SandboxEngine, check_header};
 pub use error::{CallError, CallErrorKind, SandboxError};
-pub use limits::Limits;
+pub use limit_table::{LimitFile, LimitTable};
+pub use limits::{Limits, Scope};
 pub use services::{
     CallContext, FolderEntry, HostServices, LogLevel, OutputFolder, PreviewPixels, SaveRequest, SavedImage,
     ScratchEntry,

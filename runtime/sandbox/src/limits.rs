@@ -1,5 +1,5 @@
 //! Every limit on what a guest can consume, with its default. The one place that knows them: checks, error texts,
-//! `vivarium doctor` and `/vivarium/limits` all read this file.
+//! `limits.toml`, `vivarium doctor` and `/vivarium/limits` all read this file.
 
 use std::time::Duration;
 
@@ -8,211 +8,192 @@ use vivarium_protocol::limit::LimitEntry;
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
-/// Limits on one call into a guest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Linear memory of one instance, bytes.
-    pub guest_memory: u64,
-    /// Elements of one table.
-    pub table_elements: u64,
-    /// Core instances inside one component.
-    pub core_instances: u64,
-    /// Stack of a guest, bytes.
-    pub guest_stack: u64,
-    /// Wall time of one `execute`.
-    pub execute_time: Duration,
-    /// Wall time of one prompt from its first node to its last; the wait in the queue does not count.
-    pub prompt_time: Duration,
-    /// Wall time of one `describe`, `validate`, `fingerprint` or `needed-inputs`.
-    pub query_time: Duration,
-    /// Tensors that one call may hold at once, bytes.
-    pub call_tensor_bytes: u64,
-    /// Tensors and results that one tenant may hold at once, kept ones included, bytes.
-    pub tenant_tensor_bytes: u64,
-    /// Results that one tenant keeps for later prompts, bytes; beyond it those go that are cheapest to compute again.
-    pub cache_bytes: u64,
-    /// Tensors that all tenants together may hold, bytes.
-    pub total_tensor_bytes: u64,
-    /// Live handles of one call.
-    pub handles: u64,
-    /// Bytes that one host call may copy into or out of a guest.
-    pub transfer_bytes: u64,
-    /// Bytes that all host calls of one call may copy.
-    pub total_transfer_bytes: u64,
-    /// Captured text of one call: log, standard output and standard error each, bytes.
-    pub log_bytes: u64,
-    /// An error message, bytes; longer ones are cut.
-    pub error_bytes: u64,
-    /// The JSON of one value, bytes.
-    pub value_json_bytes: u64,
-    /// Nesting of the JSON of one value.
-    pub value_json_depth: u64,
-    /// The `ui` JSON of one call, bytes.
-    pub ui_bytes: u64,
-    /// Object methods that call each other.
-    pub object_call_depth: u64,
-    /// Files that one call may save.
-    pub saved_files: u64,
-    /// HTTP requests of one call.
-    pub http_requests: u64,
-    /// Body of one HTTP request, bytes.
-    pub http_request_bytes: u64,
-    /// Body of one HTTP answer, bytes.
-    pub http_response_bytes: u64,
-    /// Redirects that one HTTP request follows.
-    pub http_redirects: u64,
-    /// From an HTTP request to the end of its answer, redirects included.
-    pub http_time: Duration,
-    /// HTTP requests of one tenant under way.
-    pub http_at_once: u64,
-    /// Scratch files of one pack for one tenant, bytes.
-    pub scratch_bytes: u64,
-    /// Scratch files of one pack for one tenant.
-    pub scratch_files: u64,
-    /// Names that one listing of an input folder gives.
-    pub listed_files: u64,
-    /// A component file, bytes.
-    pub component_bytes: u64,
-    /// Memory of the process that compiles a component, bytes.
-    pub compile_memory: u64,
-    /// Time of one compilation, by the clock and by processor time of each core.
-    pub compile_time: Duration,
-    /// Native code that a component becomes, bytes.
-    pub compiled_bytes: u64,
-    /// Instances alive at once, over all tenants.
-    pub instances: u64,
+/// For whom a limit can be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// For the whole server only: all share what it bounds.
+    Server,
+    /// For the server and for a tenant.
+    Tenant,
+    /// For the server, a tenant, a pack, and a pack when it works for a tenant.
+    Call,
+    /// As [`Scope::Call`], but no higher than for the server, which has set aside that much.
+    CallLower,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            guest_memory: 256 * MIB,
-            table_elements: 20_000,
-            core_instances: 32,
-            guest_stack: 512 * KIB,
-            execute_time: Duration::from_secs(600),
-            prompt_time: Duration::from_secs(24 * 60 * 60),
-            query_time: Duration::from_secs(10),
-            call_tensor_bytes: 4096 * MIB,
-            tenant_tensor_bytes: 6144 * MIB,
-            cache_bytes: 4096 * MIB,
-            total_tensor_bytes: 8192 * MIB,
-            handles: 10_000,
-            transfer_bytes: 64 * MIB,
-            total_transfer_bytes: 4096 * MIB,
-            log_bytes: 64 * KIB,
-            error_bytes: 8 * KIB,
-            value_json_bytes: 16 * MIB,
-            value_json_depth: 100,
-            ui_bytes: MIB,
-            object_call_depth: 8,
-            saved_files: 4096,
-            http_requests: 64,
-            http_request_bytes: 16 * MIB,
-            http_response_bytes: 32 * MIB,
-            http_redirects: 5,
-            http_time: Duration::from_secs(60),
-            http_at_once: 16,
-            scratch_bytes: 256 * MIB,
-            scratch_files: 1000,
-            listed_files: 10_000,
-            component_bytes: 64 * MIB,
-            compile_memory: 4096 * MIB,
-            compile_time: Duration::from_secs(300),
-            compiled_bytes: 1024 * MIB,
-            instances: 64,
+/// A value that a limit can have.
+trait Value: Copy {
+    /// As people see it.
+    fn number(self) -> u64;
+    fn of(number: u64) -> Self;
+}
+
+impl Value for u64 {
+    fn number(self) -> u64 {
+        self
+    }
+
+    fn of(number: u64) -> Self {
+        number
+    }
+}
+
+impl Value for Duration {
+    fn number(self) -> u64 {
+        u64::try_from(self.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn of(number: u64) -> Self {
+        Self::from_millis(number)
+    }
+}
+
+/// The struct, its defaults, and the same as a table: a limit that is not listed does not exist.
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])+ $name:ident: $kind:ty = $default:expr, $unit:literal, $scope:ident, $words:literal;)+) => {
+        /// Limits on one call into a guest.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Limits {
+            $($(#[doc = $doc])+ pub $name: $kind,)+
         }
-    }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+
+        impl Limits {
+            /// Every limit, in the order of the fields.
+            #[must_use]
+            pub fn entries(&self) -> Vec<LimitEntry> {
+                vec![$(LimitEntry {
+                    name: stringify!($name),
+                    value: self.$name.number(),
+                    unit: $unit,
+                    description: $words,
+                }),+]
+            }
+
+            /// For whom a limit can be set, and its unit. `None` for what is no limit.
+            #[must_use]
+            pub fn about(name: &str) -> Option<(Scope, &'static str)> {
+                match name {
+                    $(stringify!($name) => Some((Scope::$scope, $unit)),)+
+                    _ => None,
+                }
+            }
+
+            /// A limit's value in its unit.
+            #[must_use]
+            pub fn get(&self, name: &str) -> Option<u64> {
+                match name {
+                    $(stringify!($name) => Some(self.$name.number()),)+
+                    _ => None,
+                }
+            }
+
+            /// Sets a limit to a value in its unit. Answers whether there is one of this name.
+            pub fn set(&mut self, name: &str, value: u64) -> bool {
+                match name {
+                    $(stringify!($name) => self.$name = <$kind as Value>::of(value),)+
+                    _ => return false,
+                }
+                true
+            }
+        }
+    };
 }
 
-impl Limits {
-    /// Every limit, in the order of the fields.
-    #[must_use]
-    pub fn entries(&self) -> Vec<LimitEntry> {
-        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let entry = |name, value, unit, description| LimitEntry { name, value, unit, description };
-        vec![
-            entry("guest_memory", self.guest_memory, "bytes", "memory of one node while it runs (--guest-memory)"),
-            entry("table_elements", self.table_elements, "count", "function table of one node"),
-            entry("core_instances", self.core_instances, "count", "modules inside one component"),
-            entry("guest_stack", self.guest_stack, "bytes", "call stack of one node"),
-            entry("execute_time", ms(self.execute_time), "ms", "time of one node execution (--node-timeout)"),
-            entry("prompt_time", ms(self.prompt_time), "ms", "time of all nodes of one prompt (--prompt-timeout)"),
-            entry("query_time", ms(self.query_time), "ms", "time of one validation or description by a node"),
-            entry(
-                "call_tensor_bytes",
-                self.call_tensor_bytes,
-                "bytes",
-                "tensors one node may hold at once (--node-tensor-memory)",
-            ),
-            entry(
-                "tenant_tensor_bytes",
-                self.tenant_tensor_bytes,
-                "bytes",
-                "tensors and results one tenant may hold, kept ones included (--tenant-tensor-memory)",
-            ),
-            entry(
-                "cache_bytes",
-                self.cache_bytes,
-                "bytes",
-                "results that one tenant keeps for later prompts (--cache-memory)",
-            ),
-            entry(
-                "total_tensor_bytes",
-                self.total_tensor_bytes,
-                "bytes",
-                "tensors of all tenants together (--tensor-memory)",
-            ),
-            entry("handles", self.handles, "count", "tensors and objects one node may hold at once"),
-            entry("transfer_bytes", self.transfer_bytes, "bytes", "data copied by one host call"),
-            entry(
-                "total_transfer_bytes",
-                self.total_transfer_bytes,
-                "bytes",
-                "data copied by all host calls of a node",
-            ),
-            entry("log_bytes", self.log_bytes, "bytes", "log and standard output of one node execution, each"),
-            entry("error_bytes", self.error_bytes, "bytes", "length of a node's error message"),
-            entry("value_json_bytes", self.value_json_bytes, "bytes", "JSON of one value"),
-            entry("value_json_depth", self.value_json_depth, "count", "nesting of one value"),
-            entry("ui_bytes", self.ui_bytes, "bytes", "what one node may show in clients and history"),
-            entry("object_call_depth", self.object_call_depth, "count", "objects whose methods call each other"),
-            entry("saved_files", self.saved_files, "count", "files one node execution may save"),
-            entry("http_requests", self.http_requests, "count", "HTTP requests one node execution may send"),
-            entry("http_request_bytes", self.http_request_bytes, "bytes", "body of one HTTP request"),
-            entry("http_response_bytes", self.http_response_bytes, "bytes", "body of one HTTP answer"),
-            entry("http_redirects", self.http_redirects, "count", "redirects of one HTTP request"),
-            entry("http_time", ms(self.http_time), "ms", "time from an HTTP request to the end of its answer"),
-            entry("http_at_once", self.http_at_once, "count", "HTTP requests of one tenant under way"),
-            entry("scratch_bytes", self.scratch_bytes, "bytes", "scratch files of one pack for one tenant"),
-            entry("scratch_files", self.scratch_files, "count", "scratch files of one pack for one tenant"),
-            entry("listed_files", self.listed_files, "count", "names in one listing of an input folder"),
-            entry("component_bytes", self.component_bytes, "bytes", "size of a pack's component"),
-            entry(
-                "compile_memory",
-                self.compile_memory,
-                "bytes",
-                "memory of the process that compiles a pack (--compile-memory)",
-            ),
-            entry("compile_time", ms(self.compile_time), "ms", "time of compiling one pack (--compile-time)"),
-            entry("compiled_bytes", self.compiled_bytes, "bytes", "native code that one pack becomes"),
-            entry("instances", self.instances, "count", "node instances alive at once"),
-        ]
-    }
+limits! {
+    /// Linear memory of one instance, bytes.
+    guest_memory: u64 = 256 * MIB, "bytes", CallLower, "memory of one node while it runs (--guest-memory)";
+    /// Elements of one table.
+    table_elements: u64 = 20_000, "count", CallLower, "function table of one node";
+    /// Core instances inside one component.
+    core_instances: u64 = 32, "count", Server, "modules inside one component";
+    /// Stack of a guest, bytes.
+    guest_stack: u64 = 512 * KIB, "bytes", Server, "call stack of one node";
+    /// Wall time of one `execute`.
+    execute_time: Duration = Duration::from_secs(600), "ms", Call, "time of one node execution (--node-timeout)";
+    /// Wall time of one prompt from its first node to its last; the wait in the queue does not count.
+    prompt_time: Duration = Duration::from_secs(24 * 60 * 60), "ms", Tenant, "time of all nodes of one prompt (--prompt-timeout)";
+    /// Wall time of one `describe`, `validate`, `fingerprint` or `needed-inputs`.
+    query_time: Duration = Duration::from_secs(10), "ms", Call, "time of one validation or description by a node";
+    /// Tensors that one call may hold at once, bytes.
+    call_tensor_bytes: u64 = 4096 * MIB, "bytes", Call, "tensors one node may hold at once (--node-tensor-memory)";
+    /// Tensors and results that one tenant may hold at once, kept ones included, bytes.
+    tenant_tensor_bytes: u64 = 6144 * MIB, "bytes", Tenant, "tensors and results one tenant may hold, kept ones included (--tenant-tensor-memory)";
+    /// Results that one tenant keeps for later prompts, bytes; beyond it those go that are cheapest to compute again.
+    cache_bytes: u64 = 4096 * MIB, "bytes", Tenant, "results that one tenant keeps for later prompts (--cache-memory)";
+    /// Tensors that all tenants together may hold, bytes.
+    total_tensor_bytes: u64 = 8192 * MIB, "bytes", Server, "tensors of all tenants together (--tensor-memory)";
+    /// Live handles of one call.
+    handles: u64 = 10_000, "count", Call, "tensors and objects one node may hold at once";
+    /// Bytes that one host call may copy into or out of a guest.
+    transfer_bytes: u64 = 64 * MIB, "bytes", Call, "data copied by one host call";
+    /// Bytes that all host calls of one call may copy.
+    total_transfer_bytes: u64 = 4096 * MIB, "bytes", Call, "data copied by all host calls of a node";
+    /// Captured text of one call: log, standard output and standard error each, bytes.
+    log_bytes: u64 = 64 * KIB, "bytes", Call, "log and standard output of one node execution, each";
+    /// An error message, bytes; longer ones are cut.
+    error_bytes: u64 = 8 * KIB, "bytes", Call, "length of a node's error message";
+    /// The JSON of one value, bytes.
+    value_json_bytes: u64 = 16 * MIB, "bytes", Call, "JSON of one value";
+    /// Nesting of the JSON of one value.
+    value_json_depth: u64 = 100, "count", Server, "nesting of one value";
+    /// The `ui` JSON of one call, bytes.
+    ui_bytes: u64 = MIB, "bytes", Call, "what one node may show in clients and history";
+    /// Object methods that call each other.
+    object_call_depth: u64 = 8, "count", Call, "objects whose methods call each other";
+    /// Files that one call may save.
+    saved_files: u64 = 4096, "count", Call, "files one node execution may save";
+    /// HTTP requests of one call.
+    http_requests: u64 = 64, "count", Call, "HTTP requests one node execution may send";
+    /// Body of one HTTP request, bytes.
+    http_request_bytes: u64 = 16 * MIB, "bytes", Call, "body of one HTTP request";
+    /// Body of one HTTP answer, bytes.
+    http_response_bytes: u64 = 32 * MIB, "bytes", Call, "body of one HTTP answer";
+    /// Redirects that one HTTP request follows.
+    http_redirects: u64 = 5, "count", Call, "redirects of one HTTP request";
+    /// From an HTTP request to the end of its answer, redirects included.
+    http_time: Duration = Duration::from_secs(60), "ms", Call, "time from an HTTP request to the end of its answer";
+    /// HTTP requests of one tenant under way.
+    http_at_once: u64 = 16, "count", Tenant, "HTTP requests of one tenant under way";
+    /// Scratch files of one pack for one tenant, bytes.
+    scratch_bytes: u64 = 256 * MIB, "bytes", Call, "scratch files of one pack for one tenant";
+    /// Scratch files of one pack for one tenant.
+    scratch_files: u64 = 1000, "count", Call, "scratch files of one pack for one tenant";
+    /// Names that one listing of an input folder gives.
+    listed_files: u64 = 10_000, "count", Call, "names in one listing of an input folder";
+    /// A component file, bytes.
+    component_bytes: u64 = 64 * MIB, "bytes", Server, "size of a pack's component";
+    /// Memory of the process that compiles a component, bytes.
+    compile_memory: u64 = 4096 * MIB, "bytes", Server, "memory of the process that compiles a pack (--compile-memory)";
+    /// Time of one compilation, by the clock and by processor time of each core.
+    compile_time: Duration = Duration::from_secs(300), "ms", Server, "time of compiling one pack (--compile-time)";
+    /// Native code that a component becomes, bytes.
+    compiled_bytes: u64 = 1024 * MIB, "bytes", Server, "native code that one pack becomes";
+    /// Instances alive at once, over all tenants.
+    instances: u64 = 64, "count", Server, "node instances alive at once";
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
-    fn every_limit_is_listed_once() {
-        let limits = Limits::default();
-        let names: std::collections::HashSet<_> = limits.entries().into_iter().map(|entry| entry.name).collect();
-        let shown = format!("{limits:?}");
-        for name in &names {
-            assert!(shown.contains(&format!("{name}:")), "{name} is not a field");
+    fn every_limit_can_be_read_and_set_by_its_name() {
+        let mut limits = Limits::default();
+        for entry in Limits::default().entries() {
+            let (_, unit) = Limits::about(entry.name).unwrap();
+            assert_eq!((unit, limits.get(entry.name)), (entry.unit, Some(entry.value)));
+            assert!(limits.set(entry.name, entry.value + 1));
+            assert_eq!(limits.get(entry.name), Some(entry.value + 1));
         }
-        assert_eq!(names.len(), shown.matches(": ").count(), "a field of Limits is not listed");
+        assert!(!limits.set("everything", 1) && Limits::about("everything").is_none());
+        assert_ne!(limits, Limits::default());
     }
 }

@@ -44,6 +44,16 @@ pub struct CallContext {
     pub depth: u64,
 }
 
+impl CallContext {
+    /// With the limits of a pack, where it has some of its own.
+    pub(crate) fn within(self, pack: &str) -> Self {
+        match self.services.limits(pack) {
+            Some(limits) => Self { limits, ..self },
+            None => self,
+        }
+    }
+}
+
 /// Where a node saves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputFolder {
@@ -170,6 +180,11 @@ pub trait HostServices: Send + Sync {
 
     /// A log line of the running node.
     fn log(&self, pack: &str, node_id: &str, level: LogLevel, message: &str);
+
+    /// The limits of a pack, where they may differ from those of the call's tenant.
+    fn limits(&self, _pack: &str) -> Option<Arc<Limits>> {
+        None
+    }
 
     /// Whether a pack may do something. The sandbox asks before it calls what follows.
     fn allows(&self, pack: &str, permission: &Permission) -> bool;

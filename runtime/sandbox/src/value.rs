@@ -258,7 +258,7 @@ pub(crate) fn decode(json: &str, handles: &[HandleEntry], limits: &Limits) -> Re
         return Err(CallError::new(
             CallErrorKind::LimitExceeded,
             format!(
-                "a value has {} bytes of JSON, more than the limit of {} (value_json_bytes)",
+                "a value has {} bytes of JSON, more than the limit of {} (value_json_bytes, limits.toml)",
                 json.len(),
                 limits.value_json_bytes
             ),
@@ -274,7 +274,7 @@ fn from_wire(json: Value, handles: &[HandleEntry], depth_left: u64) -> Result<No
     let Some(depth_left) = depth_left.checked_sub(1) else {
         return Err(CallError::new(
             CallErrorKind::LimitExceeded,
-            "a value is nested deeper than the limit (value_json_depth)",
+            "a value is nested deeper than the limit (value_json_depth, limits.toml)",
         ));
     };
     Ok(match json {

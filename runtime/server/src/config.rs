@@ -2,7 +2,7 @@
 //!
 //! Folders are not here: they belong to the blob store, which resolves every path of a tenant.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use vivarium_image_codec::DecodeLimits;
 use vivarium_worker::report::LimitReport;
@@ -68,6 +68,7 @@ impl ServerConfig {
             value,
             unit: unit.to_owned(),
             description: description.to_owned(),
+            packs: BTreeMap::new(),
             used: None,
         };
         vec![

@@ -11,6 +11,7 @@ use std::sync::Arc;
 pub struct Tensor {
     pub(crate) storage: Arc<Storage>,
     pub(crate) layout: Layout,
+    pub(crate) label: Option<Arc<str>>,
 }
 
 /// The element types as the host may name them in [`Tensor::from_vec`] and [`Tensor::as_slice`].
@@ -80,6 +81,18 @@ impl Tensor {
         self.storage.charge_to(budget)
     }
 
+    /// What whoever computes has written on it, for example where it came from. Views have the label of what they show; other
+    /// results have none.
+    pub fn label(&self) -> Option<&Arc<str>> {
+        self.label.as_ref()
+    }
+
+    /// The same tensor with a label.
+    pub fn labelled(mut self, label: Option<Arc<str>>) -> Tensor {
+        self.label = label;
+        self
+    }
+
     /// A tensor of the given elements, row-major. The number must fit the shape.
     pub fn from_vec<T: HostElement>(shape: &[u64], values: Vec<T>, cx: &OpContext) -> Result<Tensor, TensorError> {
         const OP: &str = "from-vec";
@@ -114,11 +127,11 @@ impl Tensor {
     }
 
     pub(crate) fn of<T: Stored>(layout: Layout, allocation: Allocation<T>) -> Tensor {
-        Tensor { storage: allocation.into_storage(), layout }
+        Tensor { storage: allocation.into_storage(), layout, label: None }
     }
 
     pub(crate) fn with_layout(&self, layout: Layout) -> Tensor {
-        Tensor { storage: Arc::clone(&self.storage), layout }
+        Tensor { storage: Arc::clone(&self.storage), layout, label: self.label.clone() }
     }
 
     /// The elements for an operation that runs on the CPU.

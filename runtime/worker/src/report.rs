@@ -1,5 +1,7 @@
 //! What operators and users can see: installed packs, limits, memory.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// One pack in the packs folder, usable or not.
@@ -63,6 +65,9 @@ pub struct LimitReport {
     pub unit: String,
     /// What it bounds and how to raise it.
     pub description: String,
+    /// Packs for which it differs, with their values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub packs: BTreeMap<String, u64>,
     /// What is used now, where that can be said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub used: Option<u64>,

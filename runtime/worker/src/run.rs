@@ -127,7 +127,7 @@ impl<'a> PromptRun<'a> {
     ) -> Self {
         let snapshot = shared.catalog.snapshot();
         let definitions = shared.definitions(&lease.tenant, snapshot.clone());
-        let beside = Beside::new(shared.config.calls_beside(shared.limits.instances), interrupt.clone());
+        let beside = Beside::new(shared.config.calls_beside(shared.limits.server().instances), interrupt.clone());
         Self {
             shared,
             lease,
@@ -135,7 +135,7 @@ impl<'a> PromptRun<'a> {
             snapshot,
             definitions,
             interrupt,
-            deadline: Instant::now().checked_add(shared.limits.prompt_time),
+            deadline: Instant::now().checked_add(shared.limits.of(&lease.tenant, None).prompt_time),
             progress,
             services,
             prompt: DynamicPrompt::new(prompt, &shared.config.graph_limits),
@@ -147,7 +147,7 @@ impl<'a> PromptRun<'a> {
             started: HashMap::new(),
             turn: None,
             beside,
-            calls_at_once: shared.config.calls_at_once(shared.limits.instances),
+            calls_at_once: shared.config.calls_at_once(shared.limits.server().instances),
             ahead: Ahead::default(),
             ended: VecDeque::new(),
             unchecked_bytes: 0,
@@ -276,7 +276,8 @@ impl<'a> PromptRun<'a> {
             return Err(Stop::Interrupted { node: id.to_owned() });
         }
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Err(self.fail(id, CallError::prompt_timeout(self.shared.limits.prompt_time), Map::new()));
+            let limit = self.shared.limits.of(&self.lease.tenant, None).prompt_time;
+            return Err(self.fail(id, CallError::prompt_timeout(limit), Map::new()));
         }
         Ok(())
     }

@@ -9,8 +9,8 @@ use vivarium_outbound::{Bounds, HttpError, Request, Response};
 use vivarium_packs::Grants;
 use vivarium_protocol::{permission::Permission, tenant::TenantId};
 use vivarium_sandbox::{
-    CallError, CallErrorKind, FolderEntry, HostServices, Limits, LogLevel, OutputFolder, PreviewPixels, SaveRequest,
-    SavedImage, ScratchEntry,
+    CallError, CallErrorKind, FolderEntry, HostServices, LimitTable, Limits, LogLevel, OutputFolder, PreviewPixels,
+    SaveRequest, SavedImage, ScratchEntry,
 };
 
 use crate::{progress::ProgressTracker, shared::Outside};
@@ -25,6 +25,7 @@ pub(crate) struct NodeServices {
     pub(crate) models: Arc<ModelFolders>,
     pub(crate) grants: Arc<Grants>,
     pub(crate) outside: Outside,
+    pub(crate) limits: Arc<LimitTable>,
     pub(crate) save_metadata: bool,
     /// Absent outside of a run, for validators and fingerprints.
     pub(crate) progress: Option<Arc<ProgressTracker>>,
@@ -153,6 +154,10 @@ impl HostServices for NodeServices {
             LogLevel::Warn => tracing::warn!(target: "node", tenant, pack, node = node_id, "{message}"),
             LogLevel::Error => tracing::error!(target: "node", tenant, pack, node = node_id, "{message}"),
         }
+    }
+
+    fn limits(&self, pack: &str) -> Option<Arc<Limits>> {
+        Some(self.limits.of(&self.tenant, Some(pack)))
     }
 
     fn allows(&self, pack: &str, permission: &Permission) -> bool {

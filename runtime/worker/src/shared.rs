@@ -12,7 +12,7 @@ use vivarium_outbound::HttpClient;
 use vivarium_packs::{Catalog, Grants, Snapshot};
 use vivarium_protocol::tenant::TenantId;
 use vivarium_queue::Queue;
-use vivarium_sandbox::{CallContext, Limits};
+use vivarium_sandbox::{CallContext, LimitTable};
 use vivarium_tensor::Budget;
 
 use crate::{
@@ -57,8 +57,8 @@ pub struct Parts {
     pub outside: Outside,
     /// Takes events for clients.
     pub events: Arc<dyn EventSink>,
-    /// Limits on guests; the same that the sandbox was made with.
-    pub limits: Arc<Limits>,
+    /// Limits on guests; those of the server are the same that the sandbox was made with.
+    pub limits: Arc<LimitTable>,
 }
 
 pub(crate) struct Shared {
@@ -70,7 +70,7 @@ pub(crate) struct Shared {
     pub(crate) models: Arc<ModelFolders>,
     pub(crate) outside: Outside,
     pub(crate) events: Arc<dyn EventSink>,
-    pub(crate) limits: Arc<Limits>,
+    pub(crate) limits: Arc<LimitTable>,
     pub(crate) tensors: Arc<Budget>,
     pub(crate) offers: CurrentOffers,
     tenants: Mutex<HashMap<TenantId, TenantState>>,
@@ -90,7 +90,7 @@ impl Shared {
     pub(crate) fn new(config: WorkerConfig, parts: Parts) -> Self {
         let tensors = Budget::named(
             "tensor memory of the server (total_tensor_bytes, --tensor-memory)",
-            parts.limits.total_tensor_bytes,
+            parts.limits.server().total_tensor_bytes,
         );
         Self {
             config,
@@ -113,10 +113,11 @@ impl Shared {
         if let Some(state) = tenants.get(tenant) {
             return state.clone();
         }
+        let limits = self.limits.of(tenant, None);
         let name = format!("tensor memory of tenant {tenant} (tenant_tensor_bytes, --tenant-tensor-memory)");
         let state = TenantState {
-            budget: self.tensors.named_child(name, self.limits.tenant_tensor_bytes),
-            cache: Arc::new(Mutex::new(ResultCache::new(self.limits.cache_bytes))),
+            budget: self.tensors.named_child(name, limits.tenant_tensor_bytes),
+            cache: Arc::new(Mutex::new(ResultCache::new(limits.cache_bytes))),
             pace: Arc::default(),
         };
         tenants.insert(tenant.clone(), state.clone());
@@ -163,6 +164,7 @@ impl Shared {
             models: self.models.clone(),
             grants: self.grants.clone(),
             outside: self.outside.clone(),
+            limits: self.limits.clone(),
             save_metadata: self.config.save_metadata,
             progress,
         }))
@@ -180,7 +182,7 @@ impl Shared {
             tenant: tenant.clone(),
             prompt_id: Arc::from(prompt_id),
             node_id: Arc::from(node_id),
-            limits: self.limits.clone(),
+            limits: self.limits.of(tenant, None),
             budget: self.budget(tenant),
             interrupt: interrupt.clone(),
             deadline: None,

@@ -280,13 +280,15 @@ impl Engine for Worker {
             "cache_bytes" => Some(self.shared.cache(tenant).lock().bytes()),
             _ => None,
         };
-        let entries = self.shared.limits.entries().into_iter().chain(self.shared.config.graph_limits.entries());
+        let limits = self.shared.limits.of(tenant, None);
+        let entries = limits.entries().into_iter().chain(self.shared.config.graph_limits.entries());
         entries
             .map(|entry| LimitReport {
                 name: entry.name.to_owned(),
                 value: entry.value,
                 unit: entry.unit.to_owned(),
                 description: entry.description.to_owned(),
+                packs: self.shared.limits.packs(tenant, entry.name),
                 used: used(entry.name),
             })
             .collect()

@@ -7,9 +7,10 @@ use serde::Serialize;
 use serde_json::json;
 use vivarium_protocol::limit::LimitEntry;
 use vivarium_queue::QueueLimits;
+use vivarium_sandbox::{LimitFile, Limits};
 
 use crate::{
-    failure::{Exit, Outcome, fail},
+    failure::{Exit, OrFail, Outcome, fail},
     options::{FolderOptions, LimitOptions},
     output::say,
     text::printable,
@@ -67,7 +68,8 @@ enum State {
 impl Doctor {
     pub(crate) fn run(self) -> Outcome<()> {
         let folders = self.folders.resolve()?;
-        let limits = self.limits.resolve()?;
+        let limits = self.limits.resolve_in(&folders)?;
+        let said = LimitFile::read(&folders.limits()).or_fail(Exit::Usage, || "could not read the limits")?;
         let of_prompts = [self.limits.graph().entries(), QueueLimits::default().entries()].concat();
         let mut checks = checks::folders(&folders);
         checks.extend(checks::sandbox_and_packs(&folders, &limits));
@@ -78,11 +80,12 @@ impl Doctor {
         checks.push(checks::cuda());
         let failed = checks.iter().filter(|check| check.state == State::Failed).count();
         if self.json {
-            print_json(&checks, &limits.entries(), &of_prompts);
+            print_json(&checks, &limits.entries(), &of_prompts, &said);
         } else {
             print(&checks);
             print_limits("nodes", &limits.entries());
             print_limits("prompts", &of_prompts);
+            print_exceptions(&said);
         }
         match failed {
             0 => Ok(()),
@@ -92,11 +95,16 @@ impl Doctor {
     }
 }
 
-fn print_json(checks: &[Check], nodes: &[LimitEntry], prompts: &[LimitEntry]) {
+fn print_json(checks: &[Check], nodes: &[LimitEntry], prompts: &[LimitEntry], said: &LimitFile) {
     let limits = nodes.iter().chain(prompts).map(
         |limit| json!({"name": limit.name, "value": limit.value, "unit": limit.unit, "description": limit.description}),
     );
-    say!("{}", json!({"checks": checks, "limits": limits.collect::<Vec<_>>()}));
+    let exceptions = said.exceptions();
+    let exceptions = exceptions
+        .iter()
+        .map(|(whose, name, value)| json!({"of": whose, "name": name, "value": value}))
+        .collect::<Vec<_>>();
+    say!("{}", json!({"checks": checks, "limits": limits.collect::<Vec<_>>(), "exceptions": exceptions}));
 }
 
 fn print(checks: &[Check]) {
@@ -114,12 +122,29 @@ fn print(checks: &[Check]) {
 fn print_limits(of: &str, limits: &[LimitEntry]) {
     say!("\nLimits of {of}:");
     for limit in limits {
-        let value = match limit.unit {
-            "bytes" => bytes(limit.value),
-            "count" => limit.value.to_string(),
-            unit => format!("{} {unit}", limit.value),
-        };
+        let value = amount(limit.value, limit.unit);
         say!("  {:<22} {value:>14}  {}", limit.name, limit.description);
+    }
+}
+
+/// Those that `limits.toml` has for tenants and packs.
+fn print_exceptions(said: &LimitFile) {
+    let exceptions = said.exceptions();
+    if exceptions.is_empty() {
+        return;
+    }
+    say!("\nOther limits of tenants and packs (limits.toml):");
+    for (whose, name, value) in exceptions {
+        let unit = Limits::about(name).map_or("count", |(_, unit)| unit);
+        say!("  {name:<22} {:>14}  {}", amount(value, unit), printable(&whose));
+    }
+}
+
+fn amount(value: u64, unit: &str) -> String {
+    match unit {
+        "bytes" => bytes(value),
+        "count" => value.to_string(),
+        unit => format!("{value} {unit}"),
     }
 }
 

@@ -142,6 +142,11 @@ impl Folders {
         self.private().join("secrets.json")
     }
 
+    /// Limits of the server, of tenants and of packs.
+    pub(crate) fn limits(&self) -> PathBuf {
+        self.base.join("limits.toml")
+    }
+
     /// What packs keep between prompts.
     pub(crate) fn scratch(&self) -> PathBuf {
         self.private().join("scratch")

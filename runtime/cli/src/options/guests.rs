@@ -5,10 +5,10 @@ use std::time::Duration;
 use clap::Args;
 use vivarium_graph::GraphLimits;
 use vivarium_packs::{Grant, Grants};
-use vivarium_sandbox::Limits;
+use vivarium_sandbox::{LimitFile, Limits};
 
-use super::size;
-use crate::failure::{Exit, Outcome, fail};
+use super::{Folders, size};
+use crate::failure::{Exit, OrFail, Outcome, fail};
 
 /// Limits on nodes that operators change; `vivarium doctor` lists all of them.
 #[derive(Args, Clone, Debug, Default)]
@@ -78,12 +78,24 @@ fn seconds(flag: &str, seconds: f64) -> Outcome<Duration> {
 }
 
 impl LimitOptions {
+    /// The limits that `limits.toml` gives the server, with what was given.
+    ///
+    /// # Errors
+    /// When the file can't be used, or a part is larger than the whole it belongs to.
+    pub(crate) fn resolve_in(&self, folders: &Folders) -> Outcome<Limits> {
+        let file = LimitFile::read(&folders.limits()).or_fail(Exit::Usage, || "could not read the limits")?;
+        self.over(file.server())
+    }
+
     /// The default limits with what was given.
     ///
     /// # Errors
     /// When a part is larger than the whole it belongs to.
     pub(crate) fn resolve(&self) -> Outcome<Limits> {
-        let mut limits = Limits::default();
+        self.over(Limits::default())
+    }
+
+    fn over(&self, mut limits: Limits) -> Outcome<Limits> {
         if let Some(total) = self.tensor_memory {
             limits.total_tensor_bytes = total;
             limits.tenant_tensor_bytes = total / 4 * 3;

@@ -20,7 +20,7 @@ Examples:
 The file is read within bounds, its signature verified, its component compiled by a process with limits, and asked for its
 node definitions in a sandbox without any power. The exit code is 1 when it can't be installed anywhere.")]
 pub(crate) struct Check {
-    /// A file, a folder with pack.toml, or an address
+    /// A file, a folder with pack.toml, an address, or oci://REGISTRY/REPOSITORY:TAG
     source: String,
 
     /// The SHA-256 that it has to have
@@ -41,7 +41,7 @@ pub(crate) struct Check {
 impl Check {
     pub(crate) fn run(self) -> Outcome<()> {
         let limits = self.limits.resolve()?;
-        let file = Source::parse(&self.source).read(self.digest.as_deref(), limits.component_bytes, &self.network)?;
+        let file = Source::parse(&self.source)?.read(self.digest.as_deref(), limits.component_bytes, &self.network)?;
         let examined = Examined::new(file, limits)?;
         let (file, manifest, component) = (&examined.file, examined.manifest(), &examined.component);
         if self.json {

@@ -40,7 +40,8 @@ pub(crate) struct Info {
 
 impl Info {
     pub(crate) fn run(self) -> Outcome<()> {
-        let (limits, folders) = (self.limits.resolve()?, self.folders.resolve()?);
+        let folders = self.folders.resolve()?;
+        let limits = self.limits.resolve_in(&folders)?;
         let store = PackStore::at(folders.installed());
         let state = store.read().or_fail(Exit::Machine, || "could not read the installed packs")?;
         let Some(installed) = state.installed.get(&self.name) else {

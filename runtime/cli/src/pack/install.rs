@@ -25,6 +25,7 @@ use crate::{
 Examples:
   vivarium pack install some-pack-1.2.0.wasm
   vivarium pack install https://example.org/some-pack-1.2.0.wasm --digest 9f86d0…
+  vivarium pack install oci://ghcr.io/me/some-pack:1.2.0
   vivarium pack install some-pack-1.2.0.wasm --yes --grant models/vae
   vivarium pack install .                            the folder you are writing a pack in
 
@@ -32,7 +33,7 @@ It shows what the pack asks for and asks whether to install it. Installing grant
 do. Whoever signed the first version that was installed is the only one whose later versions are taken. A running server
 notices within a second.")]
 pub(crate) struct Install {
-    /// A file, a folder with pack.toml, or an address
+    /// A file, a folder with pack.toml, an address, or oci://REGISTRY/REPOSITORY:TAG
     source: String,
 
     /// The SHA-256 that the file has to have
@@ -96,10 +97,10 @@ impl ConsentOptions {
 
 impl Install {
     pub(crate) fn run(self) -> Outcome<()> {
-        let limits = self.limits.resolve()?;
-        let source = Source::parse(&self.source);
-        let file = source.read(self.digest.as_deref(), limits.component_bytes, &self.network)?;
         let folders = self.folders.resolve()?;
+        let limits = self.limits.resolve_in(&folders)?;
+        let source = Source::parse(&self.source)?;
+        let file = source.read(self.digest.as_deref(), limits.component_bytes, &self.network)?;
         let (engine, catalog) = host::load_packs(&folders, limits)?;
         let examined = Examined::on(&engine, file)?;
         let plan = Plan { examined: &examined, source: source.lasting(), catalog: &catalog, folders: &folders };

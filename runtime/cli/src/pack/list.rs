@@ -40,7 +40,7 @@ pub(crate) struct List {
 impl List {
     pub(crate) fn run(self) -> Outcome<()> {
         let folders = self.folders.resolve()?;
-        let (_engine, catalog) = host::load_packs(&folders, self.limits.resolve()?)?;
+        let (_engine, catalog) = host::load_packs(&folders, self.limits.resolve_in(&folders)?)?;
         let snapshot = catalog.snapshot();
         let grants = self.grants.resolve().with_store(PackStore::at(folders.installed()));
         let packs: Vec<Value> = snapshot.packs().iter().map(|pack| describe(pack, &grants)).collect();

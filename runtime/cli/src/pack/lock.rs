@@ -45,7 +45,8 @@ pub(crate) struct LockCommand {
 impl LockCommand {
     pub(crate) fn run(self) -> Outcome<()> {
         let mut workflow = read(&self.workflow)?;
-        let (_engine, catalog) = host::load_packs(&self.folders.resolve()?, self.limits.resolve()?)?;
+        let folders = self.folders.resolve()?;
+        let (_engine, catalog) = host::load_packs(&folders, self.limits.resolve_in(&folders)?)?;
         let nodes = nodes_of(&workflow);
         let snapshot = catalog.snapshot();
         let is_known = |class: &str| snapshot.definition(class).is_some() || snapshot.stand_in(class).is_some();

@@ -1,9 +1,9 @@
 //! `vivarium pack`: making, checking, signing, installing and permitting packs.
 //!
 //! # Layout
-//! - [`new`], [`build`], [`test`](mod@test), [`check`], [`key`]: for authors
+//! - [`new`], [`build`], [`test`](mod@test), [`check`], [`key`], [`push`]: for authors
 //! - [`install`], [`update`], [`remove`], [`list`], [`info`], [`grant`], [`secret`], [`lock`]: for operators
-//! - [`source`]: from a file, a folder or an address to a pack file
+//! - [`source`]: from a file, a folder or an address to a pack file; [`oci`]: from and to a registry
 //! - [`examined`]: a pack file whose component has been looked at, in the sandbox
 //! - [`words`]: what people are told
 
@@ -17,6 +17,8 @@ mod key;
 mod list;
 mod lock;
 mod new;
+mod oci;
+mod push;
 mod remove;
 mod secret;
 mod source;
@@ -58,6 +60,7 @@ enum Action {
     Check(check::Check),
     Key(key::Key),
     Sign(key::Sign),
+    Push(push::Push),
     Install(install::Install),
     List(list::List),
     Info(info::Info),
@@ -78,6 +81,7 @@ impl PackCommand {
             Action::Check(check) => check.run(),
             Action::Key(key) => key.run(),
             Action::Sign(sign) => sign.run(),
+            Action::Push(push) => push.run(),
             Action::Install(install) => install.run(),
             Action::List(list) => list.run(),
             Action::Info(info) => info.run(),

@@ -11,9 +11,12 @@ use std::{
 use ureq::http::Uri;
 use vivarium_packs::file::PackFile;
 
-use super::build;
+use super::{
+    build,
+    oci::{self, Reference},
+};
 use crate::{
-    failure::{Exit, OrFail, Outcome, fail},
+    failure::{Exit, Failure, OrFail, Outcome, fail},
     options::NetworkOptions,
 };
 
@@ -29,15 +32,26 @@ pub(super) enum Source {
     Folder(PathBuf),
     /// `https://…`, or `http://…`.
     Url(String),
+    /// `oci://…`
+    Registry(Reference),
 }
 
 impl Source {
-    pub(super) fn parse(text: &str) -> Self {
+    /// Tells which of them it is.
+    ///
+    /// # Errors
+    /// It begins as a place in a registry does, and is none.
+    pub(super) fn parse(text: &str) -> Outcome<Self> {
+        if text.starts_with(oci::SCHEME) {
+            let reference =
+                text.parse().map_err(|error: String| Failure::new(Exit::Usage, format!("{text}: {error}")))?;
+            return Ok(Self::Registry(reference));
+        }
         if text.starts_with("https://") || text.starts_with("http://") {
-            return Self::Url(text.to_owned());
+            return Ok(Self::Url(text.to_owned()));
         }
         let path = PathBuf::from(text);
-        if path.is_dir() { Self::Folder(path) } else { Self::File(path) }
+        Ok(if path.is_dir() { Self::Folder(path) } else { Self::File(path) })
     }
 
     /// As the store remembers it: also another folder can be the working folder at the next update.
@@ -46,6 +60,7 @@ impl Source {
         match self {
             Self::File(path) | Self::Folder(path) => absolute(path),
             Self::Url(url) => url.clone(),
+            Self::Registry(reference) => reference.to_string(),
         }
     }
 
@@ -57,6 +72,11 @@ impl Source {
         let file = match self {
             Self::File(path) => read_file(path, limit)?,
             Self::Folder(path) => build::build(path, limit)?,
+            Self::Registry(reference) => {
+                let name = reference.to_string();
+                network.may_ask(&name)?;
+                parse(oci::pull(reference, limit)?, &name, limit)?
+            }
             Self::Url(url) => {
                 network.may_ask(url)?;
                 parse(fetch(url, expected.is_some(), limit)?, url, limit)?
@@ -114,13 +134,14 @@ fn fetch(url: &str, digest_is_known: bool, limit: u64) -> Outcome<Vec<u8>> {
     response.body_mut().with_config().limit(limit.saturating_add(1)).read_to_vec().or_fail(Exit::Server, doing)
 }
 
-fn is_this_machine(uri: &Uri) -> bool {
+pub(super) fn is_this_machine(uri: &Uri) -> bool {
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -134,8 +155,11 @@ mod tests {
 
     #[test]
     fn a_source_is_an_address_a_folder_or_a_file() {
-        assert_eq!(Source::parse("https://x/y.wasm"), Source::Url("https://x/y.wasm".into()));
-        assert_eq!(Source::parse("/"), Source::Folder("/".into()));
-        assert_eq!(Source::parse("/no/such.wasm"), Source::File("/no/such.wasm".into()));
+        let parse = |text: &str| Source::parse(text).unwrap();
+        assert!(matches!(parse("oci://ghcr.io/a/b:1"), Source::Registry(_)));
+        assert!(Source::parse("oci://ghcr.io").is_err());
+        assert_eq!(parse("https://x/y.wasm"), Source::Url("https://x/y.wasm".into()));
+        assert_eq!(parse("/"), Source::Folder("/".into()));
+        assert_eq!(parse("/no/such.wasm"), Source::File("/no/such.wasm".into()));
     }
 }

@@ -48,8 +48,8 @@ pub(crate) struct Update {
 
 impl Update {
     pub(crate) fn run(self) -> Outcome<()> {
-        let limits = self.limits.resolve()?;
         let folders = self.folders.resolve()?;
+        let limits = self.limits.resolve_in(&folders)?;
         let state = PackStore::at(folders.installed())
             .read()
             .or_fail(Exit::Machine, || "could not read the installed packs")?;
@@ -62,8 +62,8 @@ impl Update {
         let mut failed = 0;
         let wanted = state.installed.iter().filter(|(name, _)| self.name.as_ref().is_none_or(|wanted| wanted == *name));
         for (name, installed) in wanted {
-            let source = Source::parse(self.from.as_deref().unwrap_or(&installed.source));
             let update = || {
+                let source = Source::parse(self.from.as_deref().unwrap_or(&installed.source))?;
                 let file = source.read(None, limits.component_bytes, &self.network)?;
                 if file.digest() == installed.digest {
                     eprintln!("{name} {} is what is there already.", installed.version);

@@ -139,7 +139,7 @@ impl Run {
         Ok(HostPlan {
             queue: scratch.folder("queue.sqlite"),
             blobs: scratch.folder("blobs"),
-            limits: self.limits.resolve()?,
+            limits: self.limits.resolve_in(&folders)?,
             grants: self.grants.resolve(),
             outside: self.outside.resolve(&folders)?,
             folders: Folders { tenant, ..folders },

@@ -37,7 +37,7 @@ impl Serve {
         let plan = HostPlan {
             queue: folders.queue(),
             blobs: folders.blobs(),
-            limits: self.limits.resolve()?,
+            limits: self.limits.resolve_in(&folders)?,
             grants: self.grants.resolve(),
             outside: self.outside.resolve(&folders)?,
             folders,

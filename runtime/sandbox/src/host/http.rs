@@ -31,14 +31,14 @@ impl HostState {
         self.http_requests += 1;
         if self.http_requests > limits.http_requests {
             return Err(limit_error(format!(
-                "this node sent {} HTTP requests, the limit (http_requests)",
+                "this node sent {} HTTP requests, the limit (http_requests, limits.toml)",
                 limits.http_requests
             )));
         }
         let bytes = request.body.len() as u64;
         if bytes > limits.http_request_bytes {
             return Err(limit_error(format!(
-                "the request has {bytes} bytes, more than the limit of {} (http_request_bytes)",
+                "the request has {bytes} bytes, more than the limit of {} (http_request_bytes, limits.toml)",
                 limits.http_request_bytes
             )));
         }
@@ -51,7 +51,7 @@ impl HostState {
         };
         // What arrives lies in the host until the guest has it.
         let _held = self.op().budget.charge(bounds.response_bytes).map_err(|refused| {
-            limit_error(format!("there is no room for an answer (http_response_bytes): {refused}"))
+            limit_error(format!("there is no room for an answer (http_response_bytes, limits.toml): {refused}"))
         })?;
         let request = vivarium_outbound::Request {
             method: request.method,

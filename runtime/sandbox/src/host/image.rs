@@ -125,6 +125,7 @@ impl HostState {
     }
 
     fn save_batch(&mut self, images: &Tensor, options: &SaveOptions) -> Result<Vec<SavedFile>, Error> {
+        self.may_show(images)?;
         let shape = images.shape();
         let invalid = |message: String| Error { kind: ErrorKind::InvalidArgument, message };
         let [count, height, width, channels @ (1 | 3 | 4)] = shape[..] else {
@@ -138,7 +139,7 @@ impl HostState {
         let limit = self.call.limits.saved_files;
         self.saved_files = self.saved_files.saturating_add(count);
         if self.saved_files > limit {
-            return Err(limit_error(format!("this node saves more than {limit} files (saved_files)")));
+            return Err(limit_error(format!("this node saves more than {limit} files (saved_files, limits.toml)")));
         }
         let folder = match options.folder {
             Folder::Output => OutputFolder::Output,

@@ -27,7 +27,8 @@ impl log::Host for HostState {
             self.call.services.log(&self.pack, &self.call.node_id, level, line);
         }
         if self.logged_bytes > limit {
-            let notice = format!("the rest of this node's log is dropped: it exceeds {limit} bytes (log_bytes)");
+            let notice =
+                format!("the rest of this node's log is dropped: it exceeds {limit} bytes (log_bytes, limits.toml)");
             self.call.services.log(&self.pack, &self.call.node_id, LogLevel::Warn, &notice);
         }
         Ok(())

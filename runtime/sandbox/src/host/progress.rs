@@ -55,6 +55,7 @@ impl progress::Host for HostState {
 
 impl HostState {
     fn preview(&mut self, image: &Tensor) -> Result<PreviewPixels, Error> {
+        self.may_show(image)?;
         let shape = image.shape();
         let (height, width) = match shape[..] {
             [height, width, 3] | [1, height, width, 3] => (height, width),

@@ -1,6 +1,7 @@
 //! The state behind one call into a guest: its tables, its meters, its limits.
 
 use std::{
+    cell::Cell,
     collections::HashSet,
     sync::{
         Arc,
@@ -49,8 +50,9 @@ pub(crate) struct HostState {
     pub(crate) http_requests: u64,
     /// Those that the guest has read.
     pub(crate) secrets: Vec<String>,
-    /// The model folder that was opened without the permission to read its numbers back.
-    pub(crate) sealed_folder: Option<String>,
+    /// The model folder whose weights this call holds without the permission to read its numbers back.
+    pub(crate) sealed_folder: Option<Arc<str>>,
+    operands: Cell<Operands>,
     fine_clock: Option<bool>,
     op: OpContext,
     wasi: WasiCtx,
@@ -58,6 +60,13 @@ pub(crate) struct HostState {
     transferred: u64,
     /// A tensor operation was refused for want of memory.
     pub(super) tensor_memory_refused: bool,
+}
+
+/// What an operation takes. A result of weights alone is weights still: it carries their label on.
+#[derive(Default)]
+pub(crate) struct Operands {
+    weights: Option<Arc<str>>,
+    others: bool,
 }
 
 /// What a guest wrote to its standard streams, bounded.
@@ -143,6 +152,7 @@ impl HostState {
             http_requests: 0,
             secrets: Vec::new(),
             sealed_folder: None,
+            operands: Cell::default(),
             fine_clock: None,
             op,
             wasi,
@@ -191,10 +201,26 @@ impl HostState {
         self.fine_clock.unwrap_or_default()
     }
 
-    /// Refuses to give numbers to a guest that may only compute with the weights it has opened.
+    /// Refuses to give numbers to a guest that may only compute with the weights that it holds.
     pub(crate) fn may_read_values(&self) -> Result<(), Error> {
         let Some(folder) = &self.sealed_folder else { return Ok(()) };
-        self.require(&Permission::WeightValues { folder: folder.clone() })
+        self.require(&Permission::WeightValues { folder: folder.to_string() })
+    }
+
+    /// Refuses to show weights as if they were a picture.
+    pub(crate) fn may_show(&self, tensor: &Tensor) -> Result<(), Error> {
+        let Some(folder) = tensor.label() else { return Ok(()) };
+        self.require(&Permission::WeightValues { folder: folder.to_string() }).map_err(|refused| Error {
+            message: format!("these are numbers of a model file and no picture: {}", refused.message),
+            ..refused
+        })
+    }
+
+    /// A call that holds weights reads nothing back, unless it may read their numbers.
+    pub(crate) fn holds_weights(&mut self, folder: &Arc<str>) {
+        if !self.has(&Permission::WeightValues { folder: folder.to_string() }) {
+            self.sealed_folder = Some(folder.clone());
+        }
     }
 
     /// A guest's text made safe to show: see [`clean`]; secrets that it has read are removed.
@@ -211,14 +237,14 @@ impl HostState {
         let limits = &self.call.limits;
         if bytes > limits.transfer_bytes {
             return Err(limit_error(format!(
-                "{bytes} bytes in one call are more than the limit of {} (transfer_bytes); copy in parts",
+                "{bytes} bytes in one call are more than the limit of {} (transfer_bytes, limits.toml); copy in parts",
                 limits.transfer_bytes
             )));
         }
         self.transferred = self.transferred.saturating_add(bytes);
         if self.transferred > limits.total_transfer_bytes {
             return Err(limit_error(format!(
-                "this node copied more than the limit of {} bytes (total_transfer_bytes)",
+                "this node copied more than the limit of {} bytes (total_transfer_bytes, limits.toml)",
                 limits.total_transfer_bytes
             )));
         }
@@ -228,7 +254,7 @@ impl HostState {
     fn charge_handle(&mut self) -> Result<(), Error> {
         if self.handles >= self.call.limits.handles {
             return Err(limit_error(format!(
-                "this node holds {} handles, the limit (handles); drop tensors that are no longer needed",
+                "this node holds {} handles, the limit (handles, limits.toml); drop tensors that are no longer needed",
                 self.handles
             )));
         }
@@ -244,6 +270,12 @@ impl HostState {
         if let Err(error) = self.charge_handle() {
             return Ok(Err(error));
         }
+        if let Some(folder) = tensor.label() {
+            let folder = folder.clone();
+            if self.sealed_folder.as_ref() != Some(&folder) {
+                self.holds_weights(&folder);
+            }
+        }
         Ok(Ok(self.table.push(HostTensor(tensor))?))
     }
 
@@ -258,16 +290,43 @@ impl HostState {
         Ok(self.table.get(handle)?.0.clone())
     }
 
+    /// A tensor that the next operation takes.
+    pub(crate) fn operand_tensor(&self, handle: &Resource<HostTensor>) -> wasmtime::Result<Tensor> {
+        let tensor = self.tensor(handle)?;
+        let mut operands = self.operands.take();
+        match tensor.label() {
+            Some(folder) => operands.weights = Some(folder.clone()),
+            None => operands.others = true,
+        }
+        self.operands.set(operands);
+        Ok(tensor)
+    }
+
+    /// Puts the label of what it was computed from on a result, if that was weights alone.
+    pub(crate) fn label_result(&self, operands: &Operands, result: Tensor) -> Tensor {
+        match &operands.weights {
+            Some(folder) if !operands.others => result.labelled(Some(folder.clone())),
+            // A view of weights has their label, also where the operation took something else to choose it.
+            _ => result,
+        }
+    }
+
+    /// What the operation takes, of which nothing is left for the next.
+    pub(crate) fn take_operands(&self) -> Operands {
+        self.operands.take()
+    }
+
     /// Runs a tensor operation and hands its result to the guest.
     pub(crate) fn answer(
         &mut self,
         operation: impl FnOnce(&OpContext) -> Result<Tensor, TensorError>,
     ) -> wasmtime::Result<Result<Resource<HostTensor>, Error>> {
+        let operands = self.take_operands();
         if self.interrupted() {
             return Ok(Err(interrupted()));
         }
         match operation(&self.op) {
-            Ok(tensor) => self.push_tensor(tensor),
+            Ok(tensor) => self.push_tensor(self.label_result(&operands, tensor)),
             Err(error) => Ok(Err(self.tensor_error(&error))),
         }
     }

@@ -46,7 +46,7 @@ impl tensors::HostTensor for HostState {
     }
 
     fn cat(&mut self, tensors: Vec<Resource<HostTensor>>, dim: i32) -> Answer {
-        let tensors = tensors.iter().map(|handle| self.tensor(handle)).collect::<wasmtime::Result<Vec<_>>>()?;
+        let tensors = tensors.iter().map(|handle| self.operand_tensor(handle)).collect::<wasmtime::Result<Vec<_>>>()?;
         let tensors: Vec<&Tensor> = tensors.iter().collect();
         self.answer(|cx| Tensor::cat(&tensors, dim, cx))
     }
@@ -149,12 +149,12 @@ impl tensors::HostTensor for HostState {
     }
 
     fn lerp(&mut self, tensor: Resource<HostTensor>, end: Resource<HostTensor>, weight: Operand) -> Answer {
-        let (end, weight) = (self.tensor(&end)?, self.operand(&weight)?);
+        let (end, weight) = (self.operand_tensor(&end)?, self.operand(&weight)?);
         self.on(&tensor, |tensor, cx| tensor.lerp(&end, weight.get(), cx))
     }
 
     fn where_(&mut self, tensor: Resource<HostTensor>, condition: Resource<HostTensor>, other: Operand) -> Answer {
-        let (condition, other) = (self.tensor(&condition)?, self.operand(&other)?);
+        let (condition, other) = (self.operand_tensor(&condition)?, self.operand(&other)?);
         self.on(&tensor, |tensor, cx| tensor.where_(&condition, other.get(), cx))
     }
 
@@ -163,7 +163,7 @@ impl tensors::HostTensor for HostState {
     }
 
     fn paste(&mut self, tensor: Resource<HostTensor>, source: Resource<HostTensor>, offsets: Vec<u64>) -> Answer {
-        let source = self.tensor(&source)?;
+        let source = self.operand_tensor(&source)?;
         self.on(&tensor, |tensor, cx| tensor.paste(&source, &offsets, cx))
     }
 
@@ -270,52 +270,52 @@ impl tensors::HostTensor for HostState {
     }
 
     fn gather(&mut self, tensor: Handle, dim: i32, index: Handle) -> Answer {
-        let index = self.tensor(&index)?;
+        let index = self.operand_tensor(&index)?;
         self.on(&tensor, |tensor, cx| tensor.gather(dim, &index, cx))
     }
 
     fn scatter(&mut self, tensor: Handle, dim: i32, index: Handle, source: Handle) -> Answer {
-        let (index, source) = (self.tensor(&index)?, self.tensor(&source)?);
+        let (index, source) = (self.operand_tensor(&index)?, self.operand_tensor(&source)?);
         self.on(&tensor, |tensor, cx| tensor.scatter(dim, &index, &source, cx))
     }
 
     fn scatter_add(&mut self, tensor: Handle, dim: i32, index: Handle, source: Handle) -> Answer {
-        let (index, source) = (self.tensor(&index)?, self.tensor(&source)?);
+        let (index, source) = (self.operand_tensor(&index)?, self.operand_tensor(&source)?);
         self.on(&tensor, |tensor, cx| tensor.scatter_add(dim, &index, &source, cx))
     }
 
     fn index_select(&mut self, tensor: Handle, dim: i32, index: Handle) -> Answer {
-        let index = self.tensor(&index)?;
+        let index = self.operand_tensor(&index)?;
         self.on(&tensor, |tensor, cx| tensor.index_select(dim, &index, cx))
     }
 
     fn embedding(&mut self, tensor: Handle, index: Handle) -> Answer {
-        let index = self.tensor(&index)?;
+        let index = self.operand_tensor(&index)?;
         self.on(&tensor, |tensor, cx| tensor.embedding(&index, cx))
     }
 
     fn masked_fill(&mut self, tensor: Handle, mask: Handle, value: f64) -> Answer {
-        let mask = self.tensor(&mask)?;
+        let mask = self.operand_tensor(&mask)?;
         self.on(&tensor, |tensor, cx| tensor.masked_fill(&mask, value, cx))
     }
 
     fn matmul(&mut self, tensor: Handle, other: Handle) -> Answer {
-        let other = self.tensor(&other)?;
+        let other = self.operand_tensor(&other)?;
         self.on(&tensor, |tensor, cx| tensor.matmul(&other, cx))
     }
 
     fn linear(&mut self, tensor: Handle, weight: Handle, bias: Option<Handle>) -> Answer {
-        let (weight, bias) = (self.tensor(&weight)?, self.maybe(bias.as_ref())?);
+        let (weight, bias) = (self.operand_tensor(&weight)?, self.maybe(bias.as_ref())?);
         self.on(&tensor, |tensor, cx| tensor.linear(&weight, bias.as_ref(), cx))
     }
 
     fn addmm(&mut self, tensor: Handle, left: Handle, right: Handle, beta: f64, alpha: f64) -> Answer {
-        let (left, right) = (self.tensor(&left)?, self.tensor(&right)?);
+        let (left, right) = (self.operand_tensor(&left)?, self.operand_tensor(&right)?);
         self.on(&tensor, |tensor, cx| tensor.addmm(&left, &right, beta, alpha, cx))
     }
 
     fn conv2d(&mut self, tensor: Handle, weight: Handle, bias: Option<Handle>, geometry: ConvGeometry) -> Answer {
-        let (weight, bias) = (self.tensor(&weight)?, self.maybe(bias.as_ref())?);
+        let (weight, bias) = (self.operand_tensor(&weight)?, self.maybe(bias.as_ref())?);
         self.on(&tensor, |tensor, cx| tensor.conv2d(&weight, bias.as_ref(), &geometry.into(), cx))
     }
 
@@ -327,7 +327,7 @@ impl tensors::HostTensor for HostState {
         geometry: ConvGeometry,
         output_padding: Pair,
     ) -> Answer {
-        let (weight, bias) = (self.tensor(&weight)?, self.maybe(bias.as_ref())?);
+        let (weight, bias) = (self.operand_tensor(&weight)?, self.maybe(bias.as_ref())?);
         self.on(&tensor, |tensor, cx| {
             tensor.conv_transpose2d(&weight, bias.as_ref(), &geometry.into(), output_padding.into(), cx)
         })
@@ -381,7 +381,7 @@ impl tensors::HostTensor for HostState {
         causal: bool,
         scale: Option<f64>,
     ) -> Answer {
-        let (key, value, mask) = (self.tensor(&key)?, self.tensor(&value)?, self.maybe(mask.as_ref())?);
+        let (key, value, mask) = (self.operand_tensor(&key)?, self.operand_tensor(&value)?, self.maybe(mask.as_ref())?);
         self.on(&tensor, |tensor, cx| {
             tensor.scaled_dot_product_attention(&key, &value, mask.as_ref(), causal, scale, cx)
         })
@@ -425,7 +425,7 @@ impl tensors::HostTensor for HostState {
         dilation: u64,
         groups: u64,
     ) -> Answer {
-        let (weight, bias) = (self.tensor(&weight)?, self.maybe(bias.as_ref())?);
+        let (weight, bias) = (self.operand_tensor(&weight)?, self.maybe(bias.as_ref())?);
         let geometry = Geometry { stride: [1, stride], padding: [0, padding], dilation: [1, dilation], groups };
         self.on(&tensor, |tensor, cx| tensor.conv1d(&weight, bias.as_ref(), &geometry, cx))
     }
@@ -439,7 +439,7 @@ impl tensors::HostTensor for HostState {
         bias: Option<Handle>,
         eps: f64,
     ) -> Answer {
-        let (mean, variance) = (self.tensor(&mean)?, self.tensor(&variance)?);
+        let (mean, variance) = (self.operand_tensor(&mean)?, self.operand_tensor(&variance)?);
         let (weight, bias) = (self.maybe(weight.as_ref())?, self.maybe(bias.as_ref())?);
         self.on(&tensor, |tensor, cx| tensor.batch_norm(&mean, &variance, weight.as_ref(), bias.as_ref(), eps, cx))
     }

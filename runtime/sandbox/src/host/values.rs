@@ -93,7 +93,9 @@ impl values::HostObject for HostState {
         }
         let limit = self.call.limits.object_call_depth;
         if self.call.depth >= limit {
-            return Ok(Err(limit_error(format!("objects call each other more than {limit} deep (object_call_depth)"))));
+            return Ok(Err(limit_error(format!(
+                "objects call each other more than {limit} deep (object_call_depth, limits.toml)"
+            ))));
         }
         // Charged to this call's own budget, so that an object cannot be used to get around it.
         let call = CallContext { depth: self.call.depth + 1, budget: self.op().budget.clone(), ..self.call.clone() };

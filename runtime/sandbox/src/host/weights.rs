@@ -1,6 +1,6 @@
 //! `weights`: safetensors files of the model folders. Only the header is read on opening; tensors when asked for.
 
-use std::{collections::BTreeMap, fs::File, os::unix::fs::FileExt};
+use std::{collections::BTreeMap, fs::File, os::unix::fs::FileExt, sync::Arc};
 
 use safetensors::{Dtype as FileDtype, tensor::Metadata};
 use vivarium_protocol::permission::Permission;
@@ -26,6 +26,7 @@ const LENGTH_BYTES: u64 = 8;
 pub struct HostWeights {
     file: File,
     name: String,
+    folder: Arc<str>,
     data_start: u64,
     metadata: Vec<(String, String)>,
     entries: BTreeMap<String, StoredTensor>,
@@ -52,11 +53,9 @@ impl weights::HostWeightsFile for HostState {
         if let Err(refused) = self.require(&Permission::Weights { folder: folder.clone() }) {
             return Ok(Err(refused));
         }
-        if !self.has(&Permission::WeightValues { folder: folder.clone() }) {
-            self.sealed_folder = Some(folder.clone());
-        }
+        self.holds_weights(&Arc::from(folder.as_str()));
         let opened = match self.call.services.open_model(&folder, &name) {
-            Ok(file) => open_safetensors(file, &format!("{folder}/{name}")),
+            Ok(file) => open_safetensors(file, &folder, &format!("{folder}/{name}")),
             Err(error) => Err(to_guest(&error)),
         };
         Ok(match opened {
@@ -92,6 +91,7 @@ impl weights::HostWeightsFile for HostState {
             let message = format!("{} has no tensor {:?}", weights.name, clean(&key, 200));
             return Ok(Err(Error { kind: ErrorKind::NotFound, message }));
         };
+        let folder = weights.folder.clone();
         let (bytes, shape, dtype) = (stored.end - stored.start, stored.shape.clone(), stored.dtype);
         // Asks the budget before the bytes are read, not after.
         if let Err(refused) = self.op().budget.charge(bytes) {
@@ -101,7 +101,7 @@ impl weights::HostWeightsFile for HostState {
             Ok(data) => data,
             Err(error) => return Ok(Err(error)),
         };
-        self.answer(|cx| Tensor::from_bytes(&shape, dtype, &data, cx))
+        self.answer(|cx| Ok(Tensor::from_bytes(&shape, dtype, &data, cx)?.labelled(Some(folder))))
     }
 
     fn drop(&mut self, weights: Resource<HostWeights>) -> wasmtime::Result<()> {
@@ -127,7 +127,7 @@ fn invalid(name: &str, message: &str) -> Error {
     Error { kind: ErrorKind::InvalidArgument, message: format!("{name} is not a valid safetensors file: {message}") }
 }
 
-fn open_safetensors(file: File, name: &str) -> Result<HostWeights, Error> {
+fn open_safetensors(file: File, folder: &str, name: &str) -> Result<HostWeights, Error> {
     let io = |error: std::io::Error| invalid(name, &format!("its header cannot be read: {error}"));
     let file_length = file.metadata().map_err(io)?.len();
     let mut length = [0; LENGTH_BYTES as usize];
@@ -155,7 +155,7 @@ fn open_safetensors(file: File, name: &str) -> Result<HostWeights, Error> {
         entries.insert(key, StoredTensor { dtype, shape, start, end });
     }
     let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
-    Ok(HostWeights { file, name: name.to_owned(), data_start, metadata, entries })
+    Ok(HostWeights { file, name: name.to_owned(), folder: Arc::from(folder), data_start, metadata, entries })
 }
 
 fn dtype(dtype: FileDtype) -> Option<DType> {
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn a_good_file_lists_its_tensors() {
         let header = r#"{"__metadata__":{"a":"b"},"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
-        let weights = open_safetensors(file(&safetensors(header, &[0; 8])), "vae/x").unwrap();
+        let weights = open_safetensors(file(&safetensors(header, &[0; 8])), "vae", "vae/x").unwrap();
         assert_eq!(weights.metadata, [("a".to_owned(), "b".to_owned())]);
         assert_eq!(weights.entries["x"].shape, [2]);
         assert_eq!(weights.read(&weights.entries["x"]).unwrap(), [0; 8]);
@@ -208,7 +208,7 @@ mod tests {
         let backwards = safetensors(r#"{"x":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}"#, &[0; 8]);
         let wrong_size = safetensors(r#"{"x":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}"#, &[0; 8]);
         for bytes in [eight_exabytes, outside, backwards, wrong_size, b"short".to_vec(), safetensors("not json", &[])] {
-            let refused = open_safetensors(file(&bytes), "vae/x").err().unwrap();
+            let refused = open_safetensors(file(&bytes), "vae", "vae/x").err().unwrap();
             assert_eq!(refused.kind, ErrorKind::InvalidArgument);
             assert!(refused.message.starts_with("vae/x is not a valid safetensors file"), "{}", refused.message);
         }

@@ -1,6 +1,6 @@
 //! `/vivarium/…`: what ComfyUI has no route for.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use axum::{body::Bytes, extract::State, http::StatusCode, response::Response};
 use serde_json::{Map, Value, json};
@@ -67,6 +67,7 @@ fn quota_report(state: &AppState, tenant: &TenantId) -> Result<Vec<LimitReport>,
         value,
         unit: unit.to_owned(),
         description: format!("{description}; the operator changes it with vivarium tenant quota"),
+        packs: BTreeMap::new(),
         used: Some(used),
     };
     let stored = state.files(tenant)?.stored_bytes()?;

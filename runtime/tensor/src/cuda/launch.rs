@@ -163,7 +163,7 @@ impl GpuJob {
     ) -> Result<Tensor, TensorError> {
         let charge =
             cx.budget.charge(crate::storage::STORAGE_OVERHEAD).map_err(|source| TensorError::Budget { op, source })?;
-        Ok(Tensor { storage: Storage::on_device(dtype, Arc::new(buffer), charge), layout })
+        Ok(Tensor { storage: Storage::on_device(dtype, Arc::new(buffer), charge), layout, label: None })
     }
 
     /// The operands that are tensors, on this GPU.

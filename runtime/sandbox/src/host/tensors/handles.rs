@@ -14,7 +14,7 @@ impl HostState {
         handle: &Resource<HostTensor>,
         operation: impl FnOnce(&Tensor, &OpContext) -> Result<Tensor, TensorError>,
     ) -> Answer {
-        let tensor = self.tensor(handle)?;
+        let tensor = self.operand_tensor(handle)?;
         self.answer(|cx| operation(&tensor, cx))
     }
 
@@ -24,7 +24,8 @@ impl HostState {
         handle: &Handle,
         operation: impl FnOnce(&Tensor, &OpContext) -> Result<Vec<Tensor>, TensorError>,
     ) -> wasmtime::Result<Result<Vec<Handle>, Error>> {
-        let tensor = self.tensor(handle)?;
+        let tensor = self.operand_tensor(handle)?;
+        let operands = self.take_operands();
         if self.interrupted() {
             return Ok(Err(interrupted()));
         }
@@ -34,7 +35,7 @@ impl HostState {
         };
         let mut handles: Vec<Handle> = Vec::with_capacity(results.len());
         for result in results {
-            match self.push_tensor(result)? {
+            match self.push_tensor(self.label_result(&operands, result))? {
                 Ok(handle) => handles.push(handle),
                 Err(error) => {
                     for handle in handles {
@@ -65,16 +66,16 @@ impl HostState {
     }
 
     pub(super) fn tensors(&self, handles: &[Handle]) -> wasmtime::Result<Vec<Tensor>> {
-        handles.iter().map(|handle| self.tensor(handle)).collect()
+        handles.iter().map(|handle| self.operand_tensor(handle)).collect()
     }
 
     pub(super) fn maybe(&self, handle: Option<&Handle>) -> wasmtime::Result<Option<Tensor>> {
-        handle.map(|handle| self.tensor(handle)).transpose()
+        handle.map(|handle| self.operand_tensor(handle)).transpose()
     }
 
     pub(super) fn operand(&self, operand: &Operand) -> wasmtime::Result<OwnedOperand> {
         Ok(match operand {
-            Operand::Tensor(handle) => OwnedOperand::Tensor(self.tensor(handle)?),
+            Operand::Tensor(handle) => OwnedOperand::Tensor(self.operand_tensor(handle)?),
             Operand::Scalar(value) => OwnedOperand::Scalar(*value),
         })
     }
