@@ -115,6 +115,19 @@ fn an_input_folder_is_read_only_with_the_permission_for_it() -> Result<()> {
     let found = outcome(&laboratory, &tenant, &prompt("photos", "none.txt", false))?;
     assert!(refused_with(&found, "FileNotFoundError", &["none.txt"]), "{found:?}");
 
+    let png = vivarium_image_codec::encode_png(&[0, 128, 255, 9, 8, 7], 2, 1, 3, 6, &[])?;
+    std::fs::write(folder.path().join("2020/tiny.png"), &png)?;
+    let show = json!({
+        "1": {"class_type": "TestFolderImage", "inputs": {"folder": "photos", "path": "2020/tiny.png"}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "tiny"}}
+    });
+    let entry = laboratory.wait(&tenant, &laboratory.submit(&tenant, &show, None)?)?;
+    assert_eq!(failure(&entry), None);
+    let saved = laboratory.saved(&tenant, &entry.outputs["2"]["images"][0])?;
+    let pixels =
+        |png: &[u8]| vivarium_image_codec::decode(png, &Default::default()).map(|frames| format!("{frames:?}"));
+    assert_eq!(pixels(&saved)?, pixels(&png)?);
+
     let unnamed = Laboratory::start(Settings { grants: grants(&["input/photos"])?, ..Settings::default() })?;
     let found = outcome(&unnamed, &tenant, &prompt("photos", "", true))?;
     assert!(refused_with(&found, "FileNotFoundError", &["--input-folder photos=DIR"]), "{found:?}");

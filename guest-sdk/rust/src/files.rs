@@ -35,11 +35,32 @@ pub fn fingerprint(name: &str) -> Result<String> {
 /// # Errors
 /// When there is no such file, this call may not read it, or it is no image.
 pub fn load(name: &str) -> Result<Loaded> {
-    let decoded = host::load(name)?;
-    Ok(Loaded {
-        image: Tensor::from_raw(decoded.pixels).into(),
-        alpha: decoded.alpha.map(|alpha| Tensor::from_raw(alpha).into()),
-    })
+    Ok(host::load(name)?.into())
+}
+
+/// Decodes the content of an image file that came in another way: from a host, an input folder, scratch space.
+///
+/// # Errors
+/// When it is no image, or too large.
+pub fn decode(data: &[u8]) -> Result<Loaded> {
+    Ok(host::decode(data)?.into())
+}
+
+/// Encodes one image as PNG, for example to send it somewhere. `compress_level` is 0 (fast) to 9 (small).
+///
+/// # Errors
+/// When it is more than one image, or too large.
+pub fn encode(image: &Image, compress_level: u8) -> Result<Vec<u8>> {
+    Ok(host::encode(image.tensor().raw()?, compress_level)?)
+}
+
+impl From<host::Decoded> for Loaded {
+    fn from(decoded: host::Decoded) -> Self {
+        Self {
+            image: Tensor::from_raw(decoded.pixels).into(),
+            alpha: decoded.alpha.map(|alpha| Tensor::from_raw(alpha).into()),
+        }
+    }
 }
 
 /// Writes one PNG per image of the batch. Values outside 0..1 are clamped.

@@ -45,6 +45,7 @@ vivarium_node::pack! {
         permitted::TestHttp,
         permitted::TestScratch,
         permitted::TestFolder,
+        permitted::TestFolderImage,
         flow::TestLazyMix,
         flow::TestBlocker,
         flow::TestList,

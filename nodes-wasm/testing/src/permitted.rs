@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use vivarium_node::{folders, http, log, prelude::*, scratch, secrets, weights::Weights};
+use vivarium_node::{files, folders, http, log, prelude::*, scratch, secrets, weights::Weights};
 
 /// Reads numbers of a tensor of a safetensors file into the guest, after some arithmetic that changes none of them.
 #[derive(Node)]
@@ -88,6 +88,24 @@ impl Run for TestScratch {
         let files = scratch::list()?.into_iter().map(|file| format!("{} {}", file.name, file.bytes));
         log::debug(format!("round {}", self.round));
         Ok(Ui::new().entry("text", files.collect::<Vec<_>>()))
+    }
+}
+
+/// Loads an image out of an input folder, by way of encoding and decoding it once more.
+#[derive(Node)]
+#[node(category = "testing")]
+pub(crate) struct TestFolderImage {
+    folder: String,
+    path: String,
+}
+
+impl Run for TestFolderImage {
+    type Output = Image;
+
+    fn run(self) -> Result<Image> {
+        let image = files::decode(&folders::read(&self.folder, &self.path)?)?.image;
+        let again = files::decode(&files::encode(&image, 6)?)?.image;
+        Ok(again)
     }
 }
 

@@ -55,7 +55,7 @@ impl PackFile {
     pub fn parse(bytes: Vec<u8>, limit: u64) -> Result<Self, PackError> {
         if bytes.len() as u64 > limit {
             return Err(format(format!(
-                "it has {} bytes, more than the limit of {limit} (component_bytes)",
+                "it has {} bytes, more than the limit of {limit} (component_bytes, limits.toml)",
                 bytes.len()
             )));
         }

@@ -462,6 +462,15 @@ fn explain_trap(error: &wasmtime::Error, state: &HostState, time: &TimeLimit) ->
                 limits.instances
             ),
         ),
+        // wasmtime counts what a call copies into the host before the host can; its error has no type.
+        None if format!("{error:#}").contains("fuel allocated for hostcalls") => CallError::new(
+            CallErrorKind::LimitExceeded,
+            format!(
+                "the node gave the host more in one call than the limit of {} bytes (transfer_bytes, limits.toml); copy in \
+                 parts",
+                limits.transfer_bytes
+            ),
+        ),
         None => CallError::new(CallErrorKind::Trap, format!("the node was stopped: {error:#}")),
     };
     failure.message = state.shown(&failure.message, usize::try_from(limits.error_bytes).unwrap_or(usize::MAX));

@@ -32,7 +32,43 @@ impl image::Host for HostState {
         if self.interrupted() {
             return Ok(Err(interrupted()));
         }
-        let (pixels, alpha) = match self.decode(&name) {
+        let decoded = self.load_named(&name);
+        self.hand_out(decoded)
+    }
+
+    fn decode(&mut self, data: Vec<u8>) -> wasmtime::Result<Result<Decoded, Error>> {
+        if self.interrupted() {
+            return Ok(Err(interrupted()));
+        }
+        let decoded = self.charge_transfer(data.len() as u64).and_then(|()| self.decode_bytes(&data, "the data"));
+        self.hand_out(decoded)
+    }
+
+    fn encode(&mut self, image: Resource<HostTensor>, compress_level: u8) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+        if self.interrupted() {
+            return Ok(Err(interrupted()));
+        }
+        let image = self.tensor(&image)?;
+        Ok(self.encode_one(&image, compress_level))
+    }
+
+    fn save(
+        &mut self,
+        images: Resource<HostTensor>,
+        options: SaveOptions,
+    ) -> wasmtime::Result<Result<Vec<SavedFile>, Error>> {
+        let images = self.tensor(&images)?;
+        Ok(self.save_batch(&images, &options))
+    }
+}
+
+impl HostState {
+    /// Gives pixels and opacity to the guest, or neither.
+    fn hand_out(
+        &mut self,
+        decoded: Result<(Tensor, Option<Tensor>), Error>,
+    ) -> wasmtime::Result<Result<Decoded, Error>> {
+        let (pixels, alpha) = match decoded {
             Ok(decoded) => decoded,
             Err(error) => return Ok(Err(error)),
         };
@@ -47,17 +83,6 @@ impl image::Host for HostState {
         Ok(Ok(Decoded { pixels, alpha }))
     }
 
-    fn save(
-        &mut self,
-        images: Resource<HostTensor>,
-        options: SaveOptions,
-    ) -> wasmtime::Result<Result<Vec<SavedFile>, Error>> {
-        let images = self.tensor(&images)?;
-        Ok(self.save_batch(&images, &options))
-    }
-}
-
-impl HostState {
     fn may_read(&self, name: &str) -> Result<(), Error> {
         if self.designated.contains(name) {
             return Ok(());
@@ -71,23 +96,26 @@ impl HostState {
         })
     }
 
-    fn decode(&mut self, name: &str) -> Result<(Tensor, Option<Tensor>), Error> {
+    fn load_named(&mut self, name: &str) -> Result<(Tensor, Option<Tensor>), Error> {
         self.may_read(name)?;
         let bytes = self.call.services.image_bytes(name).map_err(|error| to_guest(&error))?;
+        self.decode_bytes(&bytes, &format!("the image {:?}", clean(name, 200)))
+    }
+
+    fn decode_bytes(&mut self, bytes: &[u8], what: &str) -> Result<(Tensor, Option<Tensor>), Error> {
         // As float32 the pixels take four times the bytes they have as 8-bit samples; all of it must fit into what this
         // call may still hold.
         let left = self.op().budget.effective_limit().saturating_sub(self.op().budget.used());
         let limits = DecodeLimits { max_bytes: left / 4, ..DecodeLimits::default() };
         let cx = self.op();
-        let mut frames = decode_while(&bytes, &limits, &|| !cx.is_cancelled()).map_err(|error| Error {
+        let mut frames = decode_while(bytes, &limits, &|| !cx.is_cancelled()).map_err(|error| Error {
             kind: match error {
                 CodecError::TooLarge { .. } => ErrorKind::LimitExceeded,
                 CodecError::GivenUp => ErrorKind::Interrupted,
                 _ => ErrorKind::InvalidArgument,
             },
-            message: format!("the image {:?} cannot be read: {error}", clean(name, 200)),
+            message: format!("{what} cannot be read: {error}"),
         })?;
-        drop(bytes);
         if let Some(size) = frames.first().map(|first| (first.width, first.height)) {
             frames.retain(|frame| (frame.width, frame.height) == size);
         }
@@ -124,6 +152,24 @@ impl HostState {
         Ok((pixels, Some(alpha)))
     }
 
+    fn encode_one(&mut self, image: &Tensor, compress_level: u8) -> Result<Vec<u8>, Error> {
+        // The guest gets the numbers, if only 8 bits of each.
+        self.may_read_values()?;
+        self.may_show(image)?;
+        let shape = image.shape();
+        let invalid = |message: String| Error { kind: ErrorKind::InvalidArgument, message };
+        let ([height, width, channels @ (1 | 3 | 4)] | [1, height, width, channels @ (1 | 3 | 4)]) = shape[..] else {
+            return Err(invalid(format!("an image to encode is [H,W,C] with 1, 3 or 4 channels, not {shape:?}")));
+        };
+        let (width, height) = (png_side(width, "width")?, png_side(height, "height")?);
+        // At 8 bits each, and hardly larger when it does not compress.
+        self.charge_transfer(image.elements() as u64)?;
+        let pixels = to_pixels(image, self.op()).map_err(|error| self.tensor_error(&error))?;
+        let channels = u8::try_from(channels).unwrap_or(3);
+        encode_png(&pixels, width, height, channels, compress_level.min(9), &[])
+            .map_err(|error| invalid(format!("cannot encode as PNG: {error}")))
+    }
+
     fn save_batch(&mut self, images: &Tensor, options: &SaveOptions) -> Result<Vec<SavedFile>, Error> {
         self.may_show(images)?;
         let shape = images.shape();
@@ -131,11 +177,7 @@ impl HostState {
         let [count, height, width, channels @ (1 | 3 | 4)] = shape[..] else {
             return Err(invalid(format!("images to save are [B,H,W,C] with 1, 3 or 4 channels, not {shape:?}")));
         };
-        let side = |length: u64, name: &str| match u32::try_from(length) {
-            Ok(length) if (1..=65_535).contains(&length) => Ok(length),
-            _ => Err(invalid(format!("images to save have a {name} of {length}; 1 to 65535 can be saved"))),
-        };
-        let (width, height) = (side(width, "width")?, side(height, "height")?);
+        let (width, height) = (png_side(width, "width")?, png_side(height, "height")?);
         let limit = self.call.limits.saved_files;
         self.saved_files = self.saved_files.saturating_add(count);
         if self.saved_files > limit {
@@ -178,6 +220,16 @@ impl HostState {
                 },
             })
             .collect())
+    }
+}
+
+fn png_side(length: u64, name: &str) -> Result<u32, Error> {
+    match u32::try_from(length) {
+        Ok(length) if (1..=65_535).contains(&length) => Ok(length),
+        _ => Err(Error {
+            kind: ErrorKind::InvalidArgument,
+            message: format!("images to save have a {name} of {length}; 1 to 65535 can be saved"),
+        }),
     }
 }
 

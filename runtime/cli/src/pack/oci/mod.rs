@@ -65,7 +65,11 @@ pub(super) fn pull(reference: &Reference, limit: u64) -> Outcome<Vec<u8>> {
     }
     let layer = layer(&manifest, reference)?;
     if layer.size > limit {
-        fail!(Exit::Work, "{reference} has {} bytes, more than the limit of {limit} (component_bytes)", layer.size);
+        fail!(
+            Exit::Work,
+            "{reference} has {} bytes, more than the limit of {limit} (component_bytes, limits.toml)",
+            layer.size
+        );
     }
     let pack = registry.get(&format!("blobs/{}", layer.digest), "*/*", layer.size)?;
     check(&pack, &layer.digest, &format!("the pack {reference}"))?;
