@@ -166,8 +166,13 @@ impl HostState {
         self.charge_transfer(image.elements() as u64)?;
         let pixels = to_pixels(image, self.op()).map_err(|error| self.tensor_error(&error))?;
         let channels = u8::try_from(channels).unwrap_or(3);
-        encode_png(&pixels, width, height, channels, compress_level.min(9), &[])
-            .map_err(|error| invalid(format!("cannot encode as PNG: {error}")))
+        let cx = self.op();
+        let encoded =
+            encode_png_while(&pixels, width, height, channels, compress_level.min(9), &[], &|| !cx.is_cancelled());
+        encoded.map_err(|error| match error {
+            CodecError::GivenUp => interrupted(),
+            error => invalid(format!("cannot encode as PNG: {error}")),
+        })
     }
 
     fn save_batch(&mut self, images: &Tensor, options: &SaveOptions) -> Result<Vec<SavedFile>, Error> {

@@ -4,7 +4,7 @@
 //! layer's digest is the pack's. Everything is checked against the digest that named it.
 //!
 //! # Layout
-//! - [`reference`]: `oci://…`
+//! - [`mod@reference`]: places in registries, `oci://…`
 //! - [`registry`]: requests, and who may make them
 //! - this file: pulling and pushing
 
