@@ -14,7 +14,7 @@ use crate::value::{Json, Value};
 /// `#[derive(ValueType)]` makes one of a struct of your own.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no type that ComfyUI knows",
-    label = "expected a number, `bool`, `String`, `Image`, `Mask`, `Latent`, `Value`, an enum with `#[derive(Choice)]`, or a type with `impl ValueType`",
+    label = "expected a number, `bool`, `String`, `Image`, `Mask`, `Latent`, `Conditioning`, `Audio`, `Value`, an enum with `#[derive(Choice)]`, or a type with `impl ValueType`",
     note = "an optional input is `Option<T>`, a list is `Vec<T>`, a lazy input is `Lazy<T>`"
 )]
 pub trait ValueType: Sized {
@@ -62,7 +62,7 @@ impl From<NoDefault> for Json {
 /// What a field of a node may be: a [`ValueType`], or `Option`, `Vec` or [`Lazy`] of one.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an input of a node",
-    label = "expected a number, `bool`, `String`, `Image`, `Mask`, `Latent`, `Value`, an enum with `#[derive(Choice)]`, or `Option`, `Vec` or `Lazy` of one"
+    label = "expected a number, `bool`, `String`, `Image`, `Mask`, `Latent`, `Conditioning`, `Audio`, `Value`, an enum with `#[derive(Choice)]`, or `Option`, `Vec` or `Lazy` of one"
 )]
 pub trait Input: Sized {
     /// The type of one value.

@@ -39,7 +39,12 @@
 //! # }
 //! ```
 //!
-//! Not here: how tensors are computed (the host does that), sockets and files of the system (a guest has none), state (every call runs
+//! `vivarium pack new` makes a folder with such a pack and its tests; what follows is one section per thing that a node can do.
+//!
+#![doc = include_str!("../guide.md")]
+//!
+//! Not here: how tensors are computed (the host does that), sockets and files of the system (a guest has none), state (every
+//! call runs
 //! in a fresh instance; what must survive is an output or an [`Object`]).
 //!
 //! # Layout
@@ -47,7 +52,8 @@
 //! - [`input`], [`output`]: between Rust types and ComfyUI's types
 //! - [`tensor`], [`media`], [`object`], [`value`]: what travels along links
 //! - [`codec`]: how values cross the boundary
-//! - [`context`], [`progress`], [`log`], [`files`], [`weights`], [`secrets`], [`http`], [`scratch`], [`folders`]: what a node may ask of the host
+//! - [`context`], [`progress`], [`log`], [`files`], [`weights`], [`secrets`], [`http`], [`scratch`], [`folders`], [`random`]:
+//!   what a node may ask of the host
 //! - [`pack`](mod@pack): from exports to nodes
 //! - [`bindings`]: the raw interface, made by wit-bindgen
 
@@ -74,6 +80,7 @@ pub mod object;
 pub mod output;
 pub mod pack;
 pub mod progress;
+pub mod random;
 pub mod scratch;
 pub mod secrets;
 pub mod tensor;
@@ -85,7 +92,7 @@ pub use vivarium_protocol::definition;
 
 pub use error::{Error, ErrorKind, Result};
 pub use input::{Choice, Constants, Inputs, Lazy, Rest, ValueType};
-pub use media::{Image, ImageSize, Latent, Mask};
+pub use media::{Audio, Conditioning, ConditioningPart, Image, ImageSize, Latent, Mask};
 pub use node::{Change, Finding, Fingerprint, NeededInputs, Node, Run, Validate};
 pub use object::{Arguments, Methods, Object};
 pub use output::{Blockable, Expansion, NodeOutput, Outcome, Ui, WithUi};
@@ -96,8 +103,8 @@ pub use value::{Handle, Json, Value};
 /// Everything that a file with nodes needs.
 pub mod prelude {
     pub use crate::{
-        Arguments, Blockable, Change, Choice, Constants, Dtype, Error, Expansion, Finding, Fingerprint, Image,
-        InterpolateMode, Json, Latent, Lazy, Mask, Methods, NeededInputs, Node, NodeOutput, Object, Outcome, PadMode,
+        Arguments, Audio, Blockable, Change, Choice, Conditioning, Constants, Dtype, Error, Expansion, Finding, Fingerprint,
+        Image, InterpolateMode, Json, Latent, Lazy, Mask, Methods, NeededInputs, Node, NodeOutput, Object, Outcome, PadMode,
         Result, Run, Tensor, Ui, Validate, Value, ValueType, WithUi, pack,
     };
 }

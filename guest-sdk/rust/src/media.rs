@@ -5,6 +5,7 @@ use std::ops::Deref;
 use indexmap::IndexMap;
 
 use crate::error::{Error, Result};
+use crate::input::ValueType;
 use crate::tensor::{Dtype, InterpolateMode, Tensor};
 use crate::value::Value;
 
@@ -130,6 +131,93 @@ pub struct Latent {
     pub samples: Tensor,
     /// The other entries, such as `noise_mask` and `batch_index`. A node passes on what it does not know.
     pub other: IndexMap<String, Value>,
+}
+
+impl Latent {
+    /// All zeros, as ComfyUI's EmptyLatentImage makes them for pictures of `width` × `height` pixels: 4 channels, an eighth
+    /// of the size.
+    #[must_use]
+    pub fn empty(batch: u64, height: u64, width: u64) -> Self {
+        Tensor::zeros([batch, 4, height / 8, width / 8], Dtype::Float32).into()
+    }
+
+    /// The part that a sampler may change, if only a part: 1 is what changes.
+    ///
+    /// # Errors
+    /// When the entry is no mask.
+    pub fn noise_mask(&self) -> Result<Option<Mask>> {
+        self.other.get("noise_mask").cloned().map(Mask::from_value).transpose()
+    }
+
+    /// The same latent with such a part.
+    #[must_use]
+    pub fn with_noise_mask(mut self, mask: Mask) -> Self {
+        self.other.insert("noise_mask".to_owned(), mask.0.into());
+        self
+    }
+}
+
+/// CONDITIONING: what a prompt became. ComfyUI keeps it as a list of parts.
+#[derive(Clone, Debug, Default)]
+pub struct Conditioning {
+    /// Usually one.
+    pub parts: Vec<ConditioningPart>,
+}
+
+/// One part of a [`Conditioning`].
+#[derive(Clone, Debug)]
+pub struct ConditioningPart {
+    /// [batch, tokens, channels].
+    pub embedding: Tensor,
+    /// `pooled_output`, `area`, `strength`, `mask` and whatever else nodes put into it. A node passes on what it does not
+    /// know.
+    pub options: IndexMap<String, Value>,
+}
+
+impl Conditioning {
+    /// The same with an option of every part set, as nodes such as ConditioningSetArea do.
+    ///
+    /// # Errors
+    /// When there is no value, for example for a failed tensor.
+    pub fn with_option(mut self, name: &str, value: impl ValueType + Clone) -> Result<Self> {
+        for part in &mut self.parts {
+            part.options.insert(name.to_owned(), value.clone().into_value()?);
+        }
+        Ok(self)
+    }
+}
+
+impl From<Tensor> for Conditioning {
+    fn from(embedding: Tensor) -> Self {
+        Self { parts: vec![ConditioningPart { embedding, options: IndexMap::new() }] }
+    }
+}
+
+/// AUDIO: sound as ComfyUI's audio nodes hand it on.
+#[derive(Clone, Debug)]
+pub struct Audio {
+    /// [batch, channels, samples], float32 from -1 to 1.
+    pub waveform: Tensor,
+    /// Samples per second.
+    pub sample_rate: u32,
+    /// Whatever else nodes put into the dictionary.
+    pub other: IndexMap<String, Value>,
+}
+
+impl Audio {
+    /// Sound of a rate.
+    #[must_use]
+    pub fn new(waveform: Tensor, sample_rate: u32) -> Self {
+        Self { waveform, sample_rate, other: IndexMap::new() }
+    }
+
+    /// How long it is.
+    ///
+    /// # Errors
+    /// When the waveform has no dimensions, or failed before.
+    pub fn seconds(&self) -> Result<f64> {
+        Ok(self.waveform.size(-1)? as f64 / f64::from(self.sample_rate.max(1)))
+    }
 }
 
 impl From<Tensor> for Latent {

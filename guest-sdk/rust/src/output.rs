@@ -14,7 +14,7 @@ use crate::value::Value;
 /// nodes run one by one), an `Option` or a [`Blockable`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an output of a node",
-    label = "expected a number, `bool`, `String`, `Image`, `Mask`, `Latent`, `Value`, or `Vec`, `Option` or `Blockable` of one"
+    label = "expected a number, `bool`, `String`, `Image`, `Mask`, `Latent`, `Conditioning`, `Audio`, `Value`, or `Vec`, `Option` or `Blockable` of one"
 )]
 pub trait Output: Sized {
     /// ComfyUI's name of the type.

@@ -76,3 +76,26 @@ impl Run for TestWriteBytes {
         Ok(length * 4 * self.pieces)
     }
 }
+
+/// Runs a loop over floats in the guest's own memory, again and again.
+#[derive(Node)]
+#[node(category = "testing")]
+pub(crate) struct TestKernel {
+    /// How many floats.
+    #[input(default = 65_536, min = 1, max = 16_777_216)]
+    length: u32,
+    #[input(default = 1, min = 0, max = 1_000_000)]
+    rounds: u64,
+}
+
+impl Run for TestKernel {
+    type Output = f64;
+
+    fn run(self) -> Result<f64> {
+        let mut values: Vec<f32> = (0..self.length).map(|place| place as f32 / self.length as f32).collect();
+        for _ in 0..self.rounds {
+            crate::kernel::smoothstep(std::hint::black_box(&mut values));
+        }
+        Ok(values.iter().map(|value| f64::from(*value)).sum())
+    }
+}

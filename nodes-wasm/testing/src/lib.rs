@@ -9,10 +9,11 @@
 //! - [`tensors`]: tensor operations
 //! - [`permitted`]: what needs a permission: numbers of weights, secrets, clocks
 //! - [`work`]: work that takes long, graphs that grow, large values
-//! - [`calls`]: many host calls and many bytes, for measuring
+//! - [`calls`], [`kernel`]: many host calls, many bytes, a loop over floats: for measuring
 
 mod calls;
 mod flow;
+mod kernel;
 mod objects;
 mod permitted;
 mod tensors;
@@ -64,6 +65,7 @@ vivarium_node::pack! {
         calls::TestHostCalls,
         calls::TestReadBytes,
         calls::TestWriteBytes,
+        calls::TestKernel,
     ],
     objects: [objects::Counter],
 }

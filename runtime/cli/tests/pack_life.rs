@@ -188,7 +188,7 @@ fn a_pack_from_the_template_builds_passes_its_test_and_can_be_signed() {
     };
     run(&mut vivarium(&["pack", "new", "my-pack", "--folder", &folder, "--publisher", "Ada"]));
     let said = run(&mut vivarium(&["pack", "test", &folder]));
-    assert!(said.contains("workflows/brighten.json: ran") && said.contains("1 passed"), "{said}");
+    assert!(said.contains("workflows/brighten.json: ran") && said.contains("2 passed"), "{said}");
     let key = place.text("signing.key");
     run(&mut vivarium(&["pack", "key", "new", "--key", &key]));
     let said = run(&mut vivarium(&["pack", "build", &folder, "--sign", "--key", &key]));

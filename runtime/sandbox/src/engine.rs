@@ -255,8 +255,9 @@ fn wasmtime_config(limits: &Limits) -> Config {
     let tells_written_pages = PoolingAllocationConfig::is_pagemap_scan_available();
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
-        .total_core_instances(instances.saturating_mul(4).max(core_instances))
-        .total_memories(instances)
+        // Rust needs 3 or 4, an interpreter that is linked when it is loaded (CPython) 38.
+        .total_core_instances(instances.saturating_mul(16).max(core_instances))
+        .total_memories(instances.saturating_mul(2))
         .total_tables(instances.saturating_mul(4))
         .max_core_instances_per_component(core_instances)
         .max_memories_per_component(2)
@@ -282,7 +283,8 @@ fn wasmtime_config(limits: &Limits) -> Config {
         .wasm_simd(true)
         .wasm_relaxed_simd(true)
         .relaxed_simd_deterministic(true)
-        .wasm_multi_memory(false)
+        // Components made of components need it: what copies between their memories sees both.
+        .wasm_multi_memory(true)
         .wasm_memory64(false)
         .wasm_custom_page_sizes(false)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(64));

@@ -111,7 +111,7 @@ limits! {
     /// Elements of one table.
     table_elements: u64 = 20_000, "count", CallLower, "function table of one node";
     /// Core instances inside one component.
-    core_instances: u64 = 32, "count", Server, "modules inside one component";
+    core_instances: u64 = 64, "count", Server, "modules inside one component";
     /// Stack of a guest, bytes.
     guest_stack: u64 = 512 * KIB, "bytes", Server, "call stack of one node";
     /// Wall time of one `execute`.

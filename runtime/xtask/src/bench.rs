@@ -5,22 +5,24 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::{
-    nodes, setup,
+    guests, nodes, setup,
     shell::{Profile, cargo, run, target_dir},
 };
 
 /// The flags of `vivarium-bench` and whether a value follows: checked here, before the long build.
-const FLAGS: [(&str, bool); 6] = [
+const FLAGS: [(&str, bool); 7] = [
     ("--peer", true),
     ("--peer-start", true),
     ("--peer-url", true),
     ("--only", true),
     ("--json", true),
+    ("--numpy", true),
     ("--quick", false),
 ];
 
 const HELP: &str = "\
-cargo xtask bench [--peer URL | --peer-start CMD --peer-url URL] [--quick] [--only servers|engine|protocol|interrupt|sandbox] [--json FILE]
+cargo xtask bench [--peer URL | --peer-start CMD --peer-url URL] [--quick] [--only servers|engine|protocol|interrupt|sandbox|guests|packs] [--json FILE]
+                  [--numpy PYTHON]
 
 Builds everything in release and prints one table: `vivarium serve`, a real ComfyUI in the same run when one is given
 (tests/peer/README.md says how to set one up), how many times better ours is, and whether that is what we aim at.
@@ -47,7 +49,7 @@ pub(crate) fn command(arguments: &[String]) -> Result<()> {
     run(&mut cargo(&["build", "--release", "--package", "vivarium-cli", "--package", "vivarium-bench"]))?;
     nodes::build()?;
     let bench = target_dir().join(Profile::Release.folder()).join("vivarium-bench");
-    run(Command::new(bench).args(arguments))
+    run(guests::with_tools(Command::new(bench))?.args(arguments))
 }
 
 fn check(arguments: &[String]) -> Result<()> {

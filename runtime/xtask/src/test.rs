@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::Command};
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    cuda, nodes,
+    cuda, guests, nodes,
     serving::{self, Server},
     setup,
     shell::{Profile, cargo, find, in_ci, output, root, run, target_dir},
@@ -23,7 +23,7 @@ struct Check {
 }
 
 /// In this order: what fails fastest comes first, and the host tests come after the packs that they load.
-const CHECKS: [Check; 12] = [
+const CHECKS: [Check; 13] = [
     Check { name: "setup", what: "the wasm target, rustfmt, clippy", run: setup::for_tests, missing: nothing },
     Check { name: "fmt", what: "formatting of host and guests", run: fmt, missing: nothing },
     Check { name: "nodes", what: "build the stock and the test packs", run: nodes::build, missing: nothing },
@@ -44,6 +44,12 @@ const CHECKS: [Check; 12] = [
         what: "the page and the standard front end in Chromium",
         run: browser,
         missing: no_browser,
+    },
+    Check {
+        name: "guests",
+        what: "packs in Python and JavaScript, from the template to a picture",
+        run: guest_languages,
+        missing: guests::missing,
     },
     Check {
         name: "clients",
@@ -163,6 +169,11 @@ fn browser() -> Result<()> {
         test.args(["--test", "tests/front-end/front-end.spec.mjs"]).current_dir(root()).env("FRONT_END", version);
         with_server(&format!("front-end-{version}"), &flags, test)
     })
+}
+
+fn guest_languages() -> Result<()> {
+    run(&mut build_host())?;
+    run(&mut guests::with_tools(cargo(&["test", "--workspace", "--test", "languages", "--", "--ignored"]))?)
 }
 
 /// Nobody here wrote these clients: what they take for granted is ComfyUI's protocol.

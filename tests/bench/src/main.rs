@@ -16,7 +16,8 @@
 //! - [`engine`]: what a node costs in small and large prompts
 //! - [`protocol`]: their figures under load: requests, uploads, events to many sockets
 //! - [`interrupt`]: how soon an interrupt takes effect, and what two heavy branches gain side by side
-//! - [`sandbox`]: the figures of the sandbox, inside this process
+//! - [`sandbox`]: the figures of the sandbox, inside this process; languages of packs
+//! - [`many_packs`]: the start of a server with 500 installed packs
 //! - [`figure`], [`report`]: samples, targets; the table and its JSON
 #![forbid(unsafe_code)]
 
@@ -31,6 +32,7 @@ mod engine;
 mod figure;
 mod interrupt;
 mod listener;
+mod many_packs;
 mod options;
 mod process;
 mod protocol;
@@ -51,6 +53,12 @@ fn main() -> Result<()> {
     }
     if options.measures_sandbox() {
         report.add(sandbox::measure(&options)?);
+    }
+    if options.measures_guests() {
+        report.add(sandbox::guests::measure(&options)?);
+    }
+    if options.measures_packs() {
+        report.add(many_packs::measure(&options)?);
     }
     report.end();
     print!("{report}");

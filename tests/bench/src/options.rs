@@ -33,6 +33,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 
+    /// A Python that has numpy, for a loop over floats beside that of a guest
+    #[arg(long, value_name = "PYTHON")]
+    pub(crate) numpy: Option<PathBuf>,
+
     /// The binary to measure [default: `vivarium` beside this program]
     #[arg(long, value_name = "FILE")]
     vivarium: Option<PathBuf>,
@@ -54,6 +58,10 @@ enum Part {
     Interrupt,
     /// Inside this process
     Sandbox,
+    /// The same node in every language that has a template
+    Guests,
+    /// The start with 500 installed packs
+    Packs,
 }
 
 impl Options {
@@ -75,6 +83,14 @@ impl Options {
 
     pub(crate) fn measures_sandbox(&self) -> bool {
         matches!(self.only, None | Some(Part::Sandbox))
+    }
+
+    pub(crate) fn measures_guests(&self) -> bool {
+        matches!(self.only, None | Some(Part::Guests))
+    }
+
+    pub(crate) fn measures_packs(&self) -> bool {
+        matches!(self.only, None | Some(Part::Packs))
     }
 
     /// Where the peer listens, or will listen; without a slash at its end.

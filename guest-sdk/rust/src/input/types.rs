@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::{NoDefault, Number, ValueType};
 use crate::error::{Error, Result};
-use crate::media::{Image, Latent, Mask};
+use crate::media::{Audio, Conditioning, ConditioningPart, Image, Latent, Mask};
 use crate::object::Object;
 use crate::output::NodeOutput;
 use crate::tensor::Tensor;
@@ -229,6 +229,61 @@ impl ValueType for Latent {
     }
 }
 
+impl ValueType for Conditioning {
+    const TYPE: &'static str = "CONDITIONING";
+    type Default = NoDefault;
+
+    fn from_value(value: Value) -> Result<Self> {
+        let Value::List(parts) = value else { return Err(expected("a conditioning", &value)) };
+        let part = |(index, part)| {
+            conditioning_part(part).map_err(|error| error.context(format_args!("part {index} of the conditioning")))
+        };
+        Ok(Self { parts: parts.into_iter().enumerate().map(part).collect::<Result<_>>()? })
+    }
+
+    fn into_value(self) -> Result<Value> {
+        let part = |part: ConditioningPart| {
+            Ok(Value::List(vec![part.embedding.check()?.into(), Value::Dict(part.options)]))
+        };
+        self.parts.into_iter().map(part).collect::<Result<_>>().map(Value::List)
+    }
+}
+
+fn conditioning_part(value: Value) -> Result<ConditioningPart> {
+    let wanted = "an embedding and a dictionary";
+    let Value::List(items) = value else { return Err(expected(wanted, &value)) };
+    let got = items.len();
+    let mut items = items.into_iter();
+    match (items.next(), items.next(), items.next()) {
+        (Some(embedding), Some(Value::Dict(options)), None) => {
+            Ok(ConditioningPart { embedding: tensor(embedding, "a tensor as the embedding")?, options })
+        }
+        _ => Err(Error::invalid(format!("expected {wanted}, got a list of {got} values"))),
+    }
+}
+
+impl ValueType for Audio {
+    const TYPE: &'static str = "AUDIO";
+    type Default = NoDefault;
+
+    fn from_value(value: Value) -> Result<Self> {
+        let Value::Dict(mut other) = value else { return Err(expected("sound", &value)) };
+        let mut entry = |key: &str| {
+            other.shift_remove(key).ok_or_else(|| Error::invalid(format!("sound without `{key}`")))
+        };
+        let (waveform, rate) = (entry("waveform")?, entry("sample_rate")?);
+        let sample_rate = u32::from_value(rate).map_err(|error| error.context("`sample_rate`"))?;
+        Ok(Self { waveform: tensor(waveform, "a tensor as `waveform`")?, sample_rate, other })
+    }
+
+    fn into_value(self) -> Result<Value> {
+        let mut entries = self.other;
+        entries.shift_insert(0, "waveform".to_owned(), self.waveform.check()?.into());
+        entries.insert("sample_rate".to_owned(), Value::Number(self.sample_rate.into()));
+        Ok(Value::Dict(entries))
+    }
+}
+
 impl ValueType for Object {
     const TYPE: &'static str = "*";
     type Default = NoDefault;
@@ -242,5 +297,32 @@ impl ValueType for Object {
 
     fn into_value(self) -> Result<Value> {
         Ok(self.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn refusal<T: ValueType>(json: Json) -> String {
+        T::from_value(Value::from(json)).err().unwrap().message
+    }
+
+    #[test]
+    fn conditioning_and_sound_of_the_wrong_shape_are_refused_in_words() {
+        assert_eq!(refusal::<Conditioning>(json!("x")), "expected a conditioning, got a text");
+        let wanted = "part 0 of the conditioning: expected an embedding and a dictionary, got a list of 1 values";
+        assert_eq!(refusal::<Conditioning>(json!([[1]])), wanted);
+        assert!(refusal::<Conditioning>(json!([[1, {}]])).contains("expected a tensor as the embedding"));
+        assert_eq!(refusal::<Audio>(json!([])), "expected sound, got a list");
+        assert_eq!(refusal::<Audio>(json!({"waveform": null})), "sound without `sample_rate`");
+        assert_eq!(
+            refusal::<Audio>(json!({"waveform": null, "sample_rate": -1})),
+            "`sample_rate`: -1 is outside 0 to 4294967295"
+        );
     }
 }

@@ -36,10 +36,20 @@ fn factor(stops: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use vivarium_testkit::{Image, Pack};
 
     #[test]
-    fn a_stop_is_twice_the_light() {
-        assert_eq!([factor(0.0), factor(1.0), factor(-1.0)], [1.0, 2.0, 0.5]);
+    fn a_stop_is_twice_the_light_and_white_is_the_most() {
+        // Builds the component, once for all tests, and calls the node in the sandbox.
+        let image = Image::filled(4, 4, [0.25, 0.5, 0.75]);
+        let brighten = Pack::of_this_crate().node("{{class}}").input("image", image);
+        let brighter = brighten.input("stops", 1.0).run().output(0).image();
+        assert_eq!(brighter.pixel(0, 0), [0.5, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn no_stop_changes_nothing() {
+        // What needs no host is tested like any Rust.
+        assert_eq!(super::factor(0.0), 1.0);
     }
 }

@@ -11,6 +11,9 @@ use vivarium_protocol::tenant::TenantId;
 
 use crate::failure::{Exit, OrFail, Outcome, fail};
 
+/// In the base folder: what only the server reads and writes.
+const PRIVATE: &str = "vivarium-data";
+
 /// Where a command finds things.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Folders")]
@@ -129,7 +132,12 @@ impl Folders {
 
     /// Packs, compiled to native code.
     pub(crate) fn compiled(&self) -> PathBuf {
-        self.private().join("compiled")
+        Self::compiled_below(&self.base)
+    }
+
+    /// The same, where nothing but the base folder is known.
+    pub(crate) fn compiled_below(base: &Path) -> PathBuf {
+        base.join(PRIVATE).join("compiled")
     }
 
     /// Packs that were installed, and what is known about them.
@@ -181,7 +189,7 @@ impl Folders {
 
     /// What only Vivarium touches.
     fn private(&self) -> PathBuf {
-        self.base.join("vivarium-data")
+        self.base.join(PRIVATE)
     }
 }
 

@@ -1,7 +1,9 @@
 //! `vivarium pack build`: from a folder with a `pack.toml` to one file.
 
 use std::{
-    fs,
+    env,
+    ffi::OsString,
+    fs, io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -13,7 +15,7 @@ use vivarium_packs::{
     manifest::{Build as BuildSteps, MANIFEST_BYTES, Manifest},
 };
 
-use super::{examined::Examined, key::KeyOptions};
+use super::{examined::Examined, key::KeyOptions, template};
 use crate::{
     failure::{Exit, OrFail, Outcome, fail},
     options::LimitOptions,
@@ -123,13 +125,37 @@ pub(super) fn read_manifest(folder: &Path) -> Outcome<(Manifest, String)> {
 
 fn build_as_told(folder: &Path, steps: &BuildSteps) -> Outcome<PathBuf> {
     if let Some((program, arguments)) = steps.command.split_first() {
-        let status = Command::new(program).args(arguments).current_dir(folder).stdout(Stdio::null()).status();
-        let status = status.or_fail(Exit::Machine, || format!("could not run {program}"))?;
+        let component = folder.join(&steps.component);
+        if let Some(parent) = component.parent() {
+            fs::create_dir_all(parent).or_fail(Exit::Machine, || format!("could not create {}", parent.display()))?;
+        }
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(folder).stdout(Stdio::null()).env("PATH", tools_of(folder)?);
+        let status = match command.status() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match template::installs(program) {
+                Some(step) => fail!(
+                    Exit::Machine,
+                    "{program} is not installed; in {}, this installs it: {step}",
+                    folder.display()
+                ),
+                None => fail!(Exit::Machine, "{program}, which pack.toml says builds it, is not installed"),
+            },
+            status => status.or_fail(Exit::Machine, || format!("could not run {program}"))?,
+        };
         if !status.success() {
             fail!(Exit::Work, "`{}` failed: {status}", steps.command.join(" "));
         }
     }
     Ok(folder.join(&steps.component))
+}
+
+/// Where programs are looked for: what the pack's folder has of its own first, as pip and npm put it there.
+fn tools_of(folder: &Path) -> Outcome<OsString> {
+    let folder = fs::canonicalize(folder).or_fail(Exit::Machine, || "could not find the folder")?;
+    let own = [".venv/bin", "node_modules/.bin"].map(|place| folder.join(place));
+    let path = env::var_os("PATH").unwrap_or_default();
+    let all = own.into_iter().chain(env::split_paths(&path));
+    env::join_paths(all).or_fail(Exit::Machine, || format!("{} can't be part of PATH", folder.display()))
 }
 
 /// What matters of cargo's JSON messages.

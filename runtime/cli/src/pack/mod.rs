@@ -1,7 +1,7 @@
 //! `vivarium pack`: making, checking, signing, installing and permitting packs.
 //!
 //! # Layout
-//! - [`new`], [`build`], [`test`](mod@test), [`check`], [`key`], [`push`]: for authors
+//! - [`new`] (it copies [`template`]), [`build`], [`test`](mod@test), [`check`], [`key`], [`push`]: for authors
 //! - [`install`], [`update`], [`remove`], [`list`], [`info`], [`grant`], [`secret`], [`lock`]: for operators
 //! - [`source`]: from a file, a folder or an address to a pack file; [`oci`]: from and to a registry
 //! - [`examined`]: a pack file whose component has been looked at, in the sandbox
@@ -22,6 +22,7 @@ mod push;
 mod remove;
 mod secret;
 mod source;
+mod template;
 mod test;
 mod update;
 mod words;

@@ -8,29 +8,22 @@ use std::{
 use clap::Args;
 use vivarium_packs::manifest::Manifest;
 
+use super::template::Language;
 use crate::{
     failure::{Exit, OrFail, Outcome, fail},
     output::say,
 };
 
-/// The files of the template. `{{name}}` and the like are filled in.
-const TEMPLATE: [(&str, &str); 6] = [
-    ("Cargo.toml", include_str!("../../../../guest-sdk/templates/rust/Cargo.toml.txt")),
-    ("pack.toml", include_str!("../../../../guest-sdk/templates/rust/pack.toml")),
-    ("src/lib.rs", include_str!("../../../../guest-sdk/templates/rust/src/lib.rs")),
-    ("help/brighten.md", include_str!("../../../../guest-sdk/templates/rust/help/brighten.md")),
-    ("workflows/brighten.json", include_str!("../../../../guest-sdk/templates/rust/workflows/brighten.json")),
-    (".gitignore", include_str!("../../../../guest-sdk/templates/rust/dot-gitignore")),
-];
 /// Where the SDK is, when it is not beside this program.
 const REPOSITORY: &str = "https://github.com/vivarium-server/vivarium";
 
-/// Begin a pack in Rust: one node, a test, help and an example workflow.
+/// Begin a pack: one node, a test, help and an example workflow.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   vivarium pack new my-pack
-  vivarium pack new my-pack --publisher \"Ada\" --sdk ~/vivarium/guest-sdk/rust
+  vivarium pack new my-pack --language python --publisher \"Ada\"
+  vivarium pack new my-pack --sdk ~/vivarium/guest-sdk/rust
 
 Then:
   cd my-pack
@@ -40,6 +33,10 @@ pub(crate) struct New {
     /// Its name: lower-case letters, digits and '-'
     name: String,
 
+    /// What it is written in
+    #[arg(long, value_enum, default_value_t)]
+    language: Language,
+
     /// Where to put it [default: a folder of that name]
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
@@ -48,7 +45,7 @@ pub(crate) struct New {
     #[arg(long, default_value = "Somebody")]
     publisher: String,
 
-    /// The folder of the SDK [default: the one beside this program, else the one on the web]
+    /// The folder of the SDK for Rust [default: the one beside this program, else the one on the web]
     #[arg(long, value_name = "DIR", env = "VIVARIUM_SDK")]
     sdk: Option<PathBuf>,
 }
@@ -69,7 +66,8 @@ impl New {
             fs::write(&path, content).or_fail(Exit::Machine, doing)?;
         }
         say!("{}", folder.display());
-        eprintln!("Next: cd {} && vivarium pack test", folder.display());
+        let first = self.language.first_step().map(|step| format!("{step} && ")).unwrap_or_default();
+        eprintln!("Next: cd {} && {first}vivarium pack test", folder.display());
         Ok(())
     }
 
@@ -80,32 +78,42 @@ impl New {
         // Quotes and backslashes would end the strings that it is put into.
         let publisher: String =
             self.publisher.chars().filter(|c| !matches!(c, '"' | '\\') && !c.is_control()).collect();
-        let (sdk, class) = (self.sdk()?, class_name(&self.name));
+        let (sdk, testkit) = if self.language == Language::Rust { self.sdk()? } else { Default::default() };
+        let class = class_name(&self.name);
         let fill = |text: &str| {
             text.replace("{{name}}", &self.name)
                 .replace("{{crate}}", &self.name.replace('-', "_"))
                 .replace("{{class}}", &class)
                 .replace("{{publisher}}", &publisher)
                 .replace("{{sdk}}", &sdk)
+                .replace("{{testkit}}", &testkit)
         };
-        let filled: Vec<(&str, String)> = TEMPLATE.iter().map(|(path, text)| (*path, fill(text))).collect();
+        let files = self.language.files();
+        let filled: Vec<(&str, String)> = files.into_iter().map(|(path, text)| (path, fill(&text))).collect();
         let manifest = filled.iter().find(|(path, _)| *path == "pack.toml").map(|(_, text)| text.as_str());
         // Says what is wrong with the name.
         Manifest::parse(manifest.unwrap_or_default()).or_fail(Exit::Usage, || format!("`{}`", self.name))?;
         Ok(filled)
     }
 
-    /// The dependency, as it stands in Cargo.toml.
-    fn sdk(&self) -> Outcome<String> {
+    /// The SDK and the testkit, as dependencies stand in Cargo.toml.
+    fn sdk(&self) -> Outcome<(String, String)> {
         let Some(folder) = self.sdk.clone().or_else(sdk_beside_this_program) else {
-            return Ok(format!("{{ git = \"{REPOSITORY}\" }}"));
+            let dependency = format!("{{ git = \"{REPOSITORY}\" }}");
+            return Ok((dependency.clone(), dependency));
         };
-        let absolute =
-            fs::canonicalize(&folder).or_fail(Exit::Machine, || format!("there is no SDK in {}", folder.display()))?;
-        if !absolute.join("Cargo.toml").is_file() {
-            fail!(Exit::Machine, "there is no SDK in {}: it should be the folder guest-sdk/rust", folder.display());
+        let dependency = |folder: &Path| {
+            let absolute = fs::canonicalize(folder).ok().filter(|folder| folder.join("Cargo.toml").is_file());
+            absolute.map(|folder| format!("{{ path = {} }}", serde_json::Value::from(folder.display().to_string())))
+        };
+        match (dependency(&folder), dependency(&folder.join("../testkit"))) {
+            (Some(sdk), Some(testkit)) => Ok((sdk, testkit)),
+            _ => fail!(
+                Exit::Machine,
+                "there is no SDK in {}: it should be the folder guest-sdk/rust of the repository",
+                folder.display()
+            ),
         }
-        Ok(format!("{{ path = {} }}", serde_json::Value::from(absolute.display().to_string())))
     }
 }
 

@@ -78,16 +78,21 @@ pub(crate) struct CapturedText {
 /// Limits the guest's own memory and remembers when it asked for more.
 pub(crate) struct MemoryMeter {
     memory: usize,
+    /// What all memories of the instance have together.
+    used: usize,
     table_elements: usize,
     /// The size that was refused last, bytes.
     pub(crate) refused: Option<u64>,
 }
 
 impl ResourceLimiter for MemoryMeter {
-    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let granted = desired <= self.memory;
-        if !granted {
-            self.refused = Some(desired as u64);
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let together = self.used.saturating_add(desired.saturating_sub(current));
+        let granted = together <= self.memory;
+        if granted {
+            self.used = together;
+        } else {
+            self.refused = Some(together as u64);
         }
         Ok(granted)
     }
@@ -135,6 +140,7 @@ impl HostState {
         let op = OpContext { budget, cancelled: call.interrupt.clone(), deadline: Some(deadline), gpu: None };
         let memory = MemoryMeter {
             memory: to_usize(limits.guest_memory),
+            used: 0,
             table_elements: to_usize(limits.table_elements),
             refused: None,
         };
@@ -430,4 +436,20 @@ pub(crate) fn to_guest(error: &CallError) -> Error {
         CallErrorKind::Internal => ErrorKind::Internal,
     };
     Error { kind, message: error.message.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memories_of_one_instance_share_one_limit() -> wasmtime::Result<()> {
+        let mut meter = MemoryMeter { memory: 100, used: 0, table_elements: 0, refused: None };
+        assert!(meter.memory_growing(0, 60, None)?);
+        assert!(!meter.memory_growing(0, 50, None)?, "a second memory");
+        assert_eq!(meter.refused, Some(110));
+        assert!(meter.memory_growing(60, 100, None)?);
+        assert!(!meter.memory_growing(100, 101, None)?);
+        Ok(())
+    }
 }

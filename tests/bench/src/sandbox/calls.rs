@@ -36,6 +36,11 @@ impl Caller {
         self.template.clone()
     }
 
+    /// With other limits.
+    pub(super) fn within(&self, limits: Limits) -> CallContext {
+        CallContext { limits: Arc::new(limits), ..self.template.clone() }
+    }
+
     /// A float32 tensor.
     pub(super) fn zeros(&self, shape: &[u64]) -> Result<Tensor> {
         Ok(Tensor::zeros(shape, DType::Float32, &OpContext::new(self.template.budget.clone()))?)

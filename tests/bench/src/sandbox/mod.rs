@@ -1,6 +1,9 @@
 //! What it costs to load a pack, to call into it and back, and to move bytes: inside this process, without a server.
 
 mod calls;
+mod flat;
+pub(crate) mod guests;
+mod kernel;
 mod nobody;
 
 use std::{
@@ -35,6 +38,8 @@ pub(crate) fn measure(options: &Options) -> Result<Vec<Figure>> {
     let testing = engine.load(&options.test_pack("testing")?)?;
     figures.extend(host_calls(options, &testing)?);
     figures.extend(transfers(options, &testing)?);
+    figures.extend(kernel::measure(options, &testing)?);
+    figures.extend(flat::measure(options)?);
     Ok(figures)
 }
 

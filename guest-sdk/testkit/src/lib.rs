@@ -1,0 +1,70 @@
+//! Unit tests of a node pack, with plain `cargo test`, in the sandbox that servers run it in.
+//!
+//! A pack has this crate under `[dev-dependencies]`; `vivarium pack new` puts it there. [`Pack::of_this_crate`] builds the
+//! component once per test program, and [`Pack::node`] calls a node of it:
+//!
+//! ```no_run
+//! use vivarium_testkit::{Image, Pack};
+//!
+//! #[test]
+//! fn a_stop_is_twice_the_light() {
+//!     let grey = Image::filled(8, 8, [0.25; 3]);
+//!     let answer = Pack::of_this_crate().node("MyPackBrighten").input("image", grey).input("stops", 1.0).run();
+//!     assert_eq!(answer.output(0).image().pixel(0, 0), [0.5; 3]);
+//! }
+//! ```
+//!
+//! Every call runs in a fresh instance under the limits of a server, with no powers but those that the test gives:
+//!
+//! | a node that … | the test says |
+//! |---|---|
+//! | takes numbers, texts, choices, lists, dictionaries | [`NodeCall::input`] with a number, `&str`, `Vec`, [`Value::dictionary`] or JSON |
+//! | takes pixels | [`Image`], [`Mask`], [`Tensor`] |
+//! | leaves inputs at their default | nothing: as in a user interface, the default is filled in |
+//! | has lazy inputs | gives all of them; only those that the node asks for reach it ([`Answer::asked_for`]) |
+//! | loads image files | [`NodeCall::image_file`] |
+//! | saves images | [`Answer::saved`] |
+//! | reads weights | [`NodeCall::model`] and [`NodeCall::grant`] |
+//! | reads secrets | [`NodeCall::secret`] and [`NodeCall::grant`] |
+//! | reports progress, shows previews, logs | [`Answer::progress`], [`Answer::log`] |
+//! | shows something beside itself | [`Answer::ui`] |
+//! | blocks its outputs, or answers with other nodes | [`Answer::blocked`], [`Answer::expansion`] |
+//! | makes objects | [`Value::object_type`], [`Pack::call_method`] |
+//! | refuses | [`NodeCall::fails`], which answers a [`Failure`] |
+//! | must stop when it is interrupted | [`NodeCall::interrupt_at`] |
+//! | must keep to a limit | [`NodeCall::limits`] |
+//! | has a validator, a fingerprint | [`NodeCall::validate`], [`NodeCall::fingerprint`] |
+//!
+//! A test that went wrong panics with a sentence, so tests need no `unwrap`.
+//!
+//! Not here: whole workflows and the checks that a server makes before a node runs (types of links, ranges). `vivarium pack
+//! test` runs the workflows that `pack.toml` names.
+//!
+//! # Layout
+//! - [`Pack`]: a component and where it comes from; [`cargo`] builds the one of the crate under test
+//! - [`NodeCall`]: one call of a node, being prepared; [`powers`]: what the host lends it, all of it made up
+//! - [`Answer`], [`Failure`]: how it ended
+//! - [`Value`], [`Tensor`], [`Image`], [`Mask`]: what goes in and comes out
+
+#![forbid(unsafe_code)]
+
+mod answer;
+mod call;
+mod cargo;
+mod pack;
+mod pixels;
+mod powers;
+mod tensor;
+mod value;
+
+pub use answer::{Answer, Failure, Progress};
+pub use call::NodeCall;
+pub use pack::Pack;
+pub use pixels::{Image, Mask};
+pub use powers::{LogLine, Saved};
+pub use tensor::Tensor;
+pub use value::Value;
+
+pub use vivarium_protocol::definition;
+pub use vivarium_sandbox::{CallErrorKind as FailureKind, Finding, Limits, LogLevel, OutputFolder};
+pub use vivarium_tensor::DType;
