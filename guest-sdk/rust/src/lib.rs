@@ -44,8 +44,7 @@
 #![doc = include_str!("../guide.md")]
 //!
 //! Not here: how tensors are computed (the host does that), sockets and files of the system (a guest has none), state (every
-//! call runs
-//! in a fresh instance; what must survive is an output or an [`Object`]).
+//! call runs in a fresh instance; what must survive is an output or an [`Object`]).
 //!
 //! # Layout
 //! - [`node`]: what a class is: [`Run`] and its optional hooks

@@ -1,8 +1,9 @@
 //! How a call ended.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde_json::{Map, Value as Json};
+use vivarium_outbound::Request;
 use vivarium_sandbox::{CallError, CallErrorKind, NodeValue, Outcome};
 
 use crate::{Image, LogLine, Saved, Value, powers::Notebook};
@@ -124,6 +125,18 @@ impl Answer {
     #[must_use]
     pub fn log(&self) -> &[LogLine] {
         &self.notebook.log
+    }
+
+    /// The HTTP requests that it sent.
+    #[must_use]
+    pub fn requests(&self) -> &[Request] {
+        &self.notebook.requests
+    }
+
+    /// Its scratch files after the call.
+    #[must_use]
+    pub fn scratch(&self) -> &BTreeMap<String, Vec<u8>> {
+        &self.notebook.scratch
     }
 
     /// The images that it saved.

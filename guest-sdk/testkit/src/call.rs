@@ -83,6 +83,26 @@ impl NodeCall {
         self
     }
 
+    /// What a server answers at an address. Asking needs the permission `http/HOST`.
+    pub fn http(mut self, url: &str, status: u16, body: impl Into<Vec<u8>>) -> Self {
+        self.powers.outside.answers.insert(url.to_owned(), (status, body.into()));
+        self
+    }
+
+    /// A scratch file that an earlier call left. Reading it needs the permission `scratch`.
+    pub fn scratch_file(self, name: &str, content: impl Into<Vec<u8>>) -> Self {
+        self.powers.notebook().scratch.insert(name.to_owned(), content.into());
+        self
+    }
+
+    /// A file in a folder that the operator gave a name; `path` has `/` between names. Reading it needs the permission
+    /// `input/FOLDER`.
+    pub fn folder_file(mut self, folder: &str, path: &str, content: impl Into<Vec<u8>>) -> Self {
+        let files = self.powers.outside.folders.entry(folder.to_owned()).or_default();
+        files.insert(path.to_owned(), content.into());
+        self
+    }
+
     /// Changes limits: `.limits(|limits| limits.handles = 10)`. The defaults are those of a server.
     pub fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
         change(&mut self.limits);

@@ -26,6 +26,8 @@
 //! | saves images | [`Answer::saved`] |
 //! | reads weights | [`NodeCall::model`] and [`NodeCall::grant`] |
 //! | reads secrets | [`NodeCall::secret`] and [`NodeCall::grant`] |
+//! | sends HTTP requests | [`NodeCall::http`] and [`NodeCall::grant`]; [`Answer::requests`] has what was sent |
+//! | keeps scratch files, reads input folders | [`NodeCall::scratch_file`], [`Answer::scratch`], [`NodeCall::folder_file`] |
 //! | reports progress, shows previews, logs | [`Answer::progress`], [`Answer::log`] |
 //! | shows something beside itself | [`Answer::ui`] |
 //! | blocks its outputs, or answers with other nodes | [`Answer::blocked`], [`Answer::expansion`] |
@@ -65,6 +67,7 @@ pub use powers::{LogLine, Saved};
 pub use tensor::Tensor;
 pub use value::Value;
 
+pub use vivarium_outbound::Request;
 pub use vivarium_protocol::definition;
 pub use vivarium_sandbox::{CallErrorKind as FailureKind, Finding, Limits, LogLevel, OutputFolder};
 pub use vivarium_tensor::DType;

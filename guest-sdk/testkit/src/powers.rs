@@ -1,8 +1,10 @@
 //! What the host lends to a node in a test: files, models and secrets that the test made up, and a notebook of what the
 //! node did.
 
+mod outside;
+
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fs::File,
     io::{self, Seek, Write},
     sync::{
@@ -14,13 +16,15 @@ use std::{
 use safetensors::{Dtype, tensor::TensorView};
 use sha2::{Digest, Sha256};
 use vivarium_image_codec::{DecodeLimits, decode_first};
+use vivarium_outbound::{Bounds, Request, Response};
 use vivarium_protocol::{permission::Permission, tenant::TenantId};
 use vivarium_sandbox::{
-    CallContext, CallError, CallErrorKind, HostServices, Limits, LogLevel, OutputFolder, PreviewPixels, SaveRequest,
-    SavedImage,
+    CallContext, CallError, CallErrorKind, FolderEntry, HostServices, Limits, LogLevel, OutputFolder, PreviewPixels,
+    SaveRequest, SavedImage, ScratchEntry,
 };
 use vivarium_tensor::{Budget, DType};
 
+use self::outside::Outside;
 use crate::{Image, Progress, Tensor};
 
 /// A line that a node logged.
@@ -66,6 +70,7 @@ pub(crate) struct Powers {
     pub(crate) images: HashMap<String, Vec<u8>>,
     pub(crate) models: Models,
     pub(crate) secrets: HashMap<String, String>,
+    pub(crate) outside: Outside,
     pub(crate) interrupt_at: Option<f64>,
     pub(crate) notebook: Arc<Mutex<Notebook>>,
     pub(crate) interrupt: Arc<AtomicBool>,
@@ -77,6 +82,9 @@ pub(crate) struct Notebook {
     pub(crate) progress: Vec<Progress>,
     pub(crate) log: Vec<LogLine>,
     pub(crate) saved: Vec<Saved>,
+    pub(crate) requests: Vec<Request>,
+    /// Also what was there before.
+    pub(crate) scratch: BTreeMap<String, Vec<u8>>,
 }
 
 impl Powers {
@@ -128,6 +136,17 @@ fn stored(tensor: &Tensor) -> (Dtype, Vec<usize>, Vec<u8>) {
         _ => Dtype::F32,
     };
     (dtype, shape, tensor.bytes())
+}
+
+/// A file with this content, which is gone when it is closed.
+fn file_of(bytes: &[u8]) -> Result<File, CallError> {
+    let write = || -> io::Result<File> {
+        let mut file = tempfile::tempfile()?;
+        file.write_all(bytes)?;
+        file.rewind()?;
+        Ok(file)
+    };
+    write().map_err(|error| CallError::new(CallErrorKind::Internal, error.to_string()))
 }
 
 fn not_found(message: String) -> CallError {
@@ -204,16 +223,47 @@ impl HostServices for Powers {
     fn open_model(&self, folder: &str, name: &str) -> Result<File, CallError> {
         let missing = || not_found(format!("the test gives the node no model {folder}/{name}; see `model`"));
         let bytes = self.models.get(folder).and_then(|files| files.get(name)).ok_or_else(missing)?;
-        let write = || -> io::Result<File> {
-            let mut file = tempfile::tempfile()?;
-            file.write_all(bytes)?;
-            file.rewind()?;
-            Ok(file)
-        };
-        write().map_err(|error| CallError::new(CallErrorKind::Internal, error.to_string()))
+        file_of(bytes)
     }
 
     fn secret(&self, name: &str) -> Result<Option<String>, CallError> {
         Ok(self.secrets.get(name).cloned())
+    }
+
+    fn http(
+        &self,
+        _pack: &str,
+        request: Request,
+        _bounds: &Bounds,
+        _stop: &dyn Fn() -> bool,
+    ) -> Result<Response, CallError> {
+        self.answer_http(request)
+    }
+
+    fn scratch_files(&self, _pack: &str) -> Result<Vec<ScratchEntry>, CallError> {
+        Ok(self.list_scratch())
+    }
+
+    fn read_scratch(&self, _pack: &str, name: &str, _limit: u64) -> Result<Vec<u8>, CallError> {
+        self.scratch_file(name)
+    }
+
+    fn write_scratch(&self, _pack: &str, name: &str, data: &[u8], _limits: &Limits) -> Result<(), CallError> {
+        self.notebook().scratch.insert(name.to_owned(), data.to_vec());
+        Ok(())
+    }
+
+    fn remove_scratch(&self, _pack: &str, name: &str) -> Result<(), CallError> {
+        self.scratch_file(name)?;
+        self.notebook().scratch.remove(name);
+        Ok(())
+    }
+
+    fn list_folder(&self, folder: &str, path: &str, _limit: u64) -> Result<Vec<FolderEntry>, CallError> {
+        self.entries_of(folder, path)
+    }
+
+    fn open_in_folder(&self, folder: &str, path: &str) -> Result<File, CallError> {
+        self.open_file(folder, path)
     }
 }

@@ -178,3 +178,28 @@ fn dictionaries_carry_tensors() {
     let audio = Value::audio(Tensor::filled([1, 2, 100], 0.0), 44_100);
     assert_eq!(audio.entry("sample_rate").integer(), 44_100);
 }
+
+#[test]
+fn requests_scratch_files_and_folders_are_made_up_by_the_test() {
+    let ask = || {
+        let call = testing().node("TestHttp").input("url", "http://127.0.0.1:80/cats").input("method", "POST");
+        call.input("body", "how many?").http("http://127.0.0.1:80/cats", 200, "seven")
+    };
+    assert_eq!(ask().fails().kind(), FailureKind::PermissionDenied);
+    let answer = ask().grant("http/127.0.0.1").run();
+    assert_eq!(answer.ui()["text"], json!(["200 seven"]));
+    assert_eq!(answer.requests()[0].body, b"how many?");
+
+    let count = || testing().node("TestScratch").scratch_file("count", "xx");
+    assert_eq!(count().fails().kind(), FailureKind::PermissionDenied);
+    let answer = count().grant("scratch").run();
+    assert_eq!((answer.ui()["text"].clone(), answer.scratch()["count"].as_slice()), (json!(["count 3"]), &b"xxx"[..]));
+
+    let photos = |path: &str, list: bool| {
+        let call = testing().node("TestFolder").input("folder", "photos").input("path", path).input("list", list);
+        call.folder_file("photos", "a.txt", "one").folder_file("photos", "more/b.txt", "two").grant("input/photos")
+    };
+    assert_eq!(photos("", true).run().ui()["text"], json!(["a.txt false 3", "more true 0"]));
+    assert_eq!(photos("more/b.txt", false).run().ui()["text"], json!(["two"]));
+    assert_eq!(photos("c.txt", false).fails().kind(), FailureKind::NotFound);
+}
