@@ -143,7 +143,9 @@ fn host_triple() -> Result<String> {
 fn docs() -> Result<()> {
     // Whoever reads these docs works on the crates, so private items are shown and may be linked to.
     let flags = "-D warnings -A rustdoc::private-intra-doc-links";
-    run(cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", flags))
+    run(cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", flags))?;
+    // The SDK's are read by authors of packs.
+    run(nodes::sdk_cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 fn page() -> Result<()> {
