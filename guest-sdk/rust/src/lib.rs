@@ -102,9 +102,9 @@ pub use value::{Handle, Json, Value};
 /// Everything that a file with nodes needs.
 pub mod prelude {
     pub use crate::{
-        Arguments, Audio, Blockable, Change, Choice, Conditioning, Constants, Dtype, Error, Expansion, Finding, Fingerprint,
-        Image, InterpolateMode, Json, Latent, Lazy, Mask, Methods, NeededInputs, Node, NodeOutput, Object, Outcome, PadMode,
-        Result, Run, Tensor, Ui, Validate, Value, ValueType, WithUi, pack,
+        Arguments, Audio, Blockable, Change, Choice, Conditioning, Constants, Dtype, Error, Expansion, Finding,
+        Fingerprint, Image, InterpolateMode, Json, Latent, Lazy, Mask, Methods, NeededInputs, Node, NodeOutput, Object,
+        Outcome, PadMode, Result, Run, Tensor, Ui, Validate, Value, ValueType, WithUi, pack,
     };
 }
 

@@ -242,9 +242,8 @@ impl ValueType for Conditioning {
     }
 
     fn into_value(self) -> Result<Value> {
-        let part = |part: ConditioningPart| {
-            Ok(Value::List(vec![part.embedding.check()?.into(), Value::Dict(part.options)]))
-        };
+        let part =
+            |part: ConditioningPart| Ok(Value::List(vec![part.embedding.check()?.into(), Value::Dict(part.options)]));
         self.parts.into_iter().map(part).collect::<Result<_>>().map(Value::List)
     }
 }
@@ -268,9 +267,8 @@ impl ValueType for Audio {
 
     fn from_value(value: Value) -> Result<Self> {
         let Value::Dict(mut other) = value else { return Err(expected("sound", &value)) };
-        let mut entry = |key: &str| {
-            other.shift_remove(key).ok_or_else(|| Error::invalid(format!("sound without `{key}`")))
-        };
+        let mut entry =
+            |key: &str| other.shift_remove(key).ok_or_else(|| Error::invalid(format!("sound without `{key}`")));
         let (waveform, rate) = (entry("waveform")?, entry("sample_rate")?);
         let sample_rate = u32::from_value(rate).map_err(|error| error.context("`sample_rate`"))?;
         Ok(Self { waveform: tensor(waveform, "a tensor as `waveform`")?, sample_rate, other })
