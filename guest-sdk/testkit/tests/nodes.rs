@@ -145,7 +145,7 @@ fn limits_are_those_of_the_test() {
     let failure = image().node("ImageInvert").input("image", picture()).limits(|limits| limits.call_tensor_bytes = 100);
     assert_eq!(failure.fails().kind(), FailureKind::OutOfTensorMemory);
     let failure = image().node("ImageInvert").input("image", picture()).limits(|limits| limits.handles = 1).fails();
-    assert!(failure.message().contains("(handles)"), "{failure}");
+    assert!(failure.message().contains("(handles"), "{failure}");
 }
 
 #[test]
