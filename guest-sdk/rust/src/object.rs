@@ -11,7 +11,7 @@ use crate::value::Value;
 #[derive(Clone, Debug)]
 pub struct Object(Rc<Raw>);
 
-/// A type of object that this pack makes. List it under `objects` in [`pack!`](crate::pack).
+/// A type of object that this pack makes. List it under `objects` in [`pack!`](macro@crate::pack).
 ///
 /// The value itself is the state: it is turned into a [`Value`] when the object is made, and made anew of it in a fresh
 /// instance of the component for every call.

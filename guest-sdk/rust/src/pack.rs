@@ -10,7 +10,7 @@ use crate::object::{Arguments, Methods};
 use crate::output::Answer;
 use crate::value::{Json, Value};
 
-/// What [`pack!`](crate::pack) makes.
+/// What [`pack!`](macro@crate::pack) makes.
 pub struct Pack {
     /// See [`PackDefinition`].
     pub name: &'static str,

@@ -317,13 +317,13 @@ impl Tensor {
         self.then(Raw::contiguous)
     }
 
-    /// [B,H,W,C] to [B,C,H,W]: images as the resampling and filtering operations take them.
+    /// `[B,H,W,C]` to `[B,C,H,W]`: images as the resampling and filtering operations take them.
     #[must_use]
     pub fn channels_first(&self) -> Self {
         self.permute([0, 3, 1, 2])
     }
 
-    /// [B,C,H,W] to [B,H,W,C]: back to an image.
+    /// `[B,C,H,W]` to `[B,H,W,C]`: back to an image.
     #[must_use]
     pub fn channels_last(&self) -> Self {
         self.permute([0, 2, 3, 1])
@@ -408,13 +408,13 @@ impl Tensor {
         self.then(|raw| raw.pad(before.as_ref(), after.as_ref(), mode, value))
     }
 
-    /// Resizes the last two dimensions of [B,C,H,W].
+    /// Resizes the last two dimensions of `[B,C,H,W]`.
     #[must_use]
     pub fn interpolate(&self, height: u64, width: u64, mode: InterpolateMode) -> Self {
         self.then(|raw| raw.interpolate(height, width, mode))
     }
 
-    /// Filters the last two dimensions of [B,C,H,W] with `kernel_y` ⊗ `kernel_x`, both of odd length; the size stays.
+    /// Filters the last two dimensions of `[B,C,H,W]` with `kernel_y` ⊗ `kernel_x`, both of odd length; the size stays.
     #[must_use]
     pub fn separable_filter(&self, kernel_y: &[f32], kernel_x: &[f32], border: PadMode) -> Self {
         self.then(|raw| raw.separable_filter(kernel_y, kernel_x, border))

@@ -145,7 +145,7 @@ fn docs() -> Result<()> {
     let flags = "-D warnings -A rustdoc::private-intra-doc-links";
     run(cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", flags))?;
     // The SDK's are read by authors of packs.
-    run(nodes::sdk_cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+    run(nodes::sdk_cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", flags))
 }
 
 fn page() -> Result<()> {
