@@ -11,8 +11,11 @@ const HELP: &str = "\
 cargo xtask fuzz [TARGET [SECONDS]]
 
 Runs a target of tests/fuzz/targets (default: prompt) for some seconds (default: 60) on a corpus below target/fuzz-corpus,
-which starts with the prompts of this repository and grows from run to run. What makes it fail is written to
+which starts with what this repository has of the kind and grows from run to run. What makes it fail is written to
 target/fuzz-corpus/TARGET.failures; the same command runs such a file first the next time.
+
+  prompt  a body of POST /prompt: parsed, validated, planned
+  path    names of files that clients send: nothing outside of a folder is opened
 ";
 
 /// What libFuzzer reads: edges by 8-bit counters, and their table.
@@ -43,8 +46,10 @@ pub(crate) fn command(arguments: &[String]) -> Result<()> {
     let failures = target_dir().join("fuzz-corpus").join(format!("{target}.failures"));
     fs::create_dir_all(&corpus)?;
     fs::create_dir_all(&failures)?;
-    if target == "prompt" {
-        seed_prompts(&corpus)?;
+    match target {
+        "prompt" => seed_prompts(&corpus)?,
+        "path" => seed_names(&corpus)?,
+        _ => {}
     }
     let prefix = format!("-artifact_prefix={}/", failures.display());
     let program = folder.join(&host).join("release").join(target);
@@ -54,6 +59,17 @@ pub(crate) fn command(arguments: &[String]) -> Result<()> {
         "-timeout=20".to_owned(),
         "-print_final_stats=1".to_owned(),
     ]))
+}
+
+/// The names of the attacks. Escapes stay as they are written: it is a beginning.
+fn seed_names(corpus: &Path) -> Result<()> {
+    let names = fs::read_to_string(root().join("tests/attacks/names.json"))?;
+    let names = names.lines().map(|line| line.trim().trim_end_matches(',').trim_matches('"'));
+    for (index, name) in names.enumerate() {
+        fs::write(corpus.join(format!("name-{index}")), name)?;
+        fs::write(corpus.join(format!("below-{index}")), format!("sub\n{name}"))?;
+    }
+    Ok(())
 }
 
 /// The recorded cases, one line each, and the example workflows.
