@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Address, length of the prefix, what it is.
 type Network<A> = (A, u32, &'static str);
 
-const IPV4: [Network<Ipv4Addr>; 17] = [
+const IPV4: [Network<Ipv4Addr>; 16] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8, "this machine"),
     (Ipv4Addr::new(10, 0, 0, 0), 8, "a private network"),
     (Ipv4Addr::new(100, 64, 0, 0), 10, "a provider's own network"),
@@ -25,7 +25,6 @@ const IPV4: [Network<Ipv4Addr>; 17] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4, "reserved"),
     // Public by number, but the inside of one cloud.
     (Ipv4Addr::new(168, 63, 129, 16), 32, "a cloud's own service"),
-    (Ipv4Addr::new(255, 255, 255, 255), 32, "broadcast"),
 ];
 
 /// Inside of 2000::/3, which alone is public.

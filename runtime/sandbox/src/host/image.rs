@@ -165,14 +165,7 @@ impl HostState {
         // At 8 bits each, and hardly larger when it does not compress.
         self.charge_transfer(image.elements() as u64)?;
         let pixels = to_pixels(image, self.op()).map_err(|error| self.tensor_error(&error))?;
-        let channels = u8::try_from(channels).unwrap_or(3);
-        let cx = self.op();
-        let encoded =
-            encode_png_while(&pixels, width, height, channels, compress_level.min(9), &[], &|| !cx.is_cancelled());
-        encoded.map_err(|error| match error {
-            CodecError::GivenUp => interrupted(),
-            error => invalid(format!("cannot encode as PNG: {error}")),
-        })
+        png(&pixels, [width, height], channels, compress_level, &[], self.op()).map_err(|error| to_guest(&error))
     }
 
     fn save_batch(&mut self, images: &Tensor, options: &SaveOptions) -> Result<Vec<SavedFile>, Error> {
@@ -198,20 +191,11 @@ impl HostState {
         let text: &[(String, String)] = if self.call.services.saves_metadata() { &options.text } else { &[] };
         let shown = |text: &String| super::redact(text.clone(), &self.secrets);
         let text: Vec<(String, String)> = text.iter().map(|(keyword, text)| (shown(keyword), shown(text))).collect();
-        let channels = u8::try_from(channels).unwrap_or(3);
-        let level = options.compress_level.min(9);
         let cx = self.op().clone();
         let mut encode = |index: usize| -> Result<Vec<u8>, CallError> {
             let pixels = one_image(images, index, &cx)
                 .map_err(|error| CallError::new(CallErrorKind::InvalidArgument, error.to_string()))?;
-            let go_on = || !cx.is_cancelled();
-            encode_png_while(&pixels, width, height, channels, level, &text, &go_on).map_err(|error| {
-                let kind = match error {
-                    CodecError::GivenUp => CallErrorKind::Interrupted,
-                    _ => CallErrorKind::InvalidArgument,
-                };
-                CallError::new(kind, format!("cannot encode as PNG: {error}"))
-            })
+            png(&pixels, [width, height], channels, options.compress_level, &text, &cx)
         };
         let saved = self.call.services.save_images(&request, &mut encode).map_err(|error| to_guest(&error))?;
         Ok(saved
@@ -226,6 +210,24 @@ impl HostState {
             })
             .collect())
     }
+}
+
+/// A PNG of `[width, height]`, unless the call is to end.
+fn png(
+    pixels: &[u8],
+    [width, height]: [u32; 2],
+    channels: u64,
+    compress_level: u8,
+    text: &[(String, String)],
+    cx: &OpContext,
+) -> Result<Vec<u8>, CallError> {
+    let channels = u8::try_from(channels).unwrap_or(3);
+    let go_on = || !cx.is_cancelled();
+    let encoded = encode_png_while(pixels, width, height, channels, compress_level.min(9), text, &go_on);
+    encoded.map_err(|error| match error {
+        CodecError::GivenUp => CallError::interrupted(),
+        error => CallError::new(CallErrorKind::InvalidArgument, format!("cannot encode as PNG: {error}")),
+    })
 }
 
 fn png_side(length: u64, name: &str) -> Result<u32, Error> {
