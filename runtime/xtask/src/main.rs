@@ -10,6 +10,7 @@
 //! - [`demo`]: the main job, end to end, as a user meets it
 //! - [`mod@bench`]: figures, beside those of a real ComfyUI
 //! - [`cuda`]: the CUDA back end on a simulated driver, and what its kernels need
+//! - [`deny`]: what dependencies may be
 //! - [`guests`]: the tools for packs in Python and JavaScript
 //! - [`fuzz`]: random input for what reads bytes from outside
 //! - [`mod@test`]: every check of the repository, in named stages
@@ -25,6 +26,7 @@ use anyhow::{Result, bail};
 mod bench;
 mod cuda;
 mod demo;
+mod deny;
 mod fuzz;
 mod guests;
 mod nodes;

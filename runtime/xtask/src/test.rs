@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::Command};
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    cuda, guests, nodes,
+    cuda, deny, guests, nodes,
     serving::{self, Server},
     setup,
     shell::{Profile, cargo, find, in_ci, output, root, run, target_dir},
@@ -23,9 +23,15 @@ struct Check {
 }
 
 /// In this order: what fails fastest comes first, and the host tests come after the packs that they load.
-const CHECKS: [Check; 13] = [
+const CHECKS: [Check; 14] = [
     Check { name: "setup", what: "the wasm target, rustfmt, clippy", run: setup::for_tests, missing: nothing },
     Check { name: "fmt", what: "formatting of host and guests", run: fmt, missing: nothing },
+    Check {
+        name: "deny",
+        what: "licences, sources and known holes of dependencies",
+        run: deny::stage,
+        missing: deny::missing,
+    },
     Check { name: "nodes", what: "build the stock and the test packs", run: nodes::build, missing: nothing },
     Check { name: "clippy", what: "lints of the host, warnings are errors", run: clippy, missing: nothing },
     Check { name: "clippy-nodes", what: "lints of the guests", run: clippy_nodes, missing: nothing },
