@@ -58,6 +58,8 @@ struct Settings {
     cors_origin: Option<String>,
     #[serde(default)]
     compress_responses: bool,
+    #[serde(default)]
+    multi_user: bool,
 }
 
 /// A request and what must come back.
@@ -156,6 +158,7 @@ fn hold(case: &Path, prefix: &str) -> Result<()> {
         max_upload_size: settings.max_upload_size.unwrap_or(defaults.max_upload_size),
         cors_origin: settings.cors_origin,
         compress_responses: settings.compress_responses,
+        multi_user: settings.multi_user,
         ..defaults
     })?;
     let texts = conversation.files.iter().map(|(path, content)| (path, Ok(content.clone().into_bytes())));

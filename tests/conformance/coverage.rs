@@ -7,14 +7,13 @@ use vivarium_server::ServerConfig;
 use vivarium_tests::{cases, read_json, server::Server, tests_folder};
 
 /// Routes that take something and are asked good or bad only, and why.
-const ONE_SIDED: [(&str, &str); 9] = [
+const ONE_SIDED: [(&str, &str); 8] = [
     ("GET /ws", "good: sockets.rs"),
     ("GET /history/{id}", "an unknown id is an empty answer, as in ComfyUI"),
     ("GET /settings/{id}", "an unknown id is null, as in ComfyUI"),
     ("GET /object_info/{class}", "an unknown class is an empty answer, as in ComfyUI"),
     ("POST /jobs/{id}/cancel", "an unknown id is not cancelled, as in ComfyUI"),
     ("POST /interrupt", "whatever is no id counts as none, as in ComfyUI"),
-    ("POST /users", "always refused"),
     ("GET /workflow_templates/{pack}/{file}", "good: the server crate's tests, until packs bring some"),
     ("GET /global_subgraphs/{id}", "good: the server crate's tests, until packs bring some"),
 ];

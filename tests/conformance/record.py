@@ -55,6 +55,8 @@ def flags(settings):
         words += ["--enable-cors-header", settings["cors_origin"]]
     if settings.get("compress_responses"):
         words += ["--enable-compress-response-body"]
+    if settings.get("multi_user"):
+        words += ["--multi-user"]
     return words
 
 
@@ -176,6 +178,8 @@ def without_chance(value, kept, base, key=None):
         for name, text in kept.items():
             if len(text) > 3:
                 value = value.replace(text, "{" + name + "}")
+        if (by_chance := UUID.search(value)) and 0 < by_chance.start() and by_chance.end() == len(value):
+            return f"<has {value[:by_chance.start()]}>"
         return "<text>" if UUID.fullmatch(value) or value.startswith("ComfyUI_temp_") else value
     if isinstance(value, list):
         return [without_chance(item, kept, base) for item in value]

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::path::PathProblem;
+use crate::users::UserProblem;
 
 /// What went wrong, with the file it happened to.
 ///
@@ -114,6 +115,20 @@ pub enum BlobError {
         name: String,
         /// How many names were tried.
         tried: u64,
+    },
+    /// A user cannot be made.
+    #[error("{problem} ({name:?})")]
+    User {
+        /// The name as given, cut.
+        name: String,
+        /// Why.
+        problem: UserProblem,
+    },
+    /// Nobody of the tenant has this id.
+    #[error("there is no user {id:?}; `GET /users` lists the ids that the header `comfy-user` may have")]
+    UnknownUser {
+        /// The id as given, cut.
+        id: String,
     },
     /// The settings file was edited into something that is not a JSON object.
     #[error("{} is not a JSON object ({source}); correct it or move it away", path.display())]

@@ -18,7 +18,7 @@ use crate::path::RESERVED_PREFIX;
 use crate::room::Room;
 use crate::root::{Root, inode, is_visible};
 use crate::store::{Blob, BlobStore, Digest};
-use crate::{BlobError, RelativePath, UserData, place};
+use crate::{BlobError, RelativePath, UserData, Users, place};
 
 /// How many digests are remembered per tenant.
 const MAX_REMEMBERED_DIGESTS: usize = 16_384;
@@ -134,18 +134,26 @@ pub struct TenantDirs {
     pub temp: PathBuf,
     /// Settings, workflows and other files of the user interface.
     pub user: PathBuf,
+    /// The same for every user of a server with several users in one tenant, and who they are.
+    pub users: PathBuf,
 }
 
 impl TenantDirs {
     /// ComfyUI's folders below a base directory; tenants other than the default one have them below `tenants/<name>`.
     #[must_use]
     pub fn below(base: &Path, tenant: &TenantId) -> Self {
-        let (base, user) = if *tenant == TenantId::default_tenant() {
-            (base.to_path_buf(), "user/default")
+        let (base, user, users) = if *tenant == TenantId::default_tenant() {
+            (base.to_path_buf(), "user/default", "user")
         } else {
-            (base.join("tenants").join(tenant.as_str()), "user")
+            (base.join("tenants").join(tenant.as_str()), "user", "users")
         };
-        Self { input: base.join("input"), output: base.join("output"), temp: base.join("temp"), user: base.join(user) }
+        Self {
+            input: base.join("input"),
+            output: base.join("output"),
+            temp: base.join("temp"),
+            user: base.join(user),
+            users: base.join(users),
+        }
     }
 }
 
@@ -160,7 +168,8 @@ pub struct TenantFiles {
     pub(crate) counters: Counters,
     digests: Mutex<HashMap<(Folder, RelativePath), (DigestStamp, Digest)>>,
     listings: Mutex<HashMap<Folder, Listing>>,
-    user_data: UserData,
+    user_data: Arc<UserData>,
+    users: Users,
     pub(crate) room: Room,
 }
 
@@ -180,7 +189,8 @@ impl TenantFiles {
     /// # Errors
     /// The path and the cause when one of them cannot be created or opened.
     pub fn open(tenant: TenantId, store: Arc<BlobStore>, dirs: TenantDirs) -> Result<Self, BlobError> {
-        let user_data = UserData::open(dirs.user.clone())?;
+        let user_data = Arc::new(UserData::open(dirs.user.clone())?);
+        let users = Users::new(dirs.users.clone(), Arc::clone(&user_data));
         let files = Self {
             tenant,
             dirs,
@@ -189,6 +199,7 @@ impl TenantFiles {
             digests: Mutex::default(),
             listings: Mutex::default(),
             user_data,
+            users,
             room: Room::default(),
         };
         for folder in Folder::ALL {
@@ -214,10 +225,16 @@ impl TenantFiles {
         &self.store
     }
 
-    /// What the user interface keeps.
+    /// What the user interface keeps for a tenant that has one user.
     #[must_use]
-    pub fn user_data(&self) -> &UserData {
+    pub fn user_data(&self) -> &Arc<UserData> {
         &self.user_data
+    }
+
+    /// The users of a tenant that has several.
+    #[must_use]
+    pub fn users(&self) -> &Users {
+        &self.users
     }
 
     /// Where a folder is on this machine: for messages to people, never for opening files.

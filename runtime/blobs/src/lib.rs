@@ -18,6 +18,7 @@
 //! - [`output`]: how a saved image gets its name (the counter)
 //! - [`models`]: where model files lie; [`model_paths`]: more of them, from `extra_model_paths.yaml`
 //! - [`userdata`]: workflows, settings and other files of the user interface
+//! - [`users`]: several users in one tenant, each with such files
 //! - [`scratch`]: what packs keep between prompts; [`named_folders`]: more folders that nodes may be allowed to read
 //! - [`error`]: everything that can go wrong
 //! - `root`, `place`: a folder as a handle; giving bytes a name in one step
@@ -39,6 +40,7 @@ pub mod scratch;
 pub mod store;
 pub mod upload;
 pub mod userdata;
+pub mod users;
 
 pub use error::BlobError;
 pub use files::{AnnotatedName, Folder, OpenFile, SavedFile, TenantDirs, TenantFiles};
@@ -51,3 +53,4 @@ pub use path::{PathProblem, RelativePath};
 pub use scratch::{ScratchFolders, ScratchQuota};
 pub use store::{Blob, BlobStore, Collected, Digest, Durability, Staged};
 pub use userdata::{DirectoryEntry, FileInfo, UserData};
+pub use users::{UserProblem, Users};

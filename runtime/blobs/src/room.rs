@@ -86,7 +86,9 @@ impl TenantDirs {
     /// What the machine says when a folder cannot be read.
     pub fn stored_bytes(&self) -> Result<u64, BlobError> {
         let mut total = 0_u64;
-        for folder in [&self.input, &self.output, &self.temp, &self.user] {
+        // Where ComfyUI has them, a tenant's own user data is one of the users' folders.
+        let own = (!self.user.starts_with(&self.users)).then_some(&self.user);
+        for folder in [&self.input, &self.output, &self.temp, &self.users].into_iter().chain(own) {
             let bytes = bytes_below(folder).map_err(|source| BlobError::machine("measure", folder, source))?;
             total = total.saturating_add(bytes);
         }

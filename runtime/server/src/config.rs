@@ -20,6 +20,8 @@ pub struct ServerConfig {
     pub tenants_file: Option<PathBuf>,
     /// Host names, beside `localhost` and IP addresses, that browsers may know this server by (a reverse proxy's name).
     pub allowed_hosts: Vec<String>,
+    /// Whether a tenant has several users, of which the header `comfy-user` names one.
+    pub multi_user: bool,
     /// `--enable-cors-header`: the web origin whose pages may call this server, or `*` for all of them.
     pub cors_origin: Option<String>,
     /// The largest request body in bytes, uploads included.
@@ -46,6 +48,7 @@ impl Default for ServerConfig {
             allow_unauthenticated_remote: false,
             tenants_file: None,
             allowed_hosts: Vec::new(),
+            multi_user: false,
             cors_origin: None,
             max_upload_size: 100 * 1024 * 1024,
             max_upload_size_given: false,

@@ -205,6 +205,8 @@ impl From<BlobError> for ApiError {
                 let message = raise(&error, "--storage");
                 return Self::new(StatusCode::PAYLOAD_TOO_LARGE, "storage_quota", message);
             }
+            BlobError::User { .. } => (StatusCode::BAD_REQUEST, "bad_user"),
+            BlobError::UnknownUser { .. } => (StatusCode::UNAUTHORIZED, "unknown_user"),
             BlobError::DiskFull { .. } => {
                 tracing::error!(%error, "a disk is full");
                 return Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", DISK_FULL);

@@ -212,6 +212,7 @@ fn schemas() -> Value {
             },
         },
         "Queue": {"type": "object", "properties": {"queue_running": items, "queue_pending": items}},
+        "User": {"type": "object", "properties": {"username": {"type": "string"}}, "required": ["username"]},
         "Change": {"type": "object", "properties": {"clear": {"type": "boolean"}, "delete": texts}},
         "PromptId": {"type": "object", "properties": {"prompt_id": text}},
         "JobIds": {"type": "object", "properties": {"job_ids": texts}, "required": ["job_ids"]},

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use vivarium_blobs::{ModelFolders, TenantFiles};
+use vivarium_blobs::{ModelFolders, TenantFiles, UserData};
 use vivarium_protocol::tenant::TenantId;
 use vivarium_queue::Queue;
 use vivarium_worker::{Engine, FilesOf};
@@ -18,6 +18,7 @@ use crate::{
     legacy::LegacyImports,
     logs::LogRing,
     routes::{object_info::ObjectInfoCache, vivarium::ExampleWorkflow},
+    tenant::User,
 };
 
 /// What the server is put together from.
@@ -174,6 +175,27 @@ impl AppState {
         self.blocking(doing, move |state| {
             let files = state.files(&tenant)?;
             work(&files).map_err(Into::into)
+        })
+        .await
+    }
+
+    /// Runs something that blocks with what is kept for a user.
+    pub(crate) async fn with_user_data<T, E>(
+        &self,
+        user: User,
+        doing: &'static str,
+        work: impl FnOnce(&TenantFiles, &UserData) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, ApiError>
+    where
+        T: Send + 'static,
+        E: Into<ApiError> + Send + 'static,
+    {
+        self.with_files(&user.tenant, doing, move |files| {
+            let data = match &user.id {
+                Some(id) => files.users().data(id)?,
+                None => Arc::clone(files.user_data()),
+            };
+            work(files, &data).map_err(Into::into)
         })
         .await
     }

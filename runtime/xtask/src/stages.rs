@@ -1,8 +1,13 @@
 //! Naming, timing and summing up steps, so that a log says where it is and where the time went.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
+
+use crate::shell::{output, target_dir};
 
 /// Steps that were begun, in order.
 pub(crate) struct Stages {
@@ -38,7 +43,8 @@ impl Stages {
         let result = step();
         let took = started.elapsed();
         let outcome = if result.is_ok() { Outcome::Passed } else { Outcome::Failed };
-        println!("== {name}: {} in {}", outcome.word(), seconds(took));
+        let room = room().map_or_else(String::new, |room| format!(", {room}"));
+        println!("== {name}: {} in {}{room}", outcome.word(), seconds(took));
         self.done.push(Stage { name, took, outcome });
         result.with_context(|| format!("stage `{name}`"))
     }
@@ -70,6 +76,16 @@ impl Outcome {
             Self::Skipped(_) => "skipped",
         }
     }
+}
+
+/// What is built so far takes on the disk, and what is left there: a full disk fails in ways that do not say so.
+fn room() -> Option<String> {
+    let target = target_dir();
+    let built = output(Command::new("du").arg("-sm").arg(&target)).ok()?;
+    let left = output(Command::new("df").args(["--output=avail", "-BM"]).arg(&target)).ok()?;
+    let built: u64 = built.split_whitespace().next()?.parse().ok()?;
+    let left: u64 = left.lines().last()?.trim().trim_end_matches('M').parse().ok()?;
+    Some(format!("target has {built} MB, {left} MB are free"))
 }
 
 fn seconds(duration: Duration) -> String {

@@ -109,6 +109,7 @@ impl FolderOptions {
         }
         if let Some(user) = &self.user_directory {
             tenant.user = user.join("default");
+            tenant.users.clone_from(user);
         }
         Ok(folders)
     }

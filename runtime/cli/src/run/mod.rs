@@ -134,6 +134,7 @@ impl Run {
             input: scratch.folder("input"),
             temp: scratch.folder("temp"),
             user: scratch.folder("user"),
+            users: scratch.folder("users"),
             output: self.output.clone(),
         };
         Ok(HostPlan {

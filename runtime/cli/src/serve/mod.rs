@@ -167,6 +167,7 @@ impl Serve {
             allow_unauthenticated_remote: self.allow_unauthenticated_remote,
             tenants_file: None,
             allowed_hosts: self.allowed_host.clone(),
+            multi_user: self.multi_user,
             cors_origin: self.enable_cors_header.clone(),
             max_upload_size: self.max_upload_bytes()?.unwrap_or(defaults.max_upload_size),
             max_upload_size_given: self.max_upload_size.is_some(),

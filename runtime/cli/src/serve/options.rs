@@ -49,6 +49,11 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "NAME")]
     pub(super) allowed_host: Vec<String>,
 
+    /// Keep workflows and settings of several people apart, inside each tenant; the front end asks who it is. Nobody has to
+    /// log in for that: where people must not see each other's work, make tenants
+    #[arg(long)]
+    pub(super) multi_user: bool,
+
     /// Let web pages of this origin use the server; the bare flag means every page
     #[arg(long, value_name = "ORIGIN", num_args = 0..=1, default_missing_value = "*")]
     pub(super) enable_cors_header: Option<String>,

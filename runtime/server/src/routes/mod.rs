@@ -127,8 +127,8 @@ fn user_data() -> Table {
     const EMPTY: Answer = Answer::Empty;
     const FLAGS: &[&str] = &["overwrite", "full_info"];
     Table::tagged("user data")
-        .get("/users", users::list, "Where the data of users is kept")
-        .post("/users", users::create, about("Always refused: the operator creates tenants").body("Any"))
+        .get("/users", users::list, "Where the data of users is kept, and who they are")
+        .post("/users", users::create, about("Make a user inside the tenant (--multi-user)").body("User"))
         .get(
             "/userdata",
             userdata::list,

@@ -11,35 +11,35 @@ use crate::{
     error::ApiError,
     json::{self, JsonObject, JsonValue},
     state::AppState,
-    tenant::Tenant,
+    tenant::User,
 };
 
 /// `GET /settings`
-pub(crate) async fn all(State(state): State<AppState>, Tenant(tenant): Tenant) -> Result<Response, ApiError> {
-    let settings = state.with_files(&tenant, "reading the settings", |files| files.user_data().settings()).await?;
+pub(crate) async fn all(State(state): State<AppState>, user: User) -> Result<Response, ApiError> {
+    let settings = state.with_user_data(user, "reading the settings", |_, data| data.settings()).await?;
     Ok(json::ok(&settings))
 }
 
 /// `GET /settings/{id}`: the value, or null.
 pub(crate) async fn one(
     State(state): State<AppState>,
-    Tenant(tenant): Tenant,
+    user: User,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let settings = state.with_files(&tenant, "reading the settings", |files| files.user_data().settings()).await?;
+    let settings = state.with_user_data(user, "reading the settings", |_, data| data.settings()).await?;
     Ok(json::ok(settings.get(&id).unwrap_or(&Value::Null)))
 }
 
 /// `POST /settings`: adds and replaces.
 pub(crate) async fn merge(
     State(state): State<AppState>,
-    Tenant(tenant): Tenant,
+    user: User,
     JsonObject(changes): JsonObject,
 ) -> Result<Response, ApiError> {
     state
-        .with_files(&tenant, "writing the settings", |files| {
+        .with_user_data(user, "writing the settings", |files, data| {
             files.reserve(serde_json::to_vec(&changes).map_or(0, |text| text.len() as u64))?;
-            files.user_data().merge_settings(changes)
+            data.merge_settings(changes)
         })
         .await?;
     Ok(StatusCode::OK.into_response())
@@ -48,9 +48,9 @@ pub(crate) async fn merge(
 /// `POST /settings/{id}`
 pub(crate) async fn set(
     state: State<AppState>,
-    tenant: Tenant,
+    user: User,
     Path(id): Path<String>,
     JsonValue(value): JsonValue,
 ) -> Result<Response, ApiError> {
-    merge(state, tenant, JsonObject(Map::from_iter([(id, value)]))).await
+    merge(state, user, JsonObject(Map::from_iter([(id, value)]))).await
 }

@@ -17,7 +17,7 @@ use crate::{
     json::{self, RawBody},
     serve_file::Content,
     state::AppState,
-    tenant::Tenant,
+    tenant::User,
     user_bytes::serve_user_bytes,
 };
 
@@ -34,7 +34,7 @@ pub(crate) struct ListParameters {
 /// `GET /userdata?dir=…`
 pub(crate) async fn list(
     State(state): State<AppState>,
-    Tenant(tenant): Tenant,
+    user: User,
     Query(parameters): Query<ListParameters>,
 ) -> Result<Response, ApiError> {
     if parameters.dir.is_empty() {
@@ -42,8 +42,8 @@ pub(crate) async fn list(
     }
     let (directory, recursive) = (parameters.dir, is_true(&parameters.recurse));
     let listed = state
-        .with_files(&tenant, "listing user data", move |files| {
-            files.user_data().list(&directory, recursive).map_err(directory_error)
+        .with_user_data(user, "listing user data", move |_, data| {
+            data.list(&directory, recursive).map_err(directory_error)
         })
         .await?;
     if is_true(&parameters.full_info) {
@@ -64,12 +64,12 @@ pub(crate) struct TreeParameters {
 /// `GET /v2/userdata?path=…`: directories and files below.
 pub(crate) async fn tree(
     State(state): State<AppState>,
-    Tenant(tenant): Tenant,
+    user: User,
     Query(TreeParameters { path }): Query<TreeParameters>,
 ) -> Result<Response, ApiError> {
     let entries = state
-        .with_files(&tenant, "listing user data", move |files| {
-            files.user_data().list_entries(&decode(&path)).map_err(|error| match error {
+        .with_user_data(user, "listing user data", move |_, data| {
+            data.list_entries(&decode(&path)).map_err(|error| match error {
                 BlobError::NotFound { .. } => ApiError::text(StatusCode::NOT_FOUND, "Requested path not found"),
                 BlobError::NotADirectory { .. } => {
                     ApiError::text(StatusCode::BAD_REQUEST, "Requested path is not a directory")
@@ -87,14 +87,13 @@ pub(crate) async fn tree(
 /// `GET /userdata/{file}`
 pub(crate) async fn read(
     State(state): State<AppState>,
-    Tenant(tenant): Tenant,
+    user: User,
     Path(file): Path<String>,
     request: HeaderMap,
 ) -> Result<Response, ApiError> {
     let path = decode(&file);
     let name = path.rsplit('/').next().unwrap_or_default().to_owned();
-    let opened =
-        state.with_files(&tenant, "reading user data", move |files| files.user_data().open_file(&path)).await?;
+    let opened = state.with_user_data(user, "reading user data", move |_, data| data.open_file(&path)).await?;
     Ok(serve_user_bytes(Content::file(opened.file, opened.len, opened.modified), &name, &request).await)
 }
 
@@ -118,16 +117,16 @@ impl WriteParameters {
 /// `POST /userdata/{file}`
 pub(crate) async fn write(
     State(state): State<AppState>,
-    Tenant(tenant): Tenant,
+    user: User,
     Path(file): Path<String>,
     Query(parameters): Query<WriteParameters>,
     RawBody(body): RawBody,
 ) -> Result<Response, ApiError> {
     let overwrite = parameters.overwrites();
     let info = state
-        .with_files(&tenant, "writing user data", move |files| {
+        .with_user_data(user, "writing user data", move |files, data| {
             files.reserve(body.len() as u64)?;
-            files.user_data().write(&decode(&file), &body, overwrite).map_err(write_error)
+            data.write(&decode(&file), &body, overwrite).map_err(write_error)
         })
         .await?;
     Ok(parameters.answer(&info))
@@ -136,24 +135,24 @@ pub(crate) async fn write(
 /// `DELETE /userdata/{file}`
 pub(crate) async fn delete(
     State(state): State<AppState>,
-    Tenant(tenant): Tenant,
+    user: User,
     Path(file): Path<String>,
 ) -> Result<Response, ApiError> {
-    state.with_files(&tenant, "deleting user data", move |files| files.user_data().delete(&decode(&file))).await?;
+    state.with_user_data(user, "deleting user data", move |_, data| data.delete(&decode(&file))).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// `POST /userdata/{file}/move/{dest}`
 pub(crate) async fn rename(
     State(state): State<AppState>,
-    Tenant(tenant): Tenant,
+    user: User,
     Path((file, destination)): Path<(String, String)>,
     Query(parameters): Query<WriteParameters>,
 ) -> Result<Response, ApiError> {
     let overwrite = parameters.overwrites();
     let info = state
-        .with_files(&tenant, "renaming user data", move |files| {
-            files.user_data().rename(&decode(&file), &decode(&destination), overwrite).map_err(write_error)
+        .with_user_data(user, "renaming user data", move |_, data| {
+            data.rename(&decode(&file), &decode(&destination), overwrite).map_err(write_error)
         })
         .await?;
     Ok(parameters.answer(&info))

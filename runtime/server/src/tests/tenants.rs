@@ -48,13 +48,17 @@ fn new_token(registry: &Registry, name: &str, scopes: &[Scope]) -> String {
 impl World {
     /// Tenants `a` and `b` with a token each, which allows the usual.
     fn new(quotas: Quotas) -> (Self, String, String) {
+        Self::serving(quotas, ServerConfig::default())
+    }
+
+    fn serving(quotas: Quotas, config: ServerConfig) -> (Self, String, String) {
         let base = tempfile::tempdir().unwrap();
         let registry = Registry::at(base.path().join("private/tenants.json"));
         for name in ["a", "b"] {
             registry.change(|tenants| tenants.add(&tenant(name), quotas)).unwrap();
         }
         let [a, b] = ["a", "b"].map(|name| new_token(&registry, name, &Scope::DEFAULT));
-        let config = ServerConfig { tenants_file: Some(registry.path().to_owned()), ..ServerConfig::default() };
+        let config = ServerConfig { tenants_file: Some(registry.path().to_owned()), ..config };
         let store = BlobStore::open(&base.path().join("shared-blobs")).unwrap();
         let (root, opened) = (base.path().to_owned(), Mutex::new(std::collections::HashMap::new()));
         let files = move |name: &TenantId| -> Result<Arc<TenantFiles>, vivarium_blobs::BlobError> {
@@ -407,4 +411,27 @@ async fn each_tenant_lists_its_own_files() {
     }
     let files = world.state.files(&tenant("a")).unwrap();
     assert_eq!(*files.list(Folder::Input).unwrap(), ["a.png".to_owned()]);
+}
+
+/// 66: with several users in a tenant, the header chooses among its own, whatever it says.
+#[tokio::test]
+async fn a_user_is_known_in_its_own_tenant_only() {
+    let (world, a, b) = World::serving(Quotas::default(), ServerConfig { multi_user: true, ..ServerConfig::default() });
+    let as_user = async |token: &str, user: &str, method: &str, path: &str, body: &'static str| {
+        let headers = [("authorization", format!("Bearer {token}")), ("comfy-user", user.to_owned())];
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        world.with(&headers, method, path, body).await
+    };
+    let made = world.send(&a, "POST", "/users", json!({"username": "Ann"}).to_string()).await.json();
+    let ann = made.as_str().unwrap();
+    assert_eq!(as_user(&a, ann, "POST", "/settings", r#"{"Secret": 1}"#).await.status, StatusCode::OK);
+    assert_eq!(as_user(&a, ann, "GET", "/settings", "").await.json(), json!({"Secret": 1}));
+    assert_eq!(world.send(&b, "GET", "/users", "").await.json()["users"], json!({}));
+    let answer = as_user(&b, ann, "GET", "/settings", "").await;
+    assert_eq!((answer.status, error_type(&answer).as_str()), (StatusCode::UNAUTHORIZED, "unknown_user"));
+    for id in ["../../a/users/x", "..", "a/b", ""] {
+        assert_eq!(as_user(&b, id, "GET", "/userdata?dir=.", "").await.status, StatusCode::UNAUTHORIZED, "{id}");
+    }
+    // Users of one tenant share its quota.
+    assert!(world.base.path().join("tenants/a/users").join(ann).join("comfy.settings.json").is_file());
 }
