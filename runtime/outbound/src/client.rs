@@ -167,7 +167,7 @@ fn allowed_host(target: &Target, rules: &[HostRule]) -> Result<(), HttpError> {
     if rules.iter().any(|rule| rule.covers(&target.host, target.port, target.usual_port)) {
         return Ok(());
     }
-    Err(HttpError::HostNotAllowed { host: target.host.clone(), port: target.port })
+    Err(HttpError::HostNotAllowed { host: target.host.clone(), port: target.port, usual_port: target.usual_port })
 }
 
 /// One request with its redirects.

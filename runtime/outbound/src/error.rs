@@ -37,6 +37,8 @@ pub enum HttpError {
         host: String,
         /// The port.
         port: u16,
+        /// That of the scheme, which a permission need not name.
+        usual_port: u16,
     },
     /// The name stands for an address that is nobody's to give away.
     #[error(

@@ -14,6 +14,7 @@
 //! - `host/`: the host functions, one file per WIT interface
 //! - [`compile`]: the process that compiles, and its limits
 //! - `aot`: the cache of compiled components
+//! - `properties`: what holds for everything that a stranger writes; for tests and `tests/fuzz` only
 //! - `bindings`: generated from the WIT files
 
 mod aot;
@@ -25,6 +26,8 @@ mod error;
 mod host;
 mod limit_table;
 mod limits;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod services;
 mod value;
 

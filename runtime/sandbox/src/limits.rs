@@ -130,6 +130,8 @@ limits! {
     total_tensor_bytes: u64 = 8192 * MIB, "bytes", Server, "tensors of all tenants together (--tensor-memory)";
     /// Live handles of one call.
     handles: u64 = 10_000, "count", Call, "tensors and objects one node may hold at once";
+    /// Weights files that one call has open.
+    open_files: u64 = 256, "count", Call, "weights files one node may have open at once";
     /// Bytes that one host call may copy into or out of a guest.
     transfer_bytes: u64 = 64 * MIB, "bytes", Call, "data copied by one host call";
     /// Bytes that all host calls of one call may copy.

@@ -46,8 +46,10 @@ fn file_error(error: &BlobError) -> CallError {
 
 fn http_error(pack: &str, error: &HttpError) -> CallError {
     let kind = match error {
-        HttpError::HostNotAllowed { host, port } => {
-            let permission = format!("http/{host}:{port}");
+        HttpError::HostNotAllowed { host, port, usual_port } => {
+            // A pack asks for `http/HOST`, and only what it asked for can be granted.
+            let port_too = if port == usual_port { String::new() } else { format!(":{port}") };
+            let permission = format!("http/{host}{port_too}");
             let message = format!(
                 "pack {pack} has no permission to reach {host} at port {port}; `vivarium pack grant {pack} {permission}` gives \
                  it to an installed pack that asks for it, --grant {pack}:{permission} to one in a folder"
@@ -222,5 +224,21 @@ impl HostServices for NodeServices {
 
     fn open_in_folder(&self, folder: &str, path: &str) -> Result<File, CallError> {
         Ok(self.outside.folders.open(folder, path).map_err(|error| file_error(&error))?.file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_host_is_told_as_the_permission_that_a_pack_asks_for() {
+        for (port, usual_port, permission) in
+            [(443, 443, "http/a.org"), (80, 443, "http/a.org:80"), (80, 80, "http/a.org")]
+        {
+            let refused = HttpError::HostNotAllowed { host: "a.org".to_owned(), port, usual_port };
+            let message = http_error("some-pack", &refused).message;
+            assert!(message.contains(&format!("pack grant some-pack {permission}`")), "{message}");
+        }
     }
 }

@@ -40,7 +40,7 @@ impl image::Host for HostState {
         if self.interrupted() {
             return Ok(Err(interrupted()));
         }
-        let decoded = self.charge_transfer(data.len() as u64).and_then(|()| self.decode_bytes(&data, "the data"));
+        let decoded = self.charge_transfer(data.len() as u64).and_then(|()| self.decode_bytes(data, "the data"));
         self.hand_out(decoded)
     }
 
@@ -99,16 +99,16 @@ impl HostState {
     fn load_named(&mut self, name: &str) -> Result<(Tensor, Option<Tensor>), Error> {
         self.may_read(name)?;
         let bytes = self.call.services.image_bytes(name).map_err(|error| to_guest(&error))?;
-        self.decode_bytes(&bytes, &format!("the image {:?}", clean(name, 200)))
+        self.decode_bytes(bytes, &format!("the image {:?}", clean(name, 200)))
     }
 
-    fn decode_bytes(&mut self, bytes: &[u8], what: &str) -> Result<(Tensor, Option<Tensor>), Error> {
+    fn decode_bytes(&mut self, bytes: Vec<u8>, what: &str) -> Result<(Tensor, Option<Tensor>), Error> {
         // As float32 the pixels take four times the bytes they have as 8-bit samples; all of it must fit into what this
         // call may still hold.
         let left = self.op().budget.effective_limit().saturating_sub(self.op().budget.used());
         let limits = DecodeLimits { max_bytes: left / 4, ..DecodeLimits::default() };
         let cx = self.op();
-        let mut frames = decode_while(bytes, &limits, &|| !cx.is_cancelled()).map_err(|error| Error {
+        let mut frames = decode_while(&bytes, &limits, &|| !cx.is_cancelled()).map_err(|error| Error {
             kind: match error {
                 CodecError::TooLarge { .. } => ErrorKind::LimitExceeded,
                 CodecError::GivenUp => ErrorKind::Interrupted,
@@ -116,6 +116,8 @@ impl HostState {
             },
             message: format!("{what} cannot be read: {error}"),
         })?;
+        // Of no use any more, while the pixels take the most memory.
+        drop(bytes);
         if let Some(size) = frames.first().map(|first| (first.width, first.height)) {
             frames.retain(|frame| (frame.width, frame.height) == size);
         }
@@ -130,8 +132,14 @@ impl HostState {
         };
         let count = frames.len() as u64;
         let total = frames.iter().map(|frame| frame.rgb.len()).sum();
-        let mut rgb = vec![0.0_f32; total];
         let transparent = frames.iter().any(|frame| frame.alpha.is_some());
+        // Until it is charged as tensors: calls beside this one must not count on the same memory.
+        let floats = (total + if transparent { total / 3 } else { 0 }) as u64;
+        let room = self.op().budget.charge(floats.saturating_mul(size_of::<f32>() as u64)).map_err(|refused| {
+            self.tensor_memory_refused = true;
+            limit_error(format!("the pixels of the image: {refused}"))
+        })?;
+        let mut rgb = vec![0.0_f32; total];
         let mut alpha = vec![1.0_f32; if transparent { total / 3 } else { 0 }];
         let (mut rgb_start, mut alpha_start) = (0, 0);
         for frame in frames {
@@ -142,6 +150,7 @@ impl HostState {
             rgb_start += frame.rgb.len();
             alpha_start += frame.rgb.len() / 3;
         }
+        drop(room);
         let pixels = Tensor::from_vec(&[count, height, width, 3], rgb, self.op());
         let pixels = pixels.map_err(|error| self.tensor_error(&error))?;
         if !transparent {

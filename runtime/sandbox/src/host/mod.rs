@@ -20,6 +20,8 @@ mod weights;
 pub(crate) use secrets::redact;
 pub(crate) use state::{HostState, clean};
 pub use weights::HostWeights;
+#[cfg(any(test, fuzzing))]
+pub(crate) use weights::open_safetensors;
 
 use std::sync::Arc;
 

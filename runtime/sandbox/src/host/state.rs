@@ -18,7 +18,7 @@ use wasmtime::{
 };
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p2::pipe::MemoryOutputPipe};
 
-use super::{HostObject, HostTensor};
+use super::{HostObject, HostTensor, HostWeights};
 use crate::{
     PackComponent,
     bindings::vivarium::node::{
@@ -48,6 +48,8 @@ pub(crate) struct HostState {
     pub(crate) saved_files: u64,
     pub(crate) logged_bytes: u64,
     pub(crate) http_requests: u64,
+    /// Weights files that the guest has open.
+    open_files: u64,
     /// Those that the guest has read.
     pub(crate) secrets: Vec<String>,
     /// The model folder whose weights this call holds without the permission to read its numbers back.
@@ -156,6 +158,7 @@ impl HostState {
             saved_files: 0,
             logged_bytes: 0,
             http_requests: 0,
+            open_files: 0,
             secrets: Vec::new(),
             sealed_folder: None,
             operands: Cell::default(),
@@ -290,6 +293,29 @@ impl HostState {
             return Ok(Err(error));
         }
         Ok(Ok(self.table.push(object)?))
+    }
+
+    /// Hands out an open file: a handle of the guest, and one of the server's too, of which all tenants share some.
+    pub(crate) fn push_weights(
+        &mut self,
+        weights: HostWeights,
+    ) -> wasmtime::Result<Result<Resource<HostWeights>, Error>> {
+        let limit = self.call.limits.open_files;
+        if self.open_files >= limit {
+            return Ok(Err(limit_error(format!(
+                "this node has {limit} files open, the limit (open_files, limits.toml); drop those that are no longer needed"
+            ))));
+        }
+        if let Err(error) = self.charge_handle() {
+            return Ok(Err(error));
+        }
+        self.open_files += 1;
+        Ok(Ok(self.table.push(weights)?))
+    }
+
+    pub(crate) fn release_file(&mut self) {
+        self.open_files = self.open_files.saturating_sub(1);
+        self.release_handle();
     }
 
     pub(crate) fn tensor(&self, handle: &Resource<HostTensor>) -> wasmtime::Result<Tensor> {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs::File, os::unix::fs::FileExt, sync::Arc};
 
 use safetensors::{Dtype as FileDtype, tensor::Metadata};
 use vivarium_protocol::permission::Permission;
-use vivarium_tensor::{DType, Tensor};
+use vivarium_tensor::{Budget, Charge, DType, Tensor};
 use wasmtime::component::Resource;
 
 use super::{
@@ -30,6 +30,8 @@ pub struct HostWeights {
     data_start: u64,
     metadata: Vec<(String, String)>,
     entries: BTreeMap<String, StoredTensor>,
+    /// For what was read of the header, as long as it is kept.
+    _room: Charge,
 }
 
 struct StoredTensor {
@@ -54,14 +56,15 @@ impl weights::HostWeightsFile for HostState {
             return Ok(Err(refused));
         }
         self.holds_weights(&Arc::from(folder.as_str()));
+        let budget = self.op().budget.clone();
         let opened = match self.call.services.open_model(&folder, &name) {
-            Ok(file) => open_safetensors(file, &folder, &format!("{folder}/{name}")),
+            Ok(file) => open_safetensors(file, &folder, &format!("{folder}/{name}"), &budget),
             Err(error) => Err(to_guest(&error)),
         };
-        Ok(match opened {
-            Ok(weights) => Ok(self.table.push(weights)?),
-            Err(error) => Err(error),
-        })
+        match opened {
+            Ok(weights) => self.push_weights(weights),
+            Err(error) => Ok(Err(error)),
+        }
     }
 
     fn entries(&mut self, weights: Resource<HostWeights>) -> wasmtime::Result<Vec<Entry>> {
@@ -106,7 +109,21 @@ impl weights::HostWeightsFile for HostState {
 
     fn drop(&mut self, weights: Resource<HostWeights>) -> wasmtime::Result<()> {
         self.table.delete(weights)?;
+        self.release_file();
         Ok(())
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl HostWeights {
+    pub(crate) fn listed(&self) -> Vec<(String, DType, Vec<u64>)> {
+        let entry = |(key, stored): (&String, &StoredTensor)| (key.clone(), stored.dtype, stored.shape.clone());
+        self.entries.iter().map(entry).collect()
+    }
+
+    /// `None` when there is no tensor of this name.
+    pub(crate) fn read_named(&self, key: &str) -> Option<Result<Vec<u8>, Error>> {
+        self.entries.get(key).map(|stored| self.read(stored))
     }
 }
 
@@ -123,11 +140,23 @@ impl HostWeights {
     }
 }
 
+/// A message may quote the file, and the file may be long.
+const MESSAGE_BYTES: usize = 500;
+
 fn invalid(name: &str, message: &str) -> Error {
-    Error { kind: ErrorKind::InvalidArgument, message: format!("{name} is not a valid safetensors file: {message}") }
+    let message = format!("{name} is not a valid safetensors file: {}", clean(message, MESSAGE_BYTES));
+    Error { kind: ErrorKind::InvalidArgument, message }
 }
 
-fn open_safetensors(file: File, folder: &str, name: &str) -> Result<HostWeights, Error> {
+/// What a header becomes in memory, for each of its bytes, at most: names, shapes and places, in the reader and in ours.
+const BYTES_PER_HEADER_BYTE: u64 = 8;
+
+pub(crate) fn open_safetensors(
+    file: File,
+    folder: &str,
+    name: &str,
+    budget: &Arc<Budget>,
+) -> Result<HostWeights, Error> {
     let io = |error: std::io::Error| invalid(name, &format!("its header cannot be read: {error}"));
     let file_length = file.metadata().map_err(io)?.len();
     let mut length = [0; LENGTH_BYTES as usize];
@@ -136,6 +165,8 @@ fn open_safetensors(file: File, folder: &str, name: &str) -> Result<HostWeights,
     if length > HEADER_BYTES || length > file_length.saturating_sub(LENGTH_BYTES) {
         return Err(invalid(name, &format!("its header claims {length} bytes")));
     }
+    let room = budget.charge(length.saturating_mul(BYTES_PER_HEADER_BYTE));
+    let room = room.map_err(|refused| limit_error(format!("the header of {name}, {length} bytes: {refused}")))?;
     let mut header = vec![0; usize::try_from(length).map_err(|_| invalid(name, "its header is too long"))?];
     file.read_exact_at(&mut header, LENGTH_BYTES).map_err(io)?;
     let header: Metadata = serde_json::from_slice(&header).map_err(|error| invalid(name, &error.to_string()))?;
@@ -155,7 +186,8 @@ fn open_safetensors(file: File, folder: &str, name: &str) -> Result<HostWeights,
         entries.insert(key, StoredTensor { dtype, shape, start, end });
     }
     let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
-    Ok(HostWeights { file, name: name.to_owned(), folder: Arc::from(folder), data_start, metadata, entries })
+    let folder = Arc::from(folder);
+    Ok(HostWeights { file, name: name.to_owned(), folder, data_start, metadata, entries, _room: room })
 }
 
 fn dtype(dtype: FileDtype) -> Option<DType> {
@@ -195,7 +227,8 @@ mod tests {
     #[test]
     fn a_good_file_lists_its_tensors() {
         let header = r#"{"__metadata__":{"a":"b"},"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
-        let weights = open_safetensors(file(&safetensors(header, &[0; 8])), "vae", "vae/x").unwrap();
+        let weights =
+            open_safetensors(file(&safetensors(header, &[0; 8])), "vae", "vae/x", &Budget::root(1 << 20)).unwrap();
         assert_eq!(weights.metadata, [("a".to_owned(), "b".to_owned())]);
         assert_eq!(weights.entries["x"].shape, [2]);
         assert_eq!(weights.read(&weights.entries["x"]).unwrap(), [0; 8]);
@@ -208,7 +241,7 @@ mod tests {
         let backwards = safetensors(r#"{"x":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}"#, &[0; 8]);
         let wrong_size = safetensors(r#"{"x":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}"#, &[0; 8]);
         for bytes in [eight_exabytes, outside, backwards, wrong_size, b"short".to_vec(), safetensors("not json", &[])] {
-            let refused = open_safetensors(file(&bytes), "vae", "vae/x").err().unwrap();
+            let refused = open_safetensors(file(&bytes), "vae", "vae/x", &Budget::root(1 << 20)).err().unwrap();
             assert_eq!(refused.kind, ErrorKind::InvalidArgument);
             assert!(refused.message.starts_with("vae/x is not a valid safetensors file"), "{}", refused.message);
         }
