@@ -4,6 +4,10 @@
 //! `expected.json`: `error` (exception type), `contains` (parts of the message), `longest_message` (bytes), or
 //! `refused: true` for nodes that list their attempts as text. `{port}` in a prompt is the port of the server in `web`.
 //! Attacks on time get little of it, the others so much that no other work on the machine lets them run out of it.
+//!
+//! With `VIVARIUM_ATTACKS=lines` in the environment (`cargo xtask attacks`) there is a line on standard output for each case,
+//! with tabs: `attack`, the case, `stopped` or `failed`, milliseconds of the second tenant's prompt meanwhile and on the idle
+//! worker, and what was said.
 
 #![forbid(unsafe_code)]
 
@@ -11,9 +15,13 @@ mod images;
 mod logs;
 mod requests;
 mod tenants;
+mod threat_model;
 mod web;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -45,12 +53,41 @@ fn limits(execute_time: Duration) -> Limits {
     }
 }
 
-fn bystander() -> Value {
+/// The prompt of somebody else. Each has a colour of its own, or the second would only be looked up.
+fn bystander(color: usize) -> Value {
     json!({
-        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 512, "height": 512, "batch_size": 1, "color": color}},
         "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
         "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}}
     })
+}
+
+fn is_reporting() -> bool {
+    std::env::var("VIVARIUM_ATTACKS").as_deref() == Ok("lines")
+}
+
+/// How long it takes on a worker that does nothing else, just before a case: the median of three.
+fn idle_time(laboratory: &Laboratory, case: usize) -> Result<Duration> {
+    let alice: TenantId = "alice".parse()?;
+    let mut times = Vec::new();
+    for round in 1..=3 {
+        let start = Instant::now();
+        laboratory.wait(&alice, &laboratory.submit(&alice, &bystander(case + (round << 12)), None)?)?;
+        times.push(start.elapsed());
+    }
+    times.sort();
+    Ok(times[times.len() / 2])
+}
+
+/// What came of a case, for `cargo xtask attacks`.
+fn report(case: &str, outcome: &Result<Attack>, idle: Duration) {
+    let milliseconds = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1000.0);
+    let (word, bystander, said) = match outcome {
+        Ok(attack) => ("stopped", milliseconds(attack.bystander), attack.said.clone()),
+        Err(error) => ("failed", "-".to_owned(), format!("{error:#}")),
+    };
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    println!("\nattack\t{case}\t{word}\t{bystander}\t{}\t{said}", milliseconds(idle));
 }
 
 #[test]
@@ -72,16 +109,27 @@ fn every_attack_fails_and_nobody_else_notices() -> Result<()> {
             ]),
         })?;
         laboratory.add_input(&mallory, "secret.png", b"not for everybody")?;
+        let models = laboratory.base().join("models/loras");
+        std::fs::create_dir_all(&models)?;
+        let header = br#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+        let file = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 4]].concat();
+        std::fs::write(models.join("tiny.safetensors"), file)?;
         Ok(laboratory)
     };
     let (hasty, patient) = (laboratory(LITTLE_TIME)?, laboratory(MUCH_TIME)?);
     let cases = cases(&tests_folder().join("attacks/cases"))?;
     let mut failures = Vec::new();
-    for case in &cases {
+    for (number, case) in cases.iter().enumerate() {
         let expected = read_json(&case.join("expected.json"))?;
         let laboratory = if expected["error"] == "TimeoutError" { &hasty } else { &patient };
-        if let Err(error) = attack(laboratory, &mallory, case, &expected, port) {
-            failures.push(format!("{}: {error:#}", case.file_name().unwrap_or_default().to_string_lossy()));
+        let name = case.file_name().unwrap_or_default().to_string_lossy();
+        let idle = if is_reporting() { Some(idle_time(laboratory, number)?) } else { None };
+        let outcome = attack(laboratory, &mallory, case, &expected, port, number);
+        if let Some(idle) = idle {
+            report(&name, &outcome, idle);
+        }
+        if let Err(error) = outcome {
+            failures.push(format!("{name}: {error:#}"));
         }
     }
     println!("{} stopped, {} failed", cases.len() - failures.len(), failures.len());
@@ -91,33 +139,51 @@ fn every_attack_fails_and_nobody_else_notices() -> Result<()> {
     Ok(())
 }
 
-fn attack(laboratory: &Laboratory, mallory: &TenantId, case: &Path, expected: &Value, port: u16) -> Result<()> {
+/// An attack that was stopped.
+struct Attack {
+    /// How long somebody else's prompt took meanwhile.
+    bystander: Duration,
+    /// What the attacker was told.
+    said: String,
+}
+
+fn attack(
+    laboratory: &Laboratory,
+    mallory: &TenantId,
+    case: &Path,
+    expected: &Value,
+    port: u16,
+    number: usize,
+) -> Result<Attack> {
     let alice: TenantId = "alice".parse()?;
     let prompt = read_json(&case.join("prompt.json"))?.to_string().replace("{port}", &port.to_string());
     let hostile = laboratory.submit(mallory, &serde_json::from_str(&prompt)?, None)?;
-    let honest = laboratory.submit(&alice, &bystander(), None)?;
+    let start = Instant::now();
+    let honest = laboratory.submit(&alice, &bystander(number), None)?;
     let honest = laboratory.wait(&alice, &honest).context("the bystander")?;
+    let bystander = start.elapsed();
     if let Some((kind, message)) = failure(&honest) {
         bail!("the bystander failed with {kind}: {message}");
     }
     let entry = laboratory.wait(mallory, &hostile)?;
-    check(&entry, expected)?;
+    let said = check(&entry, expected)?;
     // What the attack made must be gone; a small result may be kept.
     let used = laboratory.worker.limits(mallory).into_iter().find(|limit| limit.name == "tenant_tensor_bytes");
     match used.and_then(|limit| limit.used) {
-        Some(bytes) if bytes <= 1 << 20 => Ok(()),
+        Some(bytes) if bytes <= 1 << 20 => Ok(Attack { bystander, said }),
         used => bail!("{used:?} bytes of tensors are still charged"),
     }
 }
 
-fn check(entry: &HistoryEntry, expected: &Value) -> Result<()> {
+/// Compares with what must come of it; answers what was said.
+fn check(entry: &HistoryEntry, expected: &Value) -> Result<String> {
     if expected["refused"] == true {
         return check_refusals(entry);
     }
     let found = failure(entry);
     let Some(kind) = expected["error"].as_str() else {
         return match found {
-            None => Ok(()),
+            None => Ok("it ended, and did nothing".to_owned()),
             Some((kind, message)) => bail!("it failed with {kind}: {message}"),
         };
     };
@@ -138,10 +204,10 @@ fn check(entry: &HistoryEntry, expected: &Value) -> Result<()> {
     if message.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
         bail!("the message holds control characters: {message:?}");
     }
-    Ok(())
+    Ok(format!("{kind}: {message}"))
 }
 
-fn check_refusals(entry: &HistoryEntry) -> Result<()> {
+fn check_refusals(entry: &HistoryEntry) -> Result<String> {
     if let Some((kind, message)) = failure(entry) {
         bail!("it failed with {kind}: {message}");
     }
@@ -154,5 +220,5 @@ fn check_refusals(entry: &HistoryEntry) -> Result<()> {
     if !through.is_empty() {
         bail!("{through:?}");
     }
-    Ok(())
+    Ok(format!("{} attempts, all refused", lines.len()))
 }

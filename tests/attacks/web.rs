@@ -40,7 +40,7 @@ pub(crate) fn client() -> Arc<Outbound> {
     Arc::new(Outbound::resolving_with(Arc::new(Names)))
 }
 
-/// What the hostile pack was granted: the server by name and by address, more names, scratch space and a folder.
+/// What the hostile pack was granted: the server by name and by address, more names, scratch space, a folder and models.
 pub(crate) fn grants(port: u16) -> Result<Grants> {
     let permissions = [
         format!("http/granted.test:{port}"),
@@ -48,6 +48,7 @@ pub(crate) fn grants(port: u16) -> Result<Grants> {
         format!("http/*.granted.test:{port}"),
         "scratch".to_owned(),
         "input/photos".to_owned(),
+        "models/loras".to_owned(),
     ];
     let grants = permissions.iter().map(|permission| format!("hostile:{permission}").parse());
     Ok(Grants::for_every_tenant(grants.collect::<Result<Vec<Grant>, _>>()?))

@@ -2,6 +2,7 @@
 
 use vivarium_node::bindings::vivarium::node::values;
 use vivarium_node::prelude::*;
+use vivarium_node::weights::Weights;
 use vivarium_node::{log, progress};
 
 /// Makes tensors and never drops one.
@@ -23,6 +24,27 @@ impl Run for HostileHandles {
         }
         std::mem::forget(kept);
         Ok(Ui::text(format!("kept {} tensors", self.count)))
+    }
+}
+
+/// Opens a model's file again and again, and closes none.
+#[derive(Node)]
+#[node(category = "testing/hostile", output_node)]
+pub(crate) struct HostileWeights {
+    #[input(optional, default = 100_000, min = 1)]
+    count: u64,
+}
+
+impl Run for HostileWeights {
+    type Output = Ui;
+
+    fn run(self) -> Result<Ui> {
+        let mut kept = Vec::new();
+        for opened in 0..self.count {
+            let file = Weights::open("loras", "tiny.safetensors");
+            kept.push(file.map_err(|error| error.context(format_args!("after {opened} files")))?);
+        }
+        Ok(Ui::text(format!("opened {}", kept.len())))
     }
 }
 

@@ -5,10 +5,14 @@
 //! # Layout
 //! - [`time_and_memory`]: loops, recursion, allocation, panics
 //! - [`floods`]: too much of what is allowed: handles, logs, messages, tensors
+//! - [`handles`]: handles that are none, are no longer, or are something else
+//! - [`operations`]: arguments of tensor operations that make no sense or ask for too much
 //! - [`outside`]: for hosts, files and folders beyond what was granted
 //! - [`reach`]: for what was not given: files, the network, objects that call themselves
 
 mod floods;
+mod handles;
+mod operations;
 mod outside;
 mod reach;
 mod time_and_memory;
@@ -22,9 +26,11 @@ vivarium_node::pack! {
     nodes: [
         time_and_memory::HostileLoop,
         time_and_memory::HostileMemory,
+        time_and_memory::HostileWait,
         time_and_memory::HostileRecursion,
         time_and_memory::HostilePanic,
         floods::HostileHandles,
+        floods::HostileWeights,
         floods::HostileLog,
         floods::HostileProgress,
         floods::HostileTensor,
@@ -35,6 +41,11 @@ vivarium_node::pack! {
         floods::HostileError,
         floods::HostileValue,
         floods::HostileObjects,
+        handles::HostileHandle,
+        handles::HostileKeep,
+        handles::HostileLists,
+        operations::HostileOperations,
+        operations::HostileOverwrite,
         reach::HostileReadFile,
         reach::HostileNetwork,
         reach::HostileObject,

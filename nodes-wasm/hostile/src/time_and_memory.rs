@@ -89,3 +89,17 @@ impl Run for HostilePanic {
         panic!("{}", self.message)
     }
 }
+
+/// Sleeps for a day, in the host.
+#[derive(Node)]
+#[node(category = "testing/hostile", output_node)]
+pub(crate) struct HostileWait {}
+
+impl Run for HostileWait {
+    type Output = Ui;
+
+    fn run(self) -> Result<Ui> {
+        std::thread::sleep(std::time::Duration::from_secs(24 * 60 * 60));
+        Ok(Ui::text("slept well"))
+    }
+}

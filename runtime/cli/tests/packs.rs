@@ -5,6 +5,9 @@
 //! from a `component` (a stock or test pack; `replace` changes bytes in it), from `raw` bytes, or from a `bomb`; then gets a
 //! manifest (`version`, `name`, `more` lines) unless `bare`; then `append` adds sections, `sign` signs with a named key, and
 //! `flip` changes a bit (counted from the end), `trailing` adds bytes.
+//!
+//! With `VIVARIUM_ATTACKS=lines` in the environment (`cargo xtask attacks`) a server runs prompts of somebody else meanwhile, and
+//! there is a line on standard output for each case, as from `tests/attacks/main.rs`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -14,15 +17,19 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde::Deserialize;
-use support::{Place, ended};
+use support::{Place, Server, ended};
 use vivarium_packs::{file::PackFile, signature::SigningKey};
 use wasm_encoder::{
     CodeSection, Component, ComponentImportSection, ComponentSection, ComponentTypeRef, ComponentTypeSection,
-    ComponentValType, CustomSection, Function, FunctionSection, InstanceType, Instruction, Module, ModuleSection,
-    NestedComponentSection, TypeSection, ValType,
+    ComponentValType, CustomSection, Function, FunctionSection, InstanceSection, InstanceType, Instruction,
+    MemorySection, MemoryType, Module, ModuleArg, ModuleSection, NestedComponentSection, RefType, TableSection,
+    TableType, TypeSection, ValType,
 };
 
 #[derive(Deserialize)]
@@ -73,7 +80,8 @@ fn repository() -> PathBuf {
 
 fn component(name: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_BIN_EXE_vivarium")).parent().unwrap();
-    let places = [folder.join("packs"), folder.parent().unwrap().join("test-packs")];
+    let target = folder.parent().unwrap();
+    let places = [folder.join("packs"), target.join("test-packs"), target.join("hostile-packs")];
     let file = places.iter().map(|place| place.join(format!("{name}.wasm"))).find(|file| file.is_file());
     fs::read(file.unwrap_or_else(|| panic!("no pack {name}: run `cargo xtask nodes` first"))).unwrap()
 }
@@ -107,6 +115,14 @@ fn core_module(functions: u32, body: &[Instruction<'_>], locals: u32) -> Module 
     let mut module = Module::new();
     module.section(&types).section(&declared).section(&code);
     module
+}
+
+fn instantiate(component: &mut Component, module: &Module, times: u32) {
+    let mut instances = InstanceSection::new();
+    for _ in 0..times {
+        instances.instantiate::<[(&str, ModuleArg); 0], &str>(0, []);
+    }
+    component.section(&ModuleSection(module)).section(&instances);
 }
 
 fn bomb(kind: &str, size: u32) -> Vec<u8> {
@@ -144,6 +160,22 @@ fn bomb(kind: &str, size: u32) -> Vec<u8> {
             }
             component.section(&types);
         }
+        // One module with a table or memories.
+        "table" => {
+            let mut tables = TableSection::new();
+            let (minimum, element_type) = (size.into(), RefType::FUNCREF);
+            tables.table(TableType { element_type, table64: false, minimum, maximum: None, shared: false });
+            instantiate(&mut component, Module::new().section(&tables), 1);
+        }
+        "memories" => {
+            let mut memories = MemorySection::new();
+            let one = MemoryType { minimum: 1, maximum: None, memory64: false, shared: false, page_size_log2: None };
+            (0..size).for_each(|_| {
+                memories.memory(one);
+            });
+            instantiate(&mut component, Module::new().section(&memories), 1);
+        }
+        "instances" => instantiate(&mut component, &Module::new(), size),
         "import" => {
             let mut types = ComponentTypeSection::new();
             let mut instance = InstanceType::new();
@@ -210,14 +242,17 @@ impl FileRecipe {
     }
 }
 
-fn check(path: &Path) -> Result<(), String> {
+/// Answers what was said last.
+fn check(path: &Path) -> Result<String, String> {
     let case: Case = serde_json::from_slice(&fs::read(path).unwrap()).map_err(|error| error.to_string())?;
     let (place, mut keys) = (Place::new(), BTreeMap::new());
     fs::create_dir(place.path("loose")).unwrap();
+    place.write("base/limits.toml", "query_time = \"1s\"\n");
     for (name, recipe) in &case.files {
         let bytes = recipe.make(&mut keys);
         place.write(&format!("{}{name}.wasm", if recipe.loose { "loose/" } else { "" }), bytes);
     }
+    let mut last = String::new();
     for (number, step) in case.steps.iter().enumerate() {
         let fill = |word: &String| match word.strip_prefix('{').and_then(|word| word.strip_suffix('}')) {
             Some(name) => place.text(&format!("{name}.wasm")),
@@ -241,8 +276,73 @@ fn check(path: &Path) -> Result<(), String> {
         if said.chars().any(|c| matches!(c, '\x1b' | '\u{202a}'..='\u{202e}')) {
             return Err(format!("step {}: it shows control characters: {said:?}", number + 1));
         }
+        last = format!("{}: {}", case.about, said.trim().lines().last().unwrap_or_default());
     }
-    Ok(())
+    Ok(last)
+}
+
+/// Somebody else, who runs small prompts on a server of this machine.
+struct Bystander {
+    place: Place,
+    server: Server,
+}
+
+impl Bystander {
+    fn start() -> Self {
+        let place = Place::new();
+        let server = Server::start(&place, &[]);
+        Self { place, server }
+    }
+
+    /// The time of one prompt while nothing else is done: the median of three.
+    fn idle(&self, number: usize) -> Duration {
+        median((0..3).map(|round| self.run(10_000 + 3 * number as i64 + round)).collect())
+    }
+
+    /// The time of one prompt; no two are of the same width, or the second would only be looked up.
+    fn run(&self, width: i64) -> Duration {
+        let (workflow, results) = (self.place.workflow(width), self.place.text("results"));
+        let start = Instant::now();
+        let (code, _, said) = ended(&["submit", &workflow, "--server", &self.server.url, "-o", &results]);
+        assert_eq!(code, 0, "the bystander: {said}");
+        start.elapsed()
+    }
+
+    /// How long prompts take while something is done: the median, of at least one.
+    fn during<T>(&self, number: usize, work: impl FnOnce() -> T) -> (T, Duration) {
+        let ended = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let times = scope.spawn(|| {
+                let mut times = Vec::new();
+                while times.is_empty() || !ended.load(Ordering::Relaxed) {
+                    times.push(self.run(10 + 100 * number as i64 + times.len() as i64 % 100));
+                }
+                median(times)
+            });
+            let answer = work();
+            ended.store(true, Ordering::Relaxed);
+            (answer, times.join().unwrap())
+        })
+    }
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn check_and_report(path: &Path, number: usize, bystander: &Bystander) -> Result<String, String> {
+    let idle = bystander.idle(number);
+    let (outcome, meanwhile) = bystander.during(number, || check(path));
+    let (word, said) = match &outcome {
+        Ok(said) => ("stopped", said),
+        Err(error) => ("failed", error),
+    };
+    let milliseconds = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1000.0);
+    let case = path.file_stem().unwrap().to_string_lossy();
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    println!("\nattack\t{case}\t{word}\t{}\t{}\t{said}", milliseconds(meanwhile), milliseconds(idle));
+    outcome
 }
 
 #[test]
@@ -250,9 +350,14 @@ fn every_hostile_pack_is_refused_with_clear_words() {
     let folder = repository().join("tests/attacks/packs");
     let mut cases: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.sort();
+    let bystander = (std::env::var("VIVARIUM_ATTACKS").as_deref() == Ok("lines")).then(Bystander::start);
     let mut failures = Vec::new();
-    for path in &cases {
-        if let Err(error) = check(path) {
+    for (number, path) in cases.iter().enumerate() {
+        let outcome = match &bystander {
+            Some(bystander) => check_and_report(path, number, bystander),
+            None => check(path),
+        };
+        if let Err(error) = outcome {
             failures.push(format!("{}: {error}", path.file_name().unwrap().to_string_lossy()));
         }
     }

@@ -8,6 +8,7 @@
 //! - [`nodes`]: the guest workspace, built and put where the host looks for packs
 //! - [`web`]: the embedded page, rebuilt or checked to be up to date
 //! - [`demo`]: the main job, end to end, as a user meets it
+//! - [`attacks`]: hostile packs, one line each
 //! - [`mod@bench`]: figures, beside those of a real ComfyUI
 //! - [`cuda`]: the CUDA back end on a simulated driver, and what its kernels need
 //! - [`deny`]: what dependencies may be
@@ -23,6 +24,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
+mod attacks;
 mod bench;
 mod cuda;
 mod demo;
@@ -45,6 +47,7 @@ cargo xtask <command>
   web [--check]             rebuild web/dist with npm, or only check that it matches its sources
   demo [--once] [--port N]  build everything, serve, run the example workflow, print the image's path
   test [STAGE…]             every check and test, or only the named stages (`cargo xtask test --list`)
+  attacks                   every attack of packs, one line each, and how somebody else fared meanwhile
   cuda <command>            the CUDA back end without a GPU (`cargo xtask cuda` lists what there is)
   bench [--quick] [FLAG…]   figures, beside those of a real ComfyUI where one is given (`cargo xtask bench --help`)
   bench tensor [FLAG…]      tensor operations, beside PyTorch where a Python with it is given
@@ -75,6 +78,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         "web" => web::command(rest),
         "demo" => demo::command(rest),
         "test" => test::command(rest),
+        "attacks" => attacks::command(rest),
         "cuda" => cuda::command(rest),
         "bench" => bench::command(rest),
         "fuzz" => fuzz::command(rest),

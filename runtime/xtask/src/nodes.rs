@@ -15,6 +15,9 @@ const STOCK_PACKS: [&str; 2] = ["image", "mask"];
 /// What only tests load: misbehaving nodes, and nodes that exercise each power of the engine.
 const TEST_PACKS: [&str; 3] = ["hostile", "testing", "testing_pack"];
 
+/// What attacks whoever loads it: only the tests of loading do.
+const HOSTILE_PACKS: [&str; 1] = ["hostile_start"];
+
 pub(crate) fn command(arguments: &[String]) -> Result<()> {
     if let Some(unknown) = arguments.first() {
         bail!("`nodes` takes no arguments, but got `{unknown}`");
@@ -34,7 +37,8 @@ pub(crate) fn build() -> Result<()> {
     for profile in [Profile::Debug, Profile::Release] {
         install(&built, &STOCK_PACKS, &target_dir().join(profile.folder()).join("packs"))?;
     }
-    install(&built, &TEST_PACKS, &target_dir().join("test-packs"))
+    install(&built, &TEST_PACKS, &target_dir().join("test-packs"))?;
+    install(&built, &HOSTILE_PACKS, &target_dir().join("hostile-packs"))
 }
 
 /// `cargo` in the guest workspace: run from there, so that its `.cargo/config.toml` (SIMD) counts.
