@@ -36,10 +36,10 @@ pub(crate) fn command(arguments: &[String]) -> Result<()> {
     run(&mut cargo(&["build", "--package", "vivarium-cli", "--bin", "vivarium"]))?;
     let mut count = Count::default();
     println!("\n{:<9}{:<40}{:>10}{:>10}{:>7}  what was said", "", "case", "meanwhile", "idle", "ratio");
-    let nodes = ["--package", "vivarium-tests", "--test", "attacks", "every_attack"];
-    let packs = ["--package", "vivarium-cli", "--test", "packs"];
-    for test in [&nodes[..], &packs] {
-        count_cases(cargo(&["test", "--quiet"]).args(test).args(["--", "--nocapture"]), &mut count)?;
+    for (program, test) in [("attacks", "every_attack"), ("packs", "every_hostile_pack")] {
+        // Of the whole workspace, as `cargo xtask test` builds it: with the features of a part, all of it would be built again.
+        let mut command = cargo(&["test", "--quiet", "--workspace", "--test", program, "--", "--nocapture", test]);
+        count_cases(&mut command, &mut count)?;
     }
     println!("\ntests in code, of {THREATS:?}");
     count_tests(&named_tests()?, &mut count)?;
@@ -78,7 +78,7 @@ fn count_cases(command: &mut Command, count: &mut Count) -> Result<()> {
 /// Runs tests by their names and says how each went. Those that this machine or this build can't run are said to be so.
 fn count_tests(names: &BTreeSet<String>, count: &mut Count) -> Result<()> {
     let mut waiting = names.clone();
-    let mut command = cargo(&["test", "--workspace", "--quiet", "--no-fail-fast", "--", "--format=pretty"]);
+    let mut command = cargo(&["test", "--workspace", "--no-fail-fast", "--"]);
     let mut rest = String::new();
     let passed = each_line(command.args(names), |line| {
         // `test module::name ... ok`; names are parts of names to cargo, so others may run too.
