@@ -3,16 +3,20 @@
 mod layers;
 mod ops;
 mod order;
+mod pictures;
 mod statistics;
+mod volumes;
 
 use std::rc::Rc;
 
 pub use crate::bindings::vivarium::node::tensors::{
-    Activation, BinaryOp, Dtype, InterpolateMode, PadMode, RandomGenerator, ReduceOp, UnaryOp,
+    Activation, BinaryOp, Dtype, InterpolateMode, MorphologyOp, PadMode, RandomGenerator, ReduceOp, SampleBorder,
+    SampleMode, UnaryOp,
 };
 use crate::bindings::vivarium::node::tensors::{Operand, Tensor as Raw};
 use crate::error::{Error, Result};
 pub use layers::ConvGeometry;
+pub use volumes::VolumeGeometry;
 
 /// Bytes that go to or come from the host in one call; longer data goes in pieces.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -423,7 +427,7 @@ impl Tensor {
 
 fn size_of_dtype(dtype: Dtype) -> usize {
     match dtype {
-        Dtype::Uint8 | Dtype::Boolean => 1,
+        Dtype::Uint8 | Dtype::Boolean | Dtype::Float8E4m3 | Dtype::Float8E5m2 => 1,
         Dtype::Float16 | Dtype::Bfloat16 => 2,
         Dtype::Float32 | Dtype::Int32 => 4,
         Dtype::Int64 => 8,

@@ -1,4 +1,4 @@
-//! safetensors files of the model folders. Needs the permission `models/<folder>`.
+//! safetensors and GGUF files of the model folders. Needs the permission `models/<folder>`.
 
 pub use crate::bindings::vivarium::node::weights::Entry;
 

@@ -6,7 +6,7 @@
 //! - [`objects`]: objects and their methods, weights
 //! - [`flow`]: lazy inputs, lists, blockers, expansions, undeclared inputs
 //! - [`time`]: progress, and when a node runs again
-//! - [`tensors`]: tensor operations
+//! - [`tensors`], [`pictures`]: tensor operations
 //! - [`permitted`]: what needs a permission: numbers of weights, secrets, clocks
 //! - [`work`]: work that takes long, graphs that grow, large values
 //! - [`calls`], [`kernel`]: many host calls, many bytes, a loop over floats: for measuring
@@ -16,6 +16,7 @@ mod flow;
 mod kernel;
 mod objects;
 mod permitted;
+mod pictures;
 mod tensors;
 mod time;
 mod work;

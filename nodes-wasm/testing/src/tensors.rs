@@ -18,15 +18,19 @@ impl Run for TestTensorOps {
         layers(&mut checks)?;
         orders(&mut checks)?;
         arrangements(&mut checks)?;
+        crate::pictures::statistics(&mut checks)?;
+        crate::pictures::volumes(&mut checks)?;
+        crate::pictures::filters(&mut checks)?;
+        crate::pictures::colors(&mut checks)?;
         refusals(&mut checks)?;
         Ok(Ui::text(format!("{} answers", checks.0)))
     }
 }
 
-struct Checks(usize);
+pub(crate) struct Checks(usize);
 
 impl Checks {
-    fn same(&mut self, name: &str, tensor: &Tensor, shape: &[u64], wanted: &[f32]) -> Result<()> {
+    pub(crate) fn same(&mut self, name: &str, tensor: &Tensor, shape: &[u64], wanted: &[f32]) -> Result<()> {
         let (found_shape, found) = (tensor.shape()?, tensor.read_f32()?);
         let near = found.len() == wanted.len() && found.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-4);
         if found_shape != shape || !near {
@@ -51,7 +55,7 @@ impl Checks {
     }
 }
 
-fn counted(shape: &[u64]) -> Tensor {
+pub(crate) fn counted(shape: &[u64]) -> Tensor {
     let signed: Vec<i64> = shape.iter().map(|length| *length as i64).collect();
     Tensor::arange(0.0, shape.iter().product::<u64>() as f64, 1.0).reshape(signed)
 }

@@ -7,7 +7,7 @@ use std::fs::File;
 use vivarium_tensor::{Budget, DType, OpContext, Tensor};
 
 use crate::{
-    host::open_safetensors,
+    host::open_weights,
     limits::Limits,
     value::{HandleEntry, decode, encode, most_decoded_bytes},
 };
@@ -45,11 +45,11 @@ pub fn value(bytes: &[u8]) {
     assert_eq!(budget.used(), 0);
 }
 
-/// A weights file. Every tensor that it lists lies in the file and has as many bytes as its shape and type need.
+/// A weights file. Every tensor that it lists and that is not quantised lies in the file and has as many bytes as its shape and type need.
 pub fn weights(file: File) {
     let budget = Budget::root(1 << 24);
     let cx = OpContext::new(budget.clone());
-    match open_safetensors(file, "vae", "vae/x", &budget) {
+    match open_weights(file, "vae", "vae/x", &budget) {
         Ok(weights) => {
             for (key, dtype, shape) in weights.listed() {
                 let Ok(data) = weights.read_named(&key).expect("it is listed") else { continue };

@@ -1,5 +1,6 @@
 //! Element types, and the rule by which two of them meet.
 
+use crate::float8::{F8E4M3, F8E5M2};
 use half::{bf16, f16};
 use std::fmt;
 
@@ -20,26 +21,44 @@ pub enum DType {
     Int64,
     /// True or false.
     Boolean,
+    /// 8 bits, of which 4 are the exponent, up to 448; only stored, computed with in single precision.
+    Float8E4m3,
+    /// 8 bits, of which 5 are the exponent, up to 57344; only stored, computed with in single precision.
+    Float8E5m2,
 }
 
 impl DType {
     /// All types, in the order of the node interface.
-    pub const ALL: [DType; 7] =
-        [DType::Float32, DType::Float16, DType::Bfloat16, DType::Uint8, DType::Int32, DType::Int64, DType::Boolean];
+    pub const ALL: [DType; 9] = [
+        DType::Float32,
+        DType::Float16,
+        DType::Bfloat16,
+        DType::Uint8,
+        DType::Int32,
+        DType::Int64,
+        DType::Boolean,
+        DType::Float8E4m3,
+        DType::Float8E5m2,
+    ];
 
     /// Bytes per element.
     pub const fn size(self) -> usize {
         match self {
             DType::Float32 | DType::Int32 => 4,
             DType::Float16 | DType::Bfloat16 => 2,
-            DType::Uint8 | DType::Boolean => 1,
+            DType::Uint8 | DType::Boolean | DType::Float8E4m3 | DType::Float8E5m2 => 1,
             DType::Int64 => 8,
         }
     }
 
-    /// True for the three floating-point types.
+    /// True for the floating-point types.
     pub const fn is_float(self) -> bool {
-        matches!(self, DType::Float32 | DType::Float16 | DType::Bfloat16)
+        matches!(self, DType::Float32 | DType::Float16 | DType::Bfloat16) || self.is_float8()
+    }
+
+    /// True for the two floats of 8 bits.
+    pub const fn is_float8(self) -> bool {
+        matches!(self, DType::Float8E4m3 | DType::Float8E5m2)
     }
 
     /// The name used by the node interface, e.g. `float32`.
@@ -52,16 +71,21 @@ impl DType {
             DType::Int32 => "int32",
             DType::Int64 => "int64",
             DType::Boolean => "boolean",
+            DType::Float8E4m3 => "float8-e4m3",
+            DType::Float8E5m2 => "float8-e5m2",
         }
     }
 
     /// The type in which a tensor of this type meets one of type `other`, as in PyTorch: a float wins over an integer,
-    /// any number over a boolean, the wider over the narrower; float16 with bfloat16 gives float32.
+    /// any number over a boolean, the wider over the narrower; float16 with bfloat16 gives float32, and so do the two of
+    /// 8 bits, which PyTorch refuses to mix with others.
     pub fn promote(self, other: DType) -> DType {
         if self == other {
             return self;
         }
         match (self.is_float(), other.is_float()) {
+            (true, true) if self.is_float8() && !other.is_float8() => other,
+            (true, true) if other.is_float8() && !self.is_float8() => self,
             (true, true) => DType::Float32,
             (true, false) => self,
             (false, true) => other,
@@ -158,6 +182,8 @@ element!(bf16, Bfloat16, 2, bf16::to_f64, bf16::from_f64);
 element!(u8, Uint8, 1, |v: u8| f64::from(v), |v: f64| v as u8);
 element!(i32, Int32, 4, |v: i32| f64::from(v), |v: f64| v as i32);
 element!(i64, Int64, 8, |v: i64| v as f64, |v: f64| v as i64);
+element!(F8E4M3, Float8E4m3, 1, |v: F8E4M3| f64::from(v.to_f32()), |v: f64| F8E4M3::from_f32(v as f32));
+element!(F8E5M2, Float8E5m2, 1, |v: F8E5M2| f64::from(v.to_f32()), |v: f64| F8E5M2::from_f32(v as f32));
 
 impl sealed::Sealed for bool {}
 impl Element for bool {

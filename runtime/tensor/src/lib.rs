@@ -16,7 +16,7 @@
 //! Not here: automatic differentiation, in-place writes, files.
 //!
 //! # Layout
-//! - [`dtype`], [`shape`]: element types; lengths, strides and how they are rearranged
+//! - [`dtype`], [`float8`], [`shape`]: element types; lengths, strides and how they are rearranged
 //! - [`budget`], [`storage`]: accounts; typed memory that holds a charge
 //! - [`tensor`]: the handle, and copies from and to the host
 //! - `device`: what an operation asks of a GPU, whichever it is
@@ -35,6 +35,7 @@ pub mod cuda;
 mod device;
 pub mod dtype;
 mod error;
+pub mod float8;
 pub mod ops;
 pub mod shape;
 pub mod storage;
@@ -45,6 +46,9 @@ pub use context::{MAX_OPERATIONS, OpContext};
 pub use cuda::{Gpu, GpuJob};
 pub use dtype::{DType, Element};
 pub use error::{ErrorKind, TensorError};
-pub use ops::{Activation, BinaryOp, ConvGeometry, Generator, InterpolateMode, Operand, PadMode, ReduceOp, UnaryOp};
+pub use ops::{
+    Activation, BinaryOp, BlockFormat, ConvGeometry, Generator, InterpolateMode, MorphologyOp, Operand, PadMode,
+    ReduceOp, SampleBorder, SampleMode, UnaryOp, VolumeGeometry,
+};
 pub use shape::{MAX_ELEMENTS, MAX_RANK, Shape};
 pub use tensor::Tensor;

@@ -279,6 +279,28 @@ impl Layout {
         Ok(result)
     }
 
+    /// Dimension `dim` as windows over it: their number, and behind it the elements of one. Elements may be seen by several.
+    /// `steps` are those from window to window and within one. The caller has checked that all elements exist.
+    pub(crate) fn windowed(
+        &self,
+        op: &'static str,
+        dim: usize,
+        (count, taps): (usize, usize),
+        steps: (usize, usize),
+    ) -> Result<Layout, TensorError> {
+        let mut lengths = self.lengths().to_vec();
+        lengths[dim] = count;
+        lengths.insert(dim + 1, taps);
+        // A step beyond the end is never taken; it is cut so that the stride stays in range.
+        let stride = |step: usize| self.strides[dim] * step.min(self.lengths()[dim].max(1)) as isize;
+        let mut strides = self.strides().to_vec();
+        strides[dim] = stride(steps.0);
+        strides.insert(dim + 1, stride(steps.1));
+        let mut result = Layout { shape: Shape::from_lengths(op, &lengths)?, ..*self };
+        result.strides[..strides.len()].copy_from_slice(&strides);
+        Ok(result)
+    }
+
     /// Broadcasts to a shape that has been checked to fit.
     pub(crate) fn expanded(&self, shape: Shape) -> Layout {
         let mut result = Layout { shape, strides: [0; MAX_RANK], offset: self.offset };

@@ -3,6 +3,7 @@
 
 use crate::budget::{Budget, BudgetExceeded, Charge};
 use crate::cuda::DeviceBuffer;
+use crate::float8::{F8E4M3, F8E5M2};
 use crate::{DType, Element, OpContext, TensorError};
 use half::{bf16, f16};
 use parking_lot::Mutex;
@@ -21,6 +22,8 @@ pub(crate) enum Buffer {
     Int32(Vec<i32>),
     Int64(Vec<i64>),
     Boolean(Vec<bool>),
+    Float8E4m3(Vec<F8E4M3>),
+    Float8E5m2(Vec<F8E5M2>),
 }
 
 /// Runs `$body` with `$values` bound to the typed vector of a [`Buffer`].
@@ -34,6 +37,8 @@ macro_rules! with_buffer {
             $crate::storage::Buffer::Int32($values) => $body,
             $crate::storage::Buffer::Int64($values) => $body,
             $crate::storage::Buffer::Boolean($values) => $body,
+            $crate::storage::Buffer::Float8E4m3($values) => $body,
+            $crate::storage::Buffer::Float8E5m2($values) => $body,
         }
     };
 }
@@ -71,6 +76,14 @@ macro_rules! with_dtype {
                 type $type = bool;
                 $body
             }
+            $crate::DType::Float8E4m3 => {
+                type $type = $crate::float8::F8E4M3;
+                $body
+            }
+            $crate::DType::Float8E5m2 => {
+                type $type = $crate::float8::F8E5M2;
+                $body
+            }
         }
     };
 }
@@ -104,6 +117,8 @@ stored!(u8, Uint8);
 stored!(i32, Int32);
 stored!(i64, Int64);
 stored!(bool, Boolean);
+stored!(F8E4M3, Float8E4m3);
+stored!(F8E5M2, Float8E5m2);
 
 impl Buffer {
     pub(crate) fn dtype(&self) -> DType {
@@ -115,6 +130,8 @@ impl Buffer {
             Buffer::Int32(_) => DType::Int32,
             Buffer::Int64(_) => DType::Int64,
             Buffer::Boolean(_) => DType::Boolean,
+            Buffer::Float8E4m3(_) => DType::Float8E4m3,
+            Buffer::Float8E5m2(_) => DType::Float8E5m2,
         }
     }
 }

@@ -30,19 +30,19 @@ impl ConvGeometry {
         Self { padding: (padding, padding), ..Self::default() }
     }
 
-    fn raw(self) -> RawGeometry {
+    pub(super) fn raw(self) -> RawGeometry {
         let Self { stride, padding, dilation, groups } = self;
         RawGeometry { stride, padding, dilation, groups }
     }
 }
 
-fn maybe(tensor: Option<&Tensor>) -> Result<Option<&Raw>> {
+pub(super) fn maybe(tensor: Option<&Tensor>) -> Result<Option<&Raw>> {
     tensor.map(Tensor::raw).transpose()
 }
 
 impl Tensor {
     /// Runs an operation on further tensors, or passes on the first error among them.
-    fn with<A>(
+    pub(super) fn with<A>(
         &self,
         others: impl FnOnce() -> Result<A>,
         operation: impl FnOnce(&Raw, A) -> std::result::Result<Raw, crate::bindings::vivarium::node::types::Error>,
@@ -234,24 +234,16 @@ impl Tensor {
         self.with(others, |raw, (key, value, mask)| raw.scaled_dot_product_attention(key, value, mask, causal, scale))
     }
 
+    /// Turns pairs of the last dimension by the angles whose `cos` and `sin` broadcast to `[…,E/2]`. Pairs are neighbours with
+    /// `interleaved`, else half the dimension apart.
+    #[must_use]
+    pub fn rope(&self, cos: &Tensor, sin: &Tensor, interleaved: bool) -> Self {
+        self.with(|| Ok((cos.raw()?, sin.raw()?)), |raw, (cos, sin)| raw.rope(cos, sin, interleaved))
+    }
+
     /// One of the activations that take a parameter or that [`Tensor::unary`] does not have.
     #[must_use]
     pub fn activate(&self, op: Activation, parameter: f64) -> Self {
         self.then(|raw| raw.activate(op, parameter))
-    }
-}
-
-/// Colours; the last dimension has three channels.
-impl Tensor {
-    /// Red, green, blue to hue, saturation, value, all in 0..1.
-    #[must_use]
-    pub fn rgb_to_hsv(&self) -> Self {
-        self.then(Raw::rgb_to_hsv)
-    }
-
-    /// Hue, saturation, value to red, green, blue.
-    #[must_use]
-    pub fn hsv_to_rgb(&self) -> Self {
-        self.then(Raw::hsv_to_rgb)
     }
 }

@@ -21,7 +21,7 @@ pub(crate) use secrets::redact;
 pub(crate) use state::{HostState, clean};
 pub use weights::HostWeights;
 #[cfg(any(test, fuzzing))]
-pub(crate) use weights::open_safetensors;
+pub(crate) use weights::open as open_weights;
 
 use std::sync::Arc;
 

@@ -6,8 +6,8 @@ use wasmtime::component::Resource;
 use super::{HostState, HostTensor, state::interrupted};
 use crate::bindings::vivarium::node::{
     tensors::{
-        self, Activation, BinaryOp, ConvGeometry, Dtype, InterpolateMode, Operand, PadMode, RandomGenerator, ReduceOp,
-        UnaryOp,
+        self, Activation, BinaryOp, ConvGeometry, Dtype, InterpolateMode, MorphologyOp, Operand, PadMode,
+        RandomGenerator, ReduceOp, SampleBorder, SampleMode, UnaryOp, VolumeGeometry,
     },
     types::Error,
 };
@@ -447,6 +447,115 @@ impl tensors::HostTensor for HostState {
     fn instance_norm(&mut self, tensor: Handle, weight: Option<Handle>, bias: Option<Handle>, eps: f64) -> Answer {
         let (weight, bias) = (self.maybe(weight.as_ref())?, self.maybe(bias.as_ref())?);
         self.on(&tensor, |tensor, cx| tensor.instance_norm(weight.as_ref(), bias.as_ref(), eps, cx))
+    }
+
+    fn unfold(&mut self, tensor: Handle, window: Pair, geometry: ConvGeometry) -> Answer {
+        self.on(&tensor, |tensor, cx| tensor.unfold(window.into(), &geometry.into(), cx))
+    }
+
+    fn fold(&mut self, tensor: Handle, size: Pair, window: Pair, geometry: ConvGeometry) -> Answer {
+        self.on(&tensor, |tensor, cx| tensor.fold(size.into(), window.into(), &geometry.into(), cx))
+    }
+
+    fn adaptive_avg_pool2d(&mut self, tensor: Handle, height: u64, width: u64) -> Answer {
+        self.on(&tensor, |tensor, cx| tensor.adaptive_avg_pool2d(height, width, cx))
+    }
+
+    fn conv3d(&mut self, tensor: Handle, weight: Handle, bias: Option<Handle>, geometry: VolumeGeometry) -> Answer {
+        let (weight, bias) = (self.operand_tensor(&weight)?, self.maybe(bias.as_ref())?);
+        self.on(&tensor, |tensor, cx| tensor.conv3d(&weight, bias.as_ref(), &geometry.into(), cx))
+    }
+
+    fn conv_transpose3d(
+        &mut self,
+        tensor: Handle,
+        weight: Handle,
+        bias: Option<Handle>,
+        geometry: VolumeGeometry,
+        output_padding: (u64, u64, u64),
+    ) -> Answer {
+        let (weight, bias) = (self.operand_tensor(&weight)?, self.maybe(bias.as_ref())?);
+        self.on(&tensor, |tensor, cx| {
+            tensor.conv_transpose3d(&weight, bias.as_ref(), &geometry.into(), output_padding.into(), cx)
+        })
+    }
+
+    fn conv_transpose1d(
+        &mut self,
+        tensor: Handle,
+        weight: Handle,
+        bias: Option<Handle>,
+        stride: u64,
+        padding: u64,
+        dilation: u64,
+        groups: u64,
+        output_padding: u64,
+    ) -> Answer {
+        let (weight, bias) = (self.operand_tensor(&weight)?, self.maybe(bias.as_ref())?);
+        let geometry = Geometry { stride: [1, stride], padding: [0, padding], dilation: [1, dilation], groups };
+        self.on(&tensor, |tensor, cx| tensor.conv_transpose1d(&weight, bias.as_ref(), &geometry, output_padding, cx))
+    }
+
+    fn grid_sample(
+        &mut self,
+        tensor: Handle,
+        grid: Handle,
+        mode: SampleMode,
+        border: SampleBorder,
+        align_corners: bool,
+    ) -> Answer {
+        let grid = self.operand_tensor(&grid)?;
+        self.on(&tensor, |tensor, cx| tensor.grid_sample(&grid, mode.into(), border.into(), align_corners, cx))
+    }
+
+    fn affine_grid(&mut self, tensor: Handle, height: u64, width: u64, align_corners: bool) -> Answer {
+        self.on(&tensor, |tensor, cx| tensor.affine_grid(height, width, align_corners, cx))
+    }
+
+    fn rope(&mut self, tensor: Handle, cos: Handle, sin: Handle, interleaved: bool) -> Answer {
+        let (cos, sin) = (self.operand_tensor(&cos)?, self.operand_tensor(&sin)?);
+        self.on(&tensor, |tensor, cx| tensor.rope(&cos, &sin, interleaved, cx))
+    }
+
+    fn morphology(&mut self, tensor: Handle, op: MorphologyOp, footprint: Handle) -> Answer {
+        let footprint = self.operand_tensor(&footprint)?;
+        self.on(&tensor, |tensor, cx| tensor.morphology(op.into(), &footprint, cx))
+    }
+
+    fn median_filter(&mut self, tensor: Handle, window: Pair, border: PadMode) -> Answer {
+        self.on(&tensor, |tensor, cx| tensor.median_filter(window.into(), border.into(), cx))
+    }
+
+    fn distance_transform(&mut self, tensor: Handle) -> Answer {
+        self.on(&tensor, Tensor::distance_transform)
+    }
+
+    fn canny(&mut self, tensor: Handle, low: f64, high: f64) -> Answer {
+        self.on(&tensor, |tensor, cx| tensor.canny(low, high, cx))
+    }
+
+    fn histogram(&mut self, tensor: Handle, bins: u64, min: f64, max: f64) -> Answer {
+        self.on(&tensor, |tensor, cx| tensor.histogram(bins, min, max, cx))
+    }
+
+    fn fft(&mut self, tensor: Handle, dims: Vec<i32>, inverse: bool) -> Answer {
+        self.on(&tensor, |tensor, cx| tensor.fft(&dims, inverse, cx))
+    }
+
+    fn rgb_to_lab(&mut self, tensor: Handle) -> Answer {
+        self.on(&tensor, Tensor::rgb_to_lab)
+    }
+
+    fn lab_to_rgb(&mut self, tensor: Handle) -> Answer {
+        self.on(&tensor, Tensor::lab_to_rgb)
+    }
+
+    fn rgb_to_ycbcr(&mut self, tensor: Handle) -> Answer {
+        self.on(&tensor, Tensor::rgb_to_ycbcr)
+    }
+
+    fn ycbcr_to_rgb(&mut self, tensor: Handle) -> Answer {
+        self.on(&tensor, Tensor::ycbcr_to_rgb)
     }
 
     fn drop(&mut self, tensor: Resource<HostTensor>) -> wasmtime::Result<()> {

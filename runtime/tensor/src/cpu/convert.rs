@@ -2,6 +2,7 @@
 
 use crate::cpu::BLOCK;
 use crate::cpu::reader::{Reader, read};
+use crate::float8::{F8E4M3, F8E5M2};
 use crate::storage::{Buffer, Stored, with_buffer};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
@@ -55,9 +56,9 @@ macro_rules! load {
     };
 }
 load!(f32: f32 => |v| v, bf16 => bf16::to_f32, u8 => f32::from, i32 => |v| v as f32, i64 => |v| v as f32,
-    bool => |v| f32::from(u8::from(v)));
+    bool => |v| f32::from(u8::from(v)), F8E4M3 => F8E4M3::to_f32, F8E5M2 => F8E5M2::to_f32);
 load!(i64: f32 => |v| v as i64, f16 => |v| v.to_f32() as i64, bf16 => |v| v.to_f32() as i64, u8 => i64::from,
-    i32 => i64::from, i64 => |v| v, bool => i64::from);
+    i32 => i64::from, i64 => |v| v, bool => i64::from, F8E4M3 => |v| v.to_f32() as i64, F8E5M2 => |v| v.to_f32() as i64);
 
 impl Load<f32> for f16 {
     fn load(self) -> f32 {
@@ -106,6 +107,8 @@ store!(f32:
     i32 => |block, out| each(block, out, |v| v as i32),
     i64 => |block, out| each(block, out, |v| v as i64),
     bool => |block, out| each(block, out, |v| v != 0.0),
+    F8E4M3 => |block, out| each(block, out, F8E4M3::from_f32),
+    F8E5M2 => |block, out| each(block, out, F8E5M2::from_f32),
 );
 store!(i64:
     f32 => |block, out| each(block, out, |v| v as f32),
@@ -114,4 +117,6 @@ store!(i64:
     u8 => |block, out| each(block, out, |v| v as u8),
     i32 => |block, out| each(block, out, |v| v as i32),
     bool => |block, out| each(block, out, |v| v != 0),
+    F8E4M3 => |block, out| each(block, out, |v| F8E4M3::from_f32(v as f32)),
+    F8E5M2 => |block, out| each(block, out, |v| F8E5M2::from_f32(v as f32)),
 );

@@ -4,25 +4,32 @@
 //! once the context is cancelled.
 
 pub(crate) mod attention;
+pub(crate) mod blocks;
+pub(crate) mod canny;
 pub(crate) mod color;
 pub(crate) mod conv;
 pub(crate) mod convert;
 pub(crate) mod copy;
 pub(crate) mod elementwise;
 pub(crate) mod filter;
+pub(crate) mod fourier;
 pub(crate) mod gemm;
 pub(crate) mod kernels;
 pub(crate) mod lanczos;
 pub(crate) mod math;
+pub(crate) mod morphology;
 pub(crate) mod norm;
 pub(crate) mod pool;
 pub(crate) mod random;
 pub(crate) mod reader;
 pub(crate) mod reduce;
 pub(crate) mod resample;
+pub(crate) mod rope;
 pub(crate) mod rows;
+pub(crate) mod sample;
 pub(crate) mod simd;
 pub(crate) mod transpose;
+pub(crate) mod windows;
 pub(crate) mod winograd;
 
 use crate::{OpContext, TensorError};

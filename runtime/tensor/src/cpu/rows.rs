@@ -98,3 +98,28 @@ pub(crate) fn cumulate<C: Compute>(
         }
     })
 }
+
+/// Counts what of each row falls into each of `bins` even parts of `min`..=`max`; `out` is zero.
+pub(crate) fn histogram(
+    op: &'static str,
+    input: &[f32],
+    row: usize,
+    (bins, min, max): (usize, f64, f64),
+    out: &mut [i64],
+    cx: &OpContext,
+) -> Result<(), TensorError> {
+    const PIECE: usize = 1 << 16;
+    fill_rows(op, out, bins, (row / bins).max(1), cx, &|first, rows| {
+        for (index, out) in rows.chunks_exact_mut(bins).enumerate() {
+            for piece in input[(first + index) * row..][..row].chunks(PIECE) {
+                for value in piece.iter().map(|value| f64::from(*value)).filter(|value| (min..=max).contains(value)) {
+                    let part = ((value - min) / (max - min) * bins as f64) as usize;
+                    out[part.min(bins - 1)] += 1;
+                }
+                if cx.is_cancelled() {
+                    return;
+                }
+            }
+        }
+    })
+}

@@ -17,6 +17,28 @@ impl Tensor {
         self.recolored("hsv-to-rgb", color::hsv_to_rgb, cx)
     }
 
+    /// Red, green and blue in the last dimension (sRGB, 0..1) to CIE L*a*b* under D65: lightness in 0..100, green to red and
+    /// blue to yellow around 0. As scikit-image. Needs floats.
+    pub fn rgb_to_lab(&self, cx: &OpContext) -> Result<Tensor, TensorError> {
+        self.recolored("rgb-to-lab", color::rgb_to_lab, cx)
+    }
+
+    /// The reverse of [`Tensor::rgb_to_lab`]; colours that sRGB does not have are cut to 0..1.
+    pub fn lab_to_rgb(&self, cx: &OpContext) -> Result<Tensor, TensorError> {
+        self.recolored("lab-to-rgb", color::lab_to_rgb, cx)
+    }
+
+    /// Red, green and blue in the last dimension to brightness, and blue's and red's difference to it around 0.5, all in
+    /// 0..1: JPEG's. Needs floats.
+    pub fn rgb_to_ycbcr(&self, cx: &OpContext) -> Result<Tensor, TensorError> {
+        self.recolored("rgb-to-ycbcr", color::rgb_to_ycbcr, cx)
+    }
+
+    /// The reverse of [`Tensor::rgb_to_ycbcr`]; nothing is cut.
+    pub fn ycbcr_to_rgb(&self, cx: &OpContext) -> Result<Tensor, TensorError> {
+        self.recolored("ycbcr-to-rgb", color::ycbcr_to_rgb, cx)
+    }
+
     fn recolored(&self, op: &'static str, pixel: color::Pixel, cx: &OpContext) -> Result<Tensor, TensorError> {
         self.check_float(op, "self")?;
         if self.dims().last() != Some(&3) {

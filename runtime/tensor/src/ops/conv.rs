@@ -33,7 +33,7 @@ impl Default for ConvGeometry {
 const MAX_STEP: u64 = 1 << 20;
 
 impl ConvGeometry {
-    fn check(&self, op: &'static str) -> Result<(), TensorError> {
+    pub(super) fn check(&self, op: &'static str) -> Result<(), TensorError> {
         let check = |argument, values: [u64; 2], least: u64| {
             if values.iter().all(|value| (least..=MAX_STEP).contains(value)) {
                 return Ok(());
@@ -48,6 +48,25 @@ impl ConvGeometry {
         }
         Ok(())
     }
+}
+
+impl ConvGeometry {
+    /// That of a line: the numbers of the width, for a height of one.
+    pub(super) fn flat(&self) -> ConvGeometry {
+        let flat = |pair: [u64; 2], height| [height, pair[1]];
+        ConvGeometry {
+            stride: flat(self.stride, 1),
+            padding: flat(self.padding, 0),
+            dilation: flat(self.dilation, 1),
+            groups: self.groups,
+        }
+    }
+}
+
+/// The pixels that a window spans, if it has any and they are not too many.
+pub(super) fn window_span(taps: u64, dilation: u64) -> Option<u64> {
+    let span = taps.checked_sub(1).and_then(|steps| steps.checked_mul(dilation));
+    span.map(|span| span + 1).filter(|span| *span <= 1 << 40)
 }
 
 /// Everything that two kinds of convolutions share once their arguments are known to fit.
@@ -110,14 +129,7 @@ impl Tensor {
         const OP: &str = "conv1d";
         self.check_rank(OP, "self", 3, "[B,C,L]")?;
         weight.check_rank(OP, "weight", 3, "[out,in/groups,length]")?;
-        let flat = |pair: [u64; 2], height| [height, pair[1]];
-        let geometry = ConvGeometry {
-            stride: flat(geometry.stride, 1),
-            padding: flat(geometry.padding, 0),
-            dilation: flat(geometry.dilation, 1),
-            groups: geometry.groups,
-        };
-        self.unsqueeze(2, cx)?.conv2d(&weight.unsqueeze(2, cx)?, bias, &geometry, cx)?.squeeze(2, cx)
+        self.unsqueeze(2, cx)?.conv2d(&weight.unsqueeze(2, cx)?, bias, &geometry.flat(), cx)?.squeeze(2, cx)
     }
 
     /// The transpose of [`Tensor::conv2d`] (as for its gradient): `weight` is `[C,out/groups,h,w]`, the size grows by the
@@ -163,9 +175,8 @@ impl Tensor {
 }
 
 fn window(op: &'static str, weight: &Tensor, geometry: &ConvGeometry, dim: usize) -> Result<usize, TensorError> {
-    let taps = weight.dims()[2 + dim];
-    let span = taps.checked_sub(1).and_then(|steps| steps.checked_mul(geometry.dilation[dim] as usize));
-    span.map(|span| span + 1).filter(|span| *span <= 1 << 40).ok_or_else(|| {
+    let span = window_span(weight.dims()[2 + dim] as u64, geometry.dilation[dim]);
+    span.map(|span| span as usize).ok_or_else(|| {
         let message = format!("of shape {} has no elements or spans too many pixels", weight.lengths_shape());
         TensorError::argument(op, "weight", message)
     })
@@ -185,7 +196,7 @@ fn check_operands(
     geometry.check(op)
 }
 
-fn channels_differ(op: &'static str, input: &Tensor, weight: &Tensor, groups: usize) -> TensorError {
+pub(super) fn channels_differ(op: &'static str, input: &Tensor, weight: &Tensor, groups: usize) -> TensorError {
     let message = format!(
         "of shape {} does not fit the channels of shape {} in {groups} groups",
         weight.lengths_shape(),
@@ -225,6 +236,8 @@ impl Job<'_> {
                 Buffer::Float32(values) => self.products(&input, (&weight, values), bias, groups, out, cx)?,
                 Buffer::Float16(values) => self.products(&input, (&weight, values), bias, groups, out, cx)?,
                 Buffer::Bfloat16(values) => self.products(&input, (&weight, values), bias, groups, out, cx)?,
+                Buffer::Float8E4m3(values) => self.products(&input, (&weight, values), bias, groups, out, cx)?,
+                Buffer::Float8E5m2(values) => self.products(&input, (&weight, values), bias, groups, out, cx)?,
                 _ => self.weight.check_float(self.op, "weight")?,
             }
         }

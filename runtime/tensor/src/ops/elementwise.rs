@@ -129,6 +129,8 @@ impl<'a, const N: usize> Plan<'a, N> {
         f32: Store<C>,
         half::f16: Store<C>,
         half::bf16: Store<C>,
+        crate::float8::F8E4M3: Store<C>,
+        crate::float8::F8E5M2: Store<C>,
         u8: Store<C>,
         i32: Store<C>,
         i64: Store<C>,

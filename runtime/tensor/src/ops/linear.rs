@@ -74,6 +74,8 @@ fn multiply(
         Buffer::Float32(values) => product(op, left, turned(right.matrix(values, index), transposed), out, add, cx),
         Buffer::Float16(values) => product(op, left, turned(right.matrix(values, index), transposed), out, add, cx),
         Buffer::Bfloat16(values) => product(op, left, turned(right.matrix(values, index), transposed), out, add, cx),
+        Buffer::Float8E4m3(values) => product(op, left, turned(right.matrix(values, index), transposed), out, add, cx),
+        Buffer::Float8E5m2(values) => product(op, left, turned(right.matrix(values, index), transposed), out, add, cx),
         _ => right.tensor.check_float(op, "other"),
     }
 }
@@ -201,19 +203,23 @@ impl Tensor {
     ) -> Result<Tensor, TensorError> {
         const OP: &str = "addmm";
         self.check_float(OP, "self")?;
-        let product = left.matmul(right, cx)?;
+        let dtype = left.dtype().promote(right.dtype()).promote(self.dtype());
+        // In float32 up to the end.
+        let product = left.cast(DType::Float32, cx)?.matmul(right, cx)?;
         let fits = product.lengths_shape().broadcast(self.lengths_shape(), OP, "self")?;
         if fits != *product.lengths_shape() {
             let message =
                 format!("of shape {} does not broadcast to {}", self.lengths_shape(), product.lengths_shape());
             return Err(TensorError::argument(OP, "self", message));
         }
-        let dtype = product.dtype().promote(self.dtype());
         let scaled = if alpha == 1.0 { product } else { product.binary(BinaryOp::Mul, Operand::Scalar(alpha), cx)? };
         if beta == 0.0 {
             return scaled.cast(dtype, cx);
         }
-        let own = if beta == 1.0 { self.clone() } else { self.binary(BinaryOp::Mul, Operand::Scalar(beta), cx)? };
-        scaled.binary(BinaryOp::Add, Operand::Tensor(&own), cx)
+        let own = match beta {
+            1.0 => self.clone(),
+            _ => self.cast(DType::Float32, cx)?.binary(BinaryOp::Mul, Operand::Scalar(beta), cx)?,
+        };
+        scaled.binary(BinaryOp::Add, Operand::Tensor(&own), cx)?.cast(dtype, cx)
     }
 }

@@ -6,33 +6,47 @@
 mod activation;
 mod arrange;
 mod attention;
+mod blocks;
+mod canny;
 mod color;
 mod conv;
 mod create;
 mod einsum;
 mod elementwise;
 mod filter;
+mod fourier;
 mod index;
 mod interpolate;
 mod join;
 mod linear;
+mod morphology;
 mod norm;
 mod order;
 mod pad;
 mod pool;
 mod random;
 mod reduce;
+mod rope;
+mod sample;
 mod statistics;
 mod view;
+mod volume;
+mod windows;
 
 pub use activation::Activation;
+pub use blocks::BlockFormat;
 pub use conv::ConvGeometry;
 pub use create::MAX_READ;
 pub use filter::MAX_KERNEL;
+pub use fourier::MAX_FFT;
 pub(crate) use interpolate::workspace;
 pub use join::MAX_CAT;
+pub use morphology::{MAX_FOOTPRINT, MAX_MEDIAN, MorphologyOp};
 pub use order::MAX_SORT;
 pub use random::Generator;
+pub use sample::{SampleBorder, SampleMode};
+pub use statistics::MAX_BINS;
+pub use volume::VolumeGeometry;
 
 use crate::{DType, OpContext, Tensor, TensorError};
 

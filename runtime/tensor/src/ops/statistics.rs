@@ -1,6 +1,12 @@
 //! Order statistics, norms of vectors, running products: made of other operations, which check and pay for their parts.
 
+use crate::cpu::rows::histogram;
+use crate::shape::Layout;
+use crate::storage::Allocation;
 use crate::{BinaryOp, DType, OpContext, Operand, ReduceOp, Tensor, TensorError, UnaryOp};
+
+/// The most parts of [`Tensor::histogram`].
+pub const MAX_BINS: u64 = 1 << 16;
 
 impl Tensor {
     /// The identity of `rows` × `columns`.
@@ -55,6 +61,28 @@ impl Tensor {
         let between = element(at.floor())?.lerp(&element(at.ceil())?, Operand::Scalar(at.fract()), cx)?;
         let result = odd_if_any(&sorted, between, dim, cx)?;
         if keep_dim { Ok(result) } else { result.squeeze(dim, cx) }
+    }
+
+    /// How many elements of each row, `[…,N]`, fall into each of `bins` even parts of `min`..=`max`: `[…,bins]`, int64. What
+    /// lies outside, and not-a-number, is not counted. As NumPy's `histogram` and PyTorch's `histc`.
+    pub fn histogram(&self, bins: u64, min: f64, max: f64, cx: &OpContext) -> Result<Tensor, TensorError> {
+        const OP: &str = "histogram";
+        let Some(row) = self.dims().last().copied() else {
+            return Err(TensorError::argument(OP, "self", "has no dimensions, but […,N] is needed"));
+        };
+        if !(1..=MAX_BINS).contains(&bins) {
+            return Err(TensorError::argument(OP, "bins", format!("is {bins}; 1 to {MAX_BINS} will do")));
+        }
+        if !(min.is_finite() && max.is_finite() && min < max) {
+            let message = format!("is {min} and max is {max}; two finite numbers in order are needed");
+            return Err(TensorError::argument(OP, "min", message));
+        }
+        let shape = self.lengths_shape().with_length(OP, self.rank() - 1, bins as usize)?;
+        cx.check_cost(OP, &[self.elements(), 8])?;
+        let values = self.cast(DType::Float32, cx)?.dense_floats(OP, "self", cx)?;
+        let mut result = Allocation::<i64>::zeroed(OP, shape.elements(), cx)?;
+        histogram(OP, values.floats(), row, (bins as usize, min, max), &mut result.values, cx)?;
+        Ok(Tensor::of(Layout::contiguous(shape), result))
     }
 
     /// The vector norm of order `p` over the given dimensions (all when the list is empty): the p-th root of the sum of the

@@ -6,47 +6,17 @@
 Needs PyTorch (made with 2.15, CPU). Every case is {op, inputs, args, outputs}; `tests/against_pytorch.rs` knows the ops.
 """
 
-import json
-import math
-import pathlib
 import sys
 
 import torch
 import torch.nn.functional as F
 
+from golden import Goldens, floats
+
 torch.manual_seed(7)
 torch.set_num_threads(1)
-FILE = pathlib.Path(__file__).with_name("goldens.json")
-CASES = []
-
-
-def number(value):
-    if isinstance(value, (bool, int)):
-        return int(value)
-    if math.isnan(value) or math.isinf(value):
-        return str(value)
-    return float(f"{value:.9g}")
-
-
-def pack(tensor):
-    dtype = {"torch.bool": "boolean"}.get(str(tensor.dtype), str(tensor.dtype).removeprefix("torch."))
-    values = [number(v) for v in tensor.flatten().tolist()]
-    return {"shape": list(tensor.shape), "dtype": dtype, "values": values}
-
-
-def case(op, inputs, outputs, **args):
-    outputs = outputs if isinstance(outputs, (tuple, list)) else [outputs]
-    CASES.append({
-        "op": op,
-        "inputs": [None if t is None else pack(t) for t in inputs],
-        "args": args,
-        "outputs": [pack(t) for t in outputs],
-    })
-
-
-def floats(*shape, dtype=torch.float32):
-    """Sixteenths: exact in every float type, short in JSON."""
-    return (torch.randint(-48, 49, shape) / 16).to(dtype)
+GOLDENS = Goldens("goldens.json")
+case = GOLDENS.case
 
 
 def linear_algebra():
@@ -260,8 +230,4 @@ def random():
 
 for group in (linear_algebra, convolutions, norms, attention, elementwise, order, indexing, arranging, pools, random, statistics):
     group()
-text = "[\n" + ",\n".join(json.dumps(c, separators=(",", ":")) for c in CASES) + "\n]\n"
-if "--check" in sys.argv:
-    sys.exit(0 if FILE.read_text() == text else "PyTorch answers otherwise than goldens.json says")
-FILE.write_text(text)
-print(f"{len(CASES)} cases, {len(text)} bytes")
+sys.exit(GOLDENS.finish())

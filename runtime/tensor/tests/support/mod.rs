@@ -3,6 +3,7 @@
 
 use proptest::prelude::*;
 use std::sync::Arc;
+use vivarium_tensor::float8::{F8E4M3, F8E5M2};
 use vivarium_tensor::{Budget, DType, OpContext, Tensor};
 
 pub fn context() -> OpContext {
@@ -112,6 +113,8 @@ fn number(dtype: DType, bytes: &[u8]) -> f64 {
         DType::Uint8 | DType::Boolean => f64::from(bytes[0]),
         DType::Int32 => f64::from(i32::from_le_bytes(bytes.try_into().unwrap())),
         DType::Int64 => i64::from_le_bytes(bytes.try_into().unwrap()) as f64,
+        DType::Float8E4m3 => F8E4M3::from_le_bytes([bytes[0]]).to_f32().into(),
+        DType::Float8E5m2 => F8E5M2::from_le_bytes([bytes[0]]).to_f32().into(),
     }
 }
 
@@ -126,10 +129,10 @@ pub enum View {
 
 pub fn views() -> impl Strategy<Value = Vec<View>> {
     let view = prop_oneof![
-        (0usize..4).prop_map(View::Rotate),
-        (0usize..4).prop_map(View::Flip),
-        (0usize..4, -5i64..5, -5i64..9, 1u64..4).prop_map(|(dim, start, end, step)| View::Slice(dim, start, end, step)),
-        (0usize..4).prop_map(View::Expand),
+        (0usize..8).prop_map(View::Rotate),
+        (0usize..8).prop_map(View::Flip),
+        (0usize..8, -5i64..5, -5i64..9, 1u64..4).prop_map(|(dim, start, end, step)| View::Slice(dim, start, end, step)),
+        (0usize..8).prop_map(View::Expand),
     ];
     prop::collection::vec(view, 0..4)
 }
@@ -199,9 +202,18 @@ pub fn look(tensor: &Tensor, views: &[View]) -> (Tensor, Slow) {
     (tensor, slow)
 }
 
-/// Small tensors of up to four dimensions and any type, seen through views, with their reference.
+/// Mostly up to four dimensions; sometimes up to eight, or some without elements.
+pub fn shapes() -> impl Strategy<Value = Vec<u64>> {
+    prop_oneof![
+        8 => prop::collection::vec(1u64..6, 0..5),
+        2 => prop::collection::vec(1u64..4, 5..9),
+        1 => prop::collection::vec(0u64..4, 1..9),
+    ]
+}
+
+/// Small tensors of any type but those of 8-bit floats, seen through views, with their reference.
 pub fn tensors() -> impl Strategy<Value = (Tensor, Slow)> {
-    (prop::collection::vec(1u64..6, 0..5), 0usize..7, any::<u64>(), views()).prop_map(|(shape, dtype, seed, views)| {
+    (shapes(), 0usize..7, any::<u64>(), views()).prop_map(|(shape, dtype, seed, views)| {
         let tensor = random(&shape, DType::ALL[dtype], seed);
         look(&tensor, &views)
     })
@@ -209,7 +221,7 @@ pub fn tensors() -> impl Strategy<Value = (Tensor, Slow)> {
 
 /// As [`tensors`], float32 only.
 pub fn float_tensors() -> impl Strategy<Value = (Tensor, Slow)> {
-    (prop::collection::vec(1u64..6, 0..5), any::<u64>(), views())
+    (shapes(), any::<u64>(), views())
         .prop_map(|(shape, seed, views)| look(&random(&shape, DType::Float32, seed), &views))
 }
 

@@ -2,11 +2,13 @@
 
 use vivarium_tensor::{
     Activation as OpActivation, BinaryOp as OpBinary, ConvGeometry as Geometry, DType, Generator,
-    InterpolateMode as Mode, PadMode as Pad, ReduceOp as Reduce, UnaryOp as Unary,
+    InterpolateMode as Mode, MorphologyOp as OpMorphology, PadMode as Pad, ReduceOp as Reduce,
+    SampleBorder as OpSampleBorder, SampleMode as OpSampleMode, UnaryOp as Unary, VolumeGeometry as OpVolumeGeometry,
 };
 
 use crate::bindings::vivarium::node::tensors::{
-    Activation, BinaryOp, ConvGeometry, Dtype, InterpolateMode, PadMode, RandomGenerator, ReduceOp, UnaryOp,
+    Activation, BinaryOp, ConvGeometry, Dtype, InterpolateMode, MorphologyOp, PadMode, RandomGenerator, ReduceOp,
+    SampleBorder, SampleMode, UnaryOp, VolumeGeometry,
 };
 
 /// The enums of the WIT world and of `vivarium-tensor` have the same cases.
@@ -22,7 +24,7 @@ macro_rules! same_cases {
 
 same_cases!(Dtype => DType {
     Float32 => Float32, Float16 => Float16, Bfloat16 => Bfloat16, Uint8 => Uint8, Int32 => Int32, Int64 => Int64,
-    Boolean => Boolean,
+    Boolean => Boolean, Float8E4m3 => Float8E4m3, Float8E5m2 => Float8E5m2,
 });
 same_cases!(UnaryOp => Unary {
     Abs => Abs, Neg => Neg, Sign => Sign, Exp => Exp, Log => Log, Sqrt => Sqrt, Rsqrt => Rsqrt,
@@ -52,6 +54,16 @@ same_cases!(Activation => OpActivation {
 });
 same_cases!(RandomGenerator => Generator { Pytorch => Pytorch, Philox => Philox });
 
+same_cases!(SampleMode => OpSampleMode { Nearest => Nearest, Bilinear => Bilinear, Bicubic => Bicubic });
+same_cases!(SampleBorder => OpSampleBorder { Zeros => Zeros, Border => Border, Reflection => Reflection });
+same_cases!(MorphologyOp => OpMorphology { Erode => Erode, Dilate => Dilate });
+
+impl From<VolumeGeometry> for OpVolumeGeometry {
+    fn from(VolumeGeometry { stride, padding, dilation, groups }: VolumeGeometry) -> Self {
+        Self { stride: stride.into(), padding: padding.into(), dilation: dilation.into(), groups }
+    }
+}
+
 impl From<ConvGeometry> for Geometry {
     fn from(ConvGeometry { stride, padding, dilation, groups }: ConvGeometry) -> Self {
         Self { stride: stride.into(), padding: padding.into(), dilation: dilation.into(), groups }
@@ -68,6 +80,8 @@ impl From<DType> for Dtype {
             DType::Int32 => Self::Int32,
             DType::Int64 => Self::Int64,
             DType::Boolean => Self::Boolean,
+            DType::Float8E4m3 => Self::Float8E4m3,
+            DType::Float8E5m2 => Self::Float8E5m2,
         }
     }
 }

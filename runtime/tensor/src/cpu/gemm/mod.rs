@@ -44,6 +44,8 @@ impl MatrixType for f32 {
 }
 impl MatrixType for half::f16 {}
 impl MatrixType for half::bf16 {}
+impl MatrixType for crate::float8::F8E4M3 {}
+impl MatrixType for crate::float8::F8E5M2 {}
 
 /// Part of a slice seen as a matrix. Strides count elements.
 #[derive(Debug, Clone, Copy)]

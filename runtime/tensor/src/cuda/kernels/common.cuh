@@ -10,7 +10,7 @@ typedef unsigned long long u64;
 typedef long long i64;
 
 // The order of `DType::ALL`.
-enum { FLOAT32, FLOAT16, BFLOAT16, UINT8, INT32, INT64, BOOLEAN };
+enum { FLOAT32, FLOAT16, BFLOAT16, UINT8, INT32, INT64, BOOLEAN, FLOAT8_E4M3, FLOAT8_E5M2 };
 
 #define NAN __int_as_float(0x7fc00000)
 #define INFINITY __int_as_float(0x7f800000)
@@ -37,6 +37,34 @@ __device__ __forceinline__ u16 float_to_brain(float value) {
     return (u16)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
+// 4 bits of exponent and 3 of mantissa, without infinities.
+__device__ __forceinline__ float e4m3_to_float(u8 bits) {
+    u32 exponent = bits >> 3 & 15, mantissa = bits & 7;
+    float value = exponent == 0 ? (float)mantissa / 512.0f : __uint_as_float((exponent + 120) << 23 | mantissa << 20);
+    if ((bits & 0x7f) == 0x7f) value = NAN;
+    return bits & 0x80 ? -value : value;
+}
+
+// The upper half of a half.
+__device__ __forceinline__ float e5m2_to_float(u8 bits) { return half_to_float((u16)((u16)bits << 8)); }
+
+// To nearest, halves to even. `overflow` is where numbers end, as the bits of a float, `beyond` what stands for them.
+__device__ __forceinline__ u8 float_to_float8(float value, u32 bias, u32 mantissa, u32 overflow, u8 beyond) {
+    const u32 dropped = 23 - mantissa;
+    u32 bits = __float_as_uint(value) & 0x7fffffff;
+    u8 sign = (u8)(__float_as_uint(value) >> 24 & 0x80);
+    if (bits > 0x7f800000) return sign | 0x7f;
+    if (bits >= overflow) return sign | beyond;
+    if (bits < (128 - bias) << 23) {
+        u32 unit = (127 - bias + dropped + 1) << 23;
+        return sign | (u8)(__float_as_uint(__uint_as_float(bits) + __uint_as_float(unit)) - unit);
+    }
+    return sign | (u8)((bits + (1u << (dropped - 1)) - 1 + (bits >> dropped & 1) - ((127 - bias) << 23)) >> dropped);
+}
+
+__device__ __forceinline__ u8 float_to_e4m3(float value) { return float_to_float8(value, 7, 3, 0x43e80000, 0x7e); }
+__device__ __forceinline__ u8 float_to_e5m2(float value) { return float_to_float8(value, 15, 2, 0x47800000, 0x7c); }
+
 // Floats become integers by truncation, cut to the range, and 0 for what is no number.
 __device__ __forceinline__ i64 float_to_whole(float value) {
     if (value != value) return 0;
@@ -52,6 +80,8 @@ template <> __device__ __forceinline__ float load<float>(const void* data, int d
         case FLOAT32: return ((const float*)data)[at];
         case FLOAT16: return half_to_float(((const u16*)data)[at]);
         case BFLOAT16: return brain_to_float(((const u16*)data)[at]);
+        case FLOAT8_E4M3: return e4m3_to_float(((const u8*)data)[at]);
+        case FLOAT8_E5M2: return e5m2_to_float(((const u8*)data)[at]);
         case INT32: return (float)((const int*)data)[at];
         case INT64: return (float)((const i64*)data)[at];
         default: return (float)((const u8*)data)[at];
@@ -72,6 +102,8 @@ __device__ __forceinline__ void store(void* data, int dtype, i64 at, float value
         case FLOAT32: ((float*)data)[at] = value; break;
         case FLOAT16: ((u16*)data)[at] = float_to_half(value); break;
         case BFLOAT16: ((u16*)data)[at] = float_to_brain(value); break;
+        case FLOAT8_E4M3: ((u8*)data)[at] = float_to_e4m3(value); break;
+        case FLOAT8_E5M2: ((u8*)data)[at] = float_to_e5m2(value); break;
         case UINT8: ((u8*)data)[at] = (u8)(value > 0.0f ? fminf(value, 255.0f) : 0.0f); break;
         case INT32: {
             i64 whole = float_to_whole(value);
@@ -86,7 +118,7 @@ __device__ __forceinline__ void store(void* data, int dtype, i64 at, float value
 // Integers wrap.
 __device__ __forceinline__ void store(void* data, int dtype, i64 at, i64 value) {
     switch (dtype) {
-        case FLOAT32: case FLOAT16: case BFLOAT16: store(data, dtype, at, (float)value); break;
+        case FLOAT32: case FLOAT16: case BFLOAT16: case FLOAT8_E4M3: case FLOAT8_E5M2: store(data, dtype, at, (float)value); break;
         case UINT8: ((u8*)data)[at] = (u8)value; break;
         case INT32: ((int*)data)[at] = (int)value; break;
         case INT64: ((i64*)data)[at] = value; break;

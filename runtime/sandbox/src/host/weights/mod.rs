@@ -1,10 +1,12 @@
-//! `weights`: safetensors files of the model folders. Only the header is read on opening; tensors when asked for.
+//! `weights`: safetensors and GGUF files of the model folders. Only the header is read on opening; tensors when asked for.
+
+mod gguf;
 
 use std::{collections::BTreeMap, fs::File, os::unix::fs::FileExt, sync::Arc};
 
 use safetensors::{Dtype as FileDtype, tensor::Metadata};
 use vivarium_protocol::permission::Permission;
-use vivarium_tensor::{Budget, Charge, DType, Tensor};
+use vivarium_tensor::{BlockFormat, Budget, Charge, DType, Tensor};
 use wasmtime::component::Resource;
 
 use super::{
@@ -27,15 +29,37 @@ pub struct HostWeights {
     file: File,
     name: String,
     folder: Arc<str>,
-    data_start: u64,
-    metadata: Vec<(String, String)>,
-    entries: BTreeMap<String, StoredTensor>,
+    contents: Contents,
     /// For what was read of the header, as long as it is kept.
     _room: Charge,
 }
 
+/// What a header says.
+struct Contents {
+    data_start: u64,
+    metadata: Vec<(String, String)>,
+    entries: BTreeMap<String, StoredTensor>,
+}
+
+/// How the elements of a tensor stand in a file.
+#[derive(Clone, Copy)]
+enum Format {
+    Plain(DType),
+    /// Quantised; numbers of float16 for whoever asks.
+    Blocks(BlockFormat),
+}
+
+impl Format {
+    fn dtype(self) -> DType {
+        match self {
+            Self::Plain(dtype) => dtype,
+            Self::Blocks(_) => DType::Float16,
+        }
+    }
+}
+
 struct StoredTensor {
-    dtype: DType,
+    format: Format,
     shape: Vec<u64>,
     start: u64,
     end: u64,
@@ -58,7 +82,7 @@ impl weights::HostWeightsFile for HostState {
         self.holds_weights(&Arc::from(folder.as_str()));
         let budget = self.op().budget.clone();
         let opened = match self.call.services.open_model(&folder, &name) {
-            Ok(file) => open_safetensors(file, &folder, &format!("{folder}/{name}"), &budget),
+            Ok(file) => open(file, &folder, &format!("{folder}/{name}"), &budget),
             Err(error) => Err(to_guest(&error)),
         };
         match opened {
@@ -68,17 +92,17 @@ impl weights::HostWeightsFile for HostState {
     }
 
     fn entries(&mut self, weights: Resource<HostWeights>) -> wasmtime::Result<Vec<Entry>> {
-        let entries = &self.table.get(&weights)?.entries;
+        let entries = &self.table.get(&weights)?.contents.entries;
         let entry = |(key, tensor): (&String, &StoredTensor)| Entry {
             key: key.clone(),
-            dtype: Dtype::from(tensor.dtype),
+            dtype: Dtype::from(tensor.format.dtype()),
             shape: tensor.shape.clone(),
         };
         Ok(entries.iter().map(entry).collect())
     }
 
     fn metadata(&mut self, weights: Resource<HostWeights>) -> wasmtime::Result<Vec<(String, String)>> {
-        Ok(self.table.get(&weights)?.metadata.clone())
+        Ok(self.table.get(&weights)?.contents.metadata.clone())
     }
 
     fn tensor(
@@ -90,21 +114,30 @@ impl weights::HostWeightsFile for HostState {
             return Ok(Err(interrupted()));
         }
         let weights = self.table.get(&weights)?;
-        let Some(stored) = weights.entries.get(&key) else {
+        let Some(stored) = weights.contents.entries.get(&key) else {
             let message = format!("{} has no tensor {:?}", weights.name, clean(&key, 200));
             return Ok(Err(Error { kind: ErrorKind::NotFound, message }));
         };
         let folder = weights.folder.clone();
-        let (bytes, shape, dtype) = (stored.end - stored.start, stored.shape.clone(), stored.dtype);
+        let (bytes, shape, format) = (stored.end - stored.start, stored.shape.clone(), stored.format);
         // Asks the budget before the bytes are read, not after.
-        if let Err(refused) = self.op().budget.charge(bytes) {
-            return Ok(Err(limit_error(format!("tensor {:?}: {refused}", clean(&key, 200)))));
-        }
+        let paid = match self.op().budget.charge(bytes) {
+            Ok(paid) => paid,
+            Err(refused) => return Ok(Err(limit_error(format!("tensor {:?}: {refused}", clean(&key, 200))))),
+        };
         let data = match weights.read(stored) {
             Ok(data) => data,
             Err(error) => return Ok(Err(error)),
         };
-        self.answer(|cx| Ok(Tensor::from_bytes(&shape, dtype, &data, cx)?.labelled(Some(folder))))
+        // Bytes that become the tensor itself are paid for as such.
+        let _paid = matches!(format, Format::Blocks(_)).then_some(paid);
+        self.answer(|cx| {
+            let tensor = match format {
+                Format::Plain(dtype) => Tensor::from_bytes(&shape, dtype, &data, cx)?,
+                Format::Blocks(format) => Tensor::from_blocks(&shape, format, &data, cx)?,
+            };
+            Ok(tensor.labelled(Some(folder)))
+        })
     }
 
     fn drop(&mut self, weights: Resource<HostWeights>) -> wasmtime::Result<()> {
@@ -116,14 +149,18 @@ impl weights::HostWeightsFile for HostState {
 
 #[cfg(any(test, fuzzing))]
 impl HostWeights {
+    /// Those that are not quantised.
     pub(crate) fn listed(&self) -> Vec<(String, DType, Vec<u64>)> {
-        let entry = |(key, stored): (&String, &StoredTensor)| (key.clone(), stored.dtype, stored.shape.clone());
-        self.entries.iter().map(entry).collect()
+        let entry = |(key, stored): (&String, &StoredTensor)| match stored.format {
+            Format::Plain(dtype) => Some((key.clone(), dtype, stored.shape.clone())),
+            Format::Blocks(_) => None,
+        };
+        self.contents.entries.iter().filter_map(entry).collect()
     }
 
     /// `None` when there is no tensor of this name.
     pub(crate) fn read_named(&self, key: &str) -> Option<Result<Vec<u8>, Error>> {
-        self.entries.get(key).map(|stored| self.read(stored))
+        self.contents.entries.get(key).map(|stored| self.read(stored))
     }
 }
 
@@ -132,7 +169,7 @@ impl HostWeights {
         let length = usize::try_from(stored.end - stored.start)
             .map_err(|_| invalid(&self.name, "a tensor does not fit into memory"))?;
         let mut data = vec![0; length];
-        self.file.read_exact_at(&mut data, self.data_start + stored.start).map_err(|error| Error {
+        self.file.read_exact_at(&mut data, self.contents.data_start + stored.start).map_err(|error| Error {
             kind: ErrorKind::Internal,
             message: format!("{} cannot be read: {error}", self.name),
         })?;
@@ -144,19 +181,37 @@ impl HostWeights {
 const MESSAGE_BYTES: usize = 500;
 
 fn invalid(name: &str, message: &str) -> Error {
-    let message = format!("{name} is not a valid safetensors file: {}", clean(message, MESSAGE_BYTES));
+    let message = format!("{name} is not a valid safetensors or GGUF file: {}", clean(message, MESSAGE_BYTES));
     Error { kind: ErrorKind::InvalidArgument, message }
 }
 
 /// What a header becomes in memory, for each of its bytes, at most: names, shapes and places, in the reader and in ours.
 const BYTES_PER_HEADER_BYTE: u64 = 8;
 
-pub(crate) fn open_safetensors(
-    file: File,
-    folder: &str,
-    name: &str,
-    budget: &Arc<Budget>,
-) -> Result<HostWeights, Error> {
+/// Pays for what is kept of a header of so many bytes.
+fn room(name: &str, header: u64, budget: &Arc<Budget>) -> Result<Charge, Error> {
+    let room = budget.charge(header.saturating_mul(BYTES_PER_HEADER_BYTE));
+    room.map_err(|refused| limit_error(format!("the header of {name}, {header} bytes: {refused}")))
+}
+
+pub(crate) fn open(file: File, folder: &str, name: &str, budget: &Arc<Budget>) -> Result<HostWeights, Error> {
+    let mut start = [0; gguf::MAGIC.len()];
+    let (contents, room) = match file.read_exact_at(&mut start, 0) {
+        Ok(()) if start == *gguf::MAGIC => {
+            let length = file.metadata().map(|metadata| metadata.len()).unwrap_or_default();
+            // How long the header is shows only at its end.
+            let most = room(name, length.min(HEADER_BYTES), budget)?;
+            let contents = gguf::read(&file, length).map_err(|message| invalid(name, &message))?;
+            drop(most);
+            let room = room(name, contents.data_start, budget)?;
+            (contents, room)
+        }
+        _ => safetensors(&file, name, budget)?,
+    };
+    Ok(HostWeights { file, name: name.to_owned(), folder: Arc::from(folder), contents, _room: room })
+}
+
+fn safetensors(file: &File, name: &str, budget: &Arc<Budget>) -> Result<(Contents, Charge), Error> {
     let io = |error: std::io::Error| invalid(name, &format!("its header cannot be read: {error}"));
     let file_length = file.metadata().map_err(io)?.len();
     let mut length = [0; LENGTH_BYTES as usize];
@@ -165,8 +220,7 @@ pub(crate) fn open_safetensors(
     if length > HEADER_BYTES || length > file_length.saturating_sub(LENGTH_BYTES) {
         return Err(invalid(name, &format!("its header claims {length} bytes")));
     }
-    let room = budget.charge(length.saturating_mul(BYTES_PER_HEADER_BYTE));
-    let room = room.map_err(|refused| limit_error(format!("the header of {name}, {length} bytes: {refused}")))?;
+    let room = room(name, length, budget)?;
     let mut header = vec![0; usize::try_from(length).map_err(|_| invalid(name, "its header is too long"))?];
     file.read_exact_at(&mut header, LENGTH_BYTES).map_err(io)?;
     let header: Metadata = serde_json::from_slice(&header).map_err(|error| invalid(name, &error.to_string()))?;
@@ -183,11 +237,10 @@ pub(crate) fn open_safetensors(
             continue;
         };
         let shape = info.shape.iter().map(|&length| length as u64).collect();
-        entries.insert(key, StoredTensor { dtype, shape, start, end });
+        entries.insert(key, StoredTensor { format: Format::Plain(dtype), shape, start, end });
     }
     let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
-    let folder = Arc::from(folder);
-    Ok(HostWeights { file, name: name.to_owned(), folder, data_start, metadata, entries, _room: room })
+    Ok((Contents { data_start, metadata, entries }, room))
 }
 
 fn dtype(dtype: FileDtype) -> Option<DType> {
@@ -199,6 +252,8 @@ fn dtype(dtype: FileDtype) -> Option<DType> {
         FileDtype::I32 => DType::Int32,
         FileDtype::I64 => DType::Int64,
         FileDtype::BOOL => DType::Boolean,
+        FileDtype::F8_E4M3 => DType::Float8E4m3,
+        FileDtype::F8_E5M2 => DType::Float8E5m2,
         _ => return None,
     })
 }
@@ -217,7 +272,7 @@ mod tests {
         file
     }
 
-    fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {
+    fn bytes_of(header: &str, data: &[u8]) -> Vec<u8> {
         let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
         bytes.extend_from_slice(header.as_bytes());
         bytes.extend_from_slice(data);
@@ -227,23 +282,26 @@ mod tests {
     #[test]
     fn a_good_file_lists_its_tensors() {
         let header = r#"{"__metadata__":{"a":"b"},"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
-        let weights =
-            open_safetensors(file(&safetensors(header, &[0; 8])), "vae", "vae/x", &Budget::root(1 << 20)).unwrap();
-        assert_eq!(weights.metadata, [("a".to_owned(), "b".to_owned())]);
-        assert_eq!(weights.entries["x"].shape, [2]);
-        assert_eq!(weights.read(&weights.entries["x"]).unwrap(), [0; 8]);
+        let weights = open(file(&bytes_of(header, &[0; 8])), "vae", "vae/x", &Budget::root(1 << 20)).unwrap();
+        assert_eq!(weights.contents.metadata, [("a".to_owned(), "b".to_owned())]);
+        assert_eq!(weights.contents.entries["x"].shape, [2]);
+        assert_eq!(weights.read(&weights.contents.entries["x"]).unwrap(), [0; 8]);
     }
 
     #[test]
     fn malformed_headers_are_refused_without_reading_on() {
         let eight_exabytes = [&(8u64 << 60).to_le_bytes()[..], b"{}"].concat();
-        let outside = safetensors(r#"{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#, &[0; 4]);
-        let backwards = safetensors(r#"{"x":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}"#, &[0; 8]);
-        let wrong_size = safetensors(r#"{"x":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}"#, &[0; 8]);
-        for bytes in [eight_exabytes, outside, backwards, wrong_size, b"short".to_vec(), safetensors("not json", &[])] {
-            let refused = open_safetensors(file(&bytes), "vae", "vae/x", &Budget::root(1 << 20)).err().unwrap();
+        let outside = bytes_of(r#"{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#, &[0; 4]);
+        let backwards = bytes_of(r#"{"x":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}"#, &[0; 8]);
+        let wrong_size = bytes_of(r#"{"x":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}"#, &[0; 8]);
+        for bytes in [eight_exabytes, outside, backwards, wrong_size, b"short".to_vec(), bytes_of("not json", &[])] {
+            let refused = open(file(&bytes), "vae", "vae/x", &Budget::root(1 << 20)).err().unwrap();
             assert_eq!(refused.kind, ErrorKind::InvalidArgument);
-            assert!(refused.message.starts_with("vae/x is not a valid safetensors file"), "{}", refused.message);
+            assert!(
+                refused.message.starts_with("vae/x is not a valid safetensors or GGUF file"),
+                "{}",
+                refused.message
+            );
         }
     }
 }

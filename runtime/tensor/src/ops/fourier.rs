@@ -1,0 +1,59 @@
+//! Fourier transforms. A complex number is a last dimension of length 2: real and imaginary part.
+
+use super::interpolate::workspace;
+use crate::cpu::fourier;
+use crate::shape::Layout;
+use crate::storage::Allocation;
+use crate::{OpContext, Tensor, TensorError};
+
+/// The longest dimension of [`Tensor::fft`].
+pub const MAX_FFT: usize = 1 << 24;
+
+impl Tensor {
+    /// The discrete Fourier transform of `[…,2]` along `dims`, none of which may be the last. `inverse` divides by the number
+    /// of elements, as PyTorch's `ifftn`. Floats, computed in float32; answers float32.
+    ///
+    /// Workspace: the tensor twice more, and some ten numbers for each place of a dimension and thread.
+    pub fn fft(&self, dims: &[i32], inverse: bool, cx: &OpContext) -> Result<Tensor, TensorError> {
+        const OP: &str = "fft";
+        self.check_float(OP, "self")?;
+        if self.dims().last() != Some(&2) {
+            let message = format!("has shape {}, but a last dimension of length 2 is needed", self.lengths_shape());
+            return Err(TensorError::argument(OP, "self", message));
+        }
+        let mask = self.lengths_shape().dims_mask(OP, "dims", dims)?;
+        let (rank, last) = (self.rank(), self.rank() - 1);
+        if mask[last] {
+            return Err(TensorError::argument(
+                OP,
+                "dims",
+                "names the last dimension, which holds the parts of a number",
+            ));
+        }
+        let mut result = self.clone();
+        for dim in (0..last).filter(|dim| mask[*dim]) {
+            let length = self.dims()[dim];
+            if length > MAX_FFT {
+                let (what, asked) = ("the length of a dimension", length.to_string());
+                return Err(TensorError::Limit { op: OP, what, asked, limit: MAX_FFT as u64 });
+            }
+            // A prime length takes three transforms of more than twice the length.
+            let steps = length.max(1).ilog2() as usize + 1;
+            cx.check_cost(OP, &[self.elements(), 16, steps])?;
+        }
+        for dim in (0..last).filter(|dim| mask[*dim]) {
+            let mut order: Vec<usize> = (0..rank).filter(|other| *other != dim && *other != last).collect();
+            order.extend([dim, last]);
+            let lines = result.with_layout(result.layout.permuted(&order)).dense_floats(OP, "self", cx)?;
+            let length = self.dims()[dim];
+            let mut out = Allocation::<f32>::unfilled(OP, self.elements(), cx)?;
+            let _workspace = workspace(OP, fourier::workspace_bytes(length), cx)?;
+            fourier::lines(OP, lines.floats(), length, inverse, &mut out.values, cx)?;
+            let mut back = vec![0; rank];
+            order.iter().enumerate().for_each(|(place, dim)| back[*dim] = place);
+            result = Tensor::of(Layout::contiguous(*lines.lengths_shape()), out);
+            result = result.with_layout(result.layout.permuted(&back));
+        }
+        result.cast(crate::DType::Float32, cx)
+    }
+}
