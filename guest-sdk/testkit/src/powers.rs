@@ -95,6 +95,7 @@ impl Powers {
             node_id: Arc::from(node_id),
             limits: Arc::new(limits.clone()),
             budget: Budget::root(limits.tenant_tensor_bytes),
+            gpu: None,
             interrupt: self.interrupt.clone(),
             deadline: None,
             services: Arc::new(self.clone()),

@@ -248,3 +248,82 @@ fn an_extension_that_imports_deprecated_scripts_is_named_in_the_log_once() {
         assert!(warning.contains(script) && warning.contains("/extensions/some-pack/panel.js"), "{warning}");
     }
 }
+
+/// Under `cargo xtask cuda test` there is a GPU, simulated where there is no real one.
+fn has_gpu() -> bool {
+    std::env::var("VIVARIUM_TEST_GPU").is_ok_and(|value| value == "1")
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_asked_for_in_vain() {
+    let place = Place::new();
+    let serve = ["serve", "--port", "0", "--base-directory", &place.text("base"), "--device"];
+    let (code, _, stderr) = ended(&[&serve[..], &["cuda:99"]].concat());
+    assert_eq!(code, 3, "{stderr}");
+    assert!(stderr.contains("could not use the GPU (--device cpu does without)"), "{stderr}");
+    let (code, _, stderr) = ended(&[&serve[..], &["gpu"]].concat());
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stderr.contains("none of auto, cpu, cuda, and cuda:N"), "{stderr}");
+}
+
+/// More than one step, all of which have kernels.
+fn scaled(place: &Place) -> String {
+    let workflow = json!({
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 12, "height": 8, "batch_size": 1, "color": 3_368_601}},
+        "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
+        "3": {"class_type": "ImageScale", "inputs": {
+            "image": ["2", 0], "upscale_method": "nearest-exact", "width": 20, "height": 20, "crop": "disabled"
+        }},
+        "4": {"class_type": "SaveImage", "inputs": {"images": ["3", 0], "filename_prefix": "scaled"}},
+    });
+    place.write("scaled.json", workflow.to_string())
+}
+
+fn device_of(server: &Server) -> Value {
+    let mut answer = ureq::get(format!("{}/system_stats", server.url)).call().unwrap();
+    let stats: Value = serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
+    stats["devices"][0].clone()
+}
+
+/// What a server makes of [`scaled`], and what it says of its device then.
+fn scaled_by_a_server(place: &Place, device: &str, results: &str) -> (Vec<u8>, Value) {
+    let server = Server::start(place, &["--device", device]);
+    let submit = ["submit", &scaled(place), "--server", &server.url, "-o", &place.text(results)];
+    let (code, stdout, stderr) = ended(&submit);
+    assert_eq!(code, 0, "{stderr}");
+    (fs::read(stdout.trim()).unwrap(), device_of(&server))
+}
+
+#[test]
+fn a_workflow_gives_the_same_file_on_a_gpu_and_on_the_cpu() {
+    let place = Place::new();
+    let (on_cpu, device) = scaled_by_a_server(&place, "cpu", "cpu");
+    assert_eq!((&device["type"], &device["vivarium"]), (&json!("cpu"), &Value::Null));
+    if !has_gpu() {
+        return;
+    }
+    let (on_gpu, device) = scaled_by_a_server(&place, "cuda", "gpu");
+    assert_eq!(on_gpu, on_cpu);
+    assert_eq!((&device["type"], &device["index"]), (&json!("cuda"), &json!(0)));
+    assert!(device["vivarium"]["work"]["launches"].as_u64().unwrap() >= 2, "{device}");
+    assert!(place.path("base").read_dir().unwrap().count() > 0);
+}
+
+/// The driver breaks down at the second kernel; only the simulated one can be asked to.
+#[test]
+fn a_prompt_whose_gpu_fails_ends_on_the_cpu() {
+    let simulated = has_gpu() && !Path::new("/dev/nvidia0").exists();
+    if !simulated {
+        return;
+    }
+    let place = Place::new();
+    let (wanted, _) = scaled_by_a_server(&place, "cpu", "cpu");
+    let server = Server::start_with(&place, &["--device", "cuda"], &[("SIMULATED_CUDA_LAUNCHES", "1")]);
+    let submit = ["submit", &scaled(&place), "--server", &server.url, "-o", &place.text("gpu")];
+    let (code, stdout, stderr) = ended(&submit);
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(fs::read(stdout.trim()).unwrap(), wanted);
+    let device = device_of(&server);
+    assert_eq!(device["type"], "cpu");
+    assert!(device["vivarium"]["note"].as_str().unwrap().starts_with("the GPU failed"), "{device}");
+}

@@ -19,11 +19,13 @@ pub enum QueueError {
     },
     /// The tenant used up its seconds of this hour.
     #[error(
-        "{tenant} used {used:.0} s of workers in the last hour, and its limit is {limit:.0} s; wait {retry_after_seconds} s"
+        "{tenant} used {used:.0} s of {what} in the last hour, and its limit is {limit:.0} s; wait {retry_after_seconds} s"
     )]
     Spent {
         /// Whose.
         tenant: TenantId,
+        /// Seconds of what: `workers` or `GPUs`.
+        what: &'static str,
         /// The limit in seconds per hour.
         limit: f64,
         /// Seconds used.

@@ -187,6 +187,15 @@ pub trait Queue: Send + Sync {
     /// Seconds of workers that a tenant used in the last hour; what runs is counted when it ends.
     fn spent_seconds(&self, tenant: &TenantId) -> f64;
 
+    /// Counts seconds that kernels of a tenant's prompt ran on a GPU.
+    ///
+    /// # Errors
+    /// What the storage says.
+    fn spend_gpu(&self, tenant: &TenantId, seconds: f64) -> Result<(), QueueError>;
+
+    /// Seconds of GPUs that a tenant used in the last hour.
+    fn spent_gpu_seconds(&self, tenant: &TenantId) -> f64;
+
     /// Takes the next prompt, if any waits. `worker` is a name for people.
     ///
     /// # Errors

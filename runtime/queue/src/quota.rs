@@ -19,11 +19,18 @@ pub struct TenantQuota {
     pub max_leased: usize,
     /// Seconds of workers in any hour. Beyond that nothing more is accepted or begun; what runs goes on.
     pub seconds_per_hour: f64,
+    /// The same of GPUs.
+    pub gpu_seconds_per_hour: f64,
 }
 
 impl Default for TenantQuota {
     fn default() -> Self {
-        Self { max_pending: usize::MAX, max_leased: usize::MAX, seconds_per_hour: f64::INFINITY }
+        Self {
+            max_pending: usize::MAX,
+            max_leased: usize::MAX,
+            seconds_per_hour: f64::INFINITY,
+            gpu_seconds_per_hour: f64::INFINITY,
+        }
     }
 }
 

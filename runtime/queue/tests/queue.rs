@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use vivarium_protocol::history::{HistoryEntry, Status};
 use vivarium_protocol::tenant::TenantId;
 use vivarium_queue::{
-    Enqueued, JobFilter, Lease, NewPrompt, Once, PromptState, Queue, QueueError, QueueLimits, SqliteQueue,
+    Enqueued, JobFilter, Lease, NewPrompt, Once, PromptState, Queue, QueueError, QueueLimits, SqliteQueue, TenantQuota,
 };
 
 struct Bench {
@@ -206,6 +206,31 @@ fn a_full_queue_refuses_and_names_the_limit() {
     assert_eq!(queue.remaining(&tenant("a")), 0);
     assert_eq!(run_next(&queue), "3");
     assert!(queue.lease("worker").unwrap().is_none());
+}
+
+#[test]
+fn seconds_of_gpus_have_a_limit_of_their_own_and_outlive_the_process() {
+    let bench = bench();
+    let quota = TenantQuota { gpu_seconds_per_hour: 10.0, ..TenantQuota::default() };
+    let open = || {
+        let queue = SqliteQueue::open(&bench.path).unwrap();
+        queue.limit_tenants(std::sync::Arc::new(move |_: &TenantId| quota));
+        queue
+    };
+    let queue = open();
+    queue.enqueue(new("a", "1")).unwrap();
+    queue.spend_gpu(&tenant("a"), 9.0).unwrap();
+    queue.enqueue(new("a", "2")).unwrap();
+    queue.spend_gpu(&tenant("a"), 1.5).unwrap();
+    drop(queue);
+    let queue = open();
+    assert_eq!((queue.spent_gpu_seconds(&tenant("a")), queue.spent_seconds(&tenant("a"))), (10.5, 0.0));
+    let error = queue.enqueue(new("a", "3")).unwrap_err().to_string();
+    assert!(error.contains("a used 10 s of GPUs") || error.contains("a used 11 s of GPUs"), "{error}");
+    // What waits already waits longer; others are not concerned.
+    assert!(queue.lease("worker").unwrap().is_none());
+    queue.enqueue(new("b", "1")).unwrap();
+    assert_eq!(queue.lease("worker").unwrap().unwrap().tenant, tenant("b"));
 }
 
 #[test]

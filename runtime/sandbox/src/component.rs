@@ -127,6 +127,7 @@ impl PackComponent {
             node_id: Arc::from(""),
             limits: limits.clone(),
             budget: vivarium_tensor::Budget::named("tensor memory of a pack that describes itself", 0),
+            gpu: None,
             interrupt: Arc::default(),
             deadline: None,
             services: Arc::new(NoServices),

@@ -13,7 +13,7 @@ use vivarium_protocol::{
     permission::Permission,
     tenant::TenantId,
 };
-use vivarium_tensor::Budget;
+use vivarium_tensor::{Budget, GpuJob};
 
 use crate::{
     error::{CallError, CallErrorKind},
@@ -34,6 +34,8 @@ pub struct CallContext {
     pub limits: Arc<Limits>,
     /// What tensors of this call are charged to; usually the tenant's.
     pub budget: Arc<Budget>,
+    /// What the prompt has of a GPU; without one, tensors are computed on the CPU.
+    pub gpu: Option<GpuJob>,
     /// Set when the prompt shall stop.
     pub interrupt: Arc<AtomicBool>,
     /// When the time of the whole prompt is up; absent outside of a run.

@@ -231,10 +231,13 @@ impl From<QueueError> for ApiError {
             QueueError::Full { .. } => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", raise(&error, "--queue-length")).retry_after(5)
             }
-            QueueError::Spent { retry_after_seconds, .. } => {
-                let message = raise(&error, "--cpu-seconds");
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "cpu_seconds_used_up", message)
-                    .retry_after(retry_after_seconds)
+            QueueError::Spent { retry_after_seconds, what, .. } => {
+                let (flag, kind) = match what {
+                    "GPUs" => ("--gpu-seconds", "gpu_seconds_used_up"),
+                    _ => ("--cpu-seconds", "cpu_seconds_used_up"),
+                };
+                let message = raise(&error, flag);
+                Self::new(StatusCode::TOO_MANY_REQUESTS, kind, message).retry_after(retry_after_seconds)
             }
             QueueError::Number { .. } => Self::bad_request("bad_number", error.to_string()),
             QueueError::DiskFull { .. } => {

@@ -25,7 +25,7 @@ use vivarium_protocol::{
 };
 use vivarium_queue::SqliteQueue;
 use vivarium_worker::{
-    PackOffers,
+    DeviceReport, PackOffers,
     engine::{Engine, RunningNode},
     report::{LimitReport, MemoryReport, PackReport},
 };
@@ -85,6 +85,10 @@ impl Engine for TestEngine {
     fn limits(&self, _: &TenantId) -> Vec<LimitReport> {
         Vec::new()
     }
+    fn device(&self) -> DeviceReport {
+        DeviceReport { kind: "cpu".to_owned(), name: "cpu".to_owned(), ..DeviceReport::default() }
+    }
+
     fn memory(&self) -> MemoryReport {
         MemoryReport { tensor_bytes_used: 1, tensor_bytes_limit: 3 }
     }

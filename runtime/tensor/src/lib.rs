@@ -19,7 +19,7 @@
 //! - [`dtype`], [`float8`], [`shape`]: element types; lengths, strides and how they are rearranged
 //! - [`budget`], [`storage`]: accounts; typed memory that holds a charge
 //! - [`tensor`]: the handle, and copies from and to the host
-//! - `device`: what an operation asks of a GPU, whichever it is
+//! - `device`, `gpu`: what an operation asks of a GPU, and what there is to say about one, whichever it is
 //! - `ops/`: one definition of each operation: its rules for shape, type and cost
 //! - `cpu/`: the loops that do the work
 //! - [`cuda`]: the same operations on NVIDIA's GPUs (feature `cuda`)
@@ -36,6 +36,7 @@ mod device;
 pub mod dtype;
 mod error;
 pub mod float8;
+mod gpu;
 pub mod ops;
 pub mod shape;
 pub mod storage;
@@ -46,6 +47,7 @@ pub use context::{MAX_OPERATIONS, OpContext};
 pub use cuda::{Gpu, GpuJob};
 pub use dtype::{DType, Element};
 pub use error::{ErrorKind, TensorError};
+pub use gpu::{Counters, GpuInfo, GpuUnavailable};
 pub use ops::{
     Activation, BinaryOp, BlockFormat, ConvGeometry, Generator, InterpolateMode, MorphologyOp, Operand, PadMode,
     ReduceOp, SampleBorder, SampleMode, UnaryOp, VolumeGeometry,

@@ -213,6 +213,19 @@ impl Storage {
         &self.device
     }
 
+    /// Gives up the copy on a GPU, if it is one that nobody uses right now, of this account (if one is given), and the
+    /// elements are in this machine's memory too. Answers its bytes.
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+    pub(crate) fn leave_device(&self, account: Option<&Arc<Budget>>) -> Option<u64> {
+        self.host.get()?;
+        let mut place = self.device.try_lock()?;
+        let buffer = place.take_if(|buffer| {
+            Arc::strong_count(buffer) == 1 && account.is_none_or(|account| buffer.is_paid_by(account))
+        })?;
+        buffer.count_spilled();
+        Some(buffer.bytes())
+    }
+
     /// Bytes that the storage is charged for.
     pub(crate) fn charged(&self) -> u64 {
         let copy = self.copy_charge.lock().as_ref().map_or(0, Charge::bytes);

@@ -154,6 +154,30 @@ fn a_full_account_refuses_before_the_driver_is_asked() {
 }
 
 #[test]
+fn copies_of_what_is_here_too_leave_when_an_account_is_full_and_time_is_counted() {
+    let Some((gpu, _alone)) = alone() else { return };
+    let device = Budget::named("GPU memory of the tenant", 3000);
+    let job = gpu.job(Arc::clone(&device)).unwrap();
+    let cx = OpContext::new(Budget::root(1 << 20)).on_gpu(job.clone());
+    let before = gpu.counters().spilled;
+    let weights: Vec<Tensor> = (0..4).map(|seed| support::random(&[128], DType::Float32, seed)).collect();
+    let cpu = cpu_context();
+    // Each needs a copy and a result of 512 bytes: the copies of those that went before have to leave.
+    let results: Vec<Tensor> = weights.iter().map(|weight| weight.unary(UnaryOp::Neg, &cx).unwrap()).collect();
+    for (weight, result) in weights.iter().zip(&results) {
+        Slow::of(&weight.unary(UnaryOp::Neg, &cpu).unwrap()).assert_close(result, 0.0);
+    }
+    assert!(gpu.counters().spilled > before && device.used() <= 3000);
+    // Results are nowhere else, so nothing more has room.
+    let refused = weights.iter().map(|weight| weight.unary(UnaryOp::Abs, &cx)).collect::<Result<Vec<_>, _>>();
+    assert_eq!(refused.map(drop).unwrap_err().kind(), ErrorKind::LimitExceeded);
+    let seconds = job.seconds().unwrap();
+    assert!(seconds > 0.0 && seconds < 60.0, "{seconds}");
+    drop((weights, results));
+    assert_eq!(device.used(), 0);
+}
+
+#[test]
 fn jobs_share_tensors_and_may_end_in_any_order() {
     let Some((gpu, _alone)) = alone() else { return };
     let (first, ..) = job(gpu);

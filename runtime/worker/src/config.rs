@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use vivarium_graph::GraphLimits;
 
-use crate::memory::MachineMemory;
+use crate::{device::Device, memory::MachineMemory};
 
 /// How a worker runs prompts.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub struct WorkerConfig {
     pub waiting_nodes: usize,
     /// Calls of nodes of one prompt that may compute side by side; with 1 a node begins when the one before it has ended.
     pub parallel_nodes: usize,
+    /// What tensors are computed on.
+    pub device: Device,
 }
 
 /// More than this many calls side by side want more memory than they save time.
@@ -59,6 +61,7 @@ impl Default for WorkerConfig {
             graph_limits: GraphLimits::default(),
             waiting_nodes: 16,
             parallel_nodes: Self::parallel_nodes_of_this_machine(1),
+            device: Device::default(),
         }
     }
 }

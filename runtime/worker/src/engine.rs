@@ -7,6 +7,7 @@ use vivarium_graph::{Invalid, Validated};
 use vivarium_protocol::tenant::TenantId;
 
 use crate::{
+    device::DeviceReport,
     offers::PackOffers,
     report::{LimitReport, MemoryReport, PackReport},
 };
@@ -55,6 +56,9 @@ pub trait Engine: Send + Sync {
 
     /// Tensor memory now.
     fn memory(&self) -> MemoryReport;
+
+    /// What tensors are computed on.
+    fn device(&self) -> DeviceReport;
 }
 
 /// Where a running prompt is.

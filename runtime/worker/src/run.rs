@@ -18,6 +18,7 @@ use vivarium_protocol::{
 };
 use vivarium_queue::Lease;
 use vivarium_sandbox::{CallContext, CallError, CallErrorKind, NodeValue, PackComponent};
+use vivarium_tensor::GpuJob;
 
 use crate::{
     ahead::Ahead,
@@ -40,6 +41,10 @@ pub(crate) struct Ended {
     pub(crate) status: Status,
     pub(crate) meta: Map<String, Value>,
     pub(crate) seconds: f64,
+    /// How long kernels of it ran on a GPU.
+    pub(crate) gpu_seconds: f64,
+    /// It failed because the GPU did, and took along what was in its memory.
+    pub(crate) lost_to_gpu: bool,
     /// To be dropped when the history has the end: clients wait for that, and a large prompt takes a while to take apart.
     _prompt: Option<DynamicPrompt>,
 }
@@ -61,7 +66,15 @@ impl Ended {
         });
         let messages = vec![("execution_error".to_owned(), data)];
         let status = Status { status_str: "error".into(), completed: false, messages };
-        Self { outputs: Map::new(), status, meta: Map::new(), seconds: 0.0, _prompt: None }
+        Self {
+            outputs: Map::new(),
+            status,
+            meta: Map::new(),
+            seconds: 0.0,
+            gpu_seconds: 0.0,
+            lost_to_gpu: false,
+            _prompt: None,
+        }
     }
 }
 
@@ -92,6 +105,7 @@ pub(crate) struct PromptRun<'a> {
     deadline: Option<Instant>,
     pub(crate) progress: Arc<ProgressTracker>,
     services: Arc<NodeServices>,
+    gpu: Option<GpuJob>,
     pub(crate) prompt: DynamicPrompt,
     pub(crate) list: ExecutionList,
     pub(crate) keys: CacheKeys,
@@ -127,11 +141,13 @@ impl<'a> PromptRun<'a> {
     ) -> Self {
         let snapshot = shared.catalog.snapshot();
         let definitions = shared.definitions(&lease.tenant, snapshot.clone());
+        let tenant = shared.tenant(&lease.tenant);
         let beside = Beside::new(shared.config.calls_beside(shared.limits.server().instances), interrupt.clone());
         Self {
             shared,
             lease,
-            tenant: shared.tenant(&lease.tenant),
+            gpu: shared.gpu_job(&tenant),
+            tenant,
             snapshot,
             definitions,
             interrupt,
@@ -172,7 +188,11 @@ impl<'a> PromptRun<'a> {
         self.show_kept();
         self.progress.tell();
         let completed = stopped.is_ok();
+        let (gpu_seconds, gpu_failed) = self.leave_gpu();
+        let lost_to_gpu = gpu_failed && matches!(stopped, Err(Stop::Failed(_)));
         match stopped {
+            // It will run again: no client hears of this.
+            Err(Stop::Failed(_)) if lost_to_gpu => {}
             Ok(()) => self.announce(Event::ExecutionSuccess { prompt_id, timestamp: now_ms() }),
             Err(Stop::Interrupted { node }) => self.announce_interrupted(&node),
             Err(Stop::Failed(failure)) => self.announce_failure(*failure),
@@ -180,7 +200,30 @@ impl<'a> PromptRun<'a> {
         let status_str = if completed { "success" } else { "error" };
         let status = Status { status_str: status_str.into(), completed, messages: self.messages };
         let seconds = started.elapsed().as_secs_f64();
-        Ended { outputs: self.outputs, status, meta: self.meta, seconds, _prompt: Some(self.prompt) }
+        Ended {
+            outputs: self.outputs,
+            status,
+            meta: self.meta,
+            seconds,
+            gpu_seconds,
+            lost_to_gpu,
+            _prompt: Some(self.prompt),
+        }
+    }
+
+    /// Waits for what is left on the GPU. Answers how long kernels ran, and whether the GPU failed.
+    fn leave_gpu(&mut self) -> (f64, bool) {
+        let Some(job) = self.gpu.take() else { return (0.0, false) };
+        match job.seconds() {
+            Ok(seconds) => {
+                tracing::debug!(prompt = self.lease.item.prompt_id, seconds, "kernels ran on the GPU");
+                (seconds, false)
+            }
+            Err(error) => {
+                self.shared.gpu_failed(&error.to_string());
+                (0.0, true)
+            }
+        }
     }
 
     /// Sends to the client and keeps for the history.
@@ -430,7 +473,7 @@ impl<'a> PromptRun<'a> {
         let prompt_id = &self.lease.item.prompt_id;
         let services = self.services.clone();
         let context = self.shared.call_context(&self.lease.tenant, prompt_id, id, &self.interrupt, services);
-        CallContext { deadline: self.deadline, ..context }
+        CallContext { deadline: self.deadline, gpu: self.gpu.clone(), ..context }
     }
 
     /// Asks the class which lazy inputs it needs. True when the node has to wait for some.

@@ -13,7 +13,7 @@ use vivarium_packs::{Catalog, Grants, Snapshot};
 use vivarium_protocol::tenant::TenantId;
 use vivarium_queue::Queue;
 use vivarium_sandbox::{CallContext, LimitTable};
-use vivarium_tensor::Budget;
+use vivarium_tensor::{Budget, GpuJob};
 
 use crate::{
     config::{CacheMode, WorkerConfig},
@@ -72,6 +72,8 @@ pub(crate) struct Shared {
     pub(crate) events: Arc<dyn EventSink>,
     pub(crate) limits: Arc<LimitTable>,
     pub(crate) tensors: Arc<Budget>,
+    /// Where there is a GPU.
+    pub(crate) gpu_memory: Option<Arc<Budget>>,
     pub(crate) offers: CurrentOffers,
     tenants: Mutex<HashMap<TenantId, TenantState>>,
 }
@@ -81,6 +83,8 @@ pub(crate) struct Shared {
 pub(crate) struct TenantState {
     /// Pays for tensors and results.
     pub(crate) budget: Arc<Budget>,
+    /// The same on a GPU.
+    pub(crate) gpu_memory: Option<Arc<Budget>>,
     pub(crate) cache: Arc<Mutex<ResultCache>>,
     /// How long the last call of each class took.
     pub(crate) pace: Arc<Mutex<HashMap<String, Duration>>>,
@@ -92,6 +96,10 @@ impl Shared {
             "tensor memory of the server (total_tensor_bytes, --tensor-memory)",
             parts.limits.server().total_tensor_bytes,
         );
+        let gpu_memory = config.device.memory_bytes().map(|bytes| {
+            let limit = parts.limits.server().total_gpu_bytes.min(bytes);
+            Budget::named("GPU memory of the server (total_gpu_bytes, --gpu-memory)", limit)
+        });
         Self {
             config,
             catalog: parts.catalog,
@@ -103,6 +111,7 @@ impl Shared {
             events: parts.events,
             limits: parts.limits,
             tensors,
+            gpu_memory,
             offers: CurrentOffers::default(),
             tenants: Mutex::default(),
         }
@@ -117,6 +126,10 @@ impl Shared {
         let name = format!("tensor memory of tenant {tenant} (tenant_tensor_bytes, --tenant-tensor-memory)");
         let state = TenantState {
             budget: self.tensors.named_child(name, limits.tenant_tensor_bytes),
+            gpu_memory: self.gpu_memory.as_ref().map(|memory| {
+                let name = format!("GPU memory of tenant {tenant} (tenant_gpu_bytes, --tenant-gpu-memory)");
+                memory.named_child(name, limits.tenant_gpu_bytes)
+            }),
             cache: Arc::new(Mutex::new(ResultCache::new(limits.cache_bytes))),
             pace: Arc::default(),
         };
@@ -130,6 +143,21 @@ impl Shared {
 
     pub(crate) fn budget(&self, tenant: &TenantId) -> Arc<Budget> {
         self.tenant(tenant).budget
+    }
+
+    /// What a prompt of a tenant has of the GPU, if there is one that works.
+    pub(crate) fn gpu_job(&self, tenant: &TenantState) -> Option<GpuJob> {
+        let job = self.config.device.gpu()?.job(tenant.gpu_memory.clone()?);
+        job.inspect_err(|error| self.gpu_failed(&error.to_string())).ok()
+    }
+
+    /// Gives the GPU up, with all results that may be in its memory.
+    pub(crate) fn gpu_failed(&self, reason: &str) {
+        if self.config.device.give_up(reason) {
+            tracing::error!(reason, "the GPU failed; the CPU computes until the server is restarted");
+        }
+        let caches: Vec<_> = self.tenants.lock().values().map(|state| state.cache.clone()).collect();
+        caches.iter().for_each(|cache| cache.lock().clear());
     }
 
     /// Bytes that the machine lacks of the headroom that the cache shall leave; 0 in other modes.
@@ -184,6 +212,7 @@ impl Shared {
             node_id: Arc::from(node_id),
             limits: self.limits.of(tenant, None),
             budget: self.budget(tenant),
+            gpu: None,
             interrupt: interrupt.clone(),
             deadline: None,
             services,

@@ -28,6 +28,7 @@ use vivarium_queue::Lease;
 use crate::{
     config::WorkerConfig,
     definitions::GuestValidators,
+    device::DeviceReport,
     engine::{Engine, RunningNode},
     events::{Message, Target},
     offers::PackOffers,
@@ -154,7 +155,8 @@ fn run_lease(shared: &Shared, running: &Running, stop: &AtomicBool, mut lease: L
     let requeue = running.prompts.lock().remove(&key).is_some_and(|prompt| prompt.requeue);
     let ended =
         ended.unwrap_or_else(|_| Ended::failed(&lease, "the server failed while it ran this prompt; see its log"));
-    let kept = if requeue && !ended.status.completed {
+    // Nothing of it is lost for a GPU that failed: it runs again, on the CPU.
+    let kept = if ended.lost_to_gpu || (requeue && !ended.status.completed) {
         shared.queue.requeue(&lease)
     } else {
         // Moved, since it may be large.
@@ -165,7 +167,11 @@ fn run_lease(shared: &Shared, running: &Running, stop: &AtomicBool, mut lease: L
             status: Some(ended.status),
             meta: ended.meta,
         };
-        shared.queue.finish(&lease, entry, ended.seconds)
+        let spent = match ended.gpu_seconds {
+            0.0 => Ok(()),
+            seconds => shared.queue.spend_gpu(&lease.tenant, seconds),
+        };
+        spent.and_then(|()| shared.queue.finish(&lease, entry, ended.seconds))
     };
     if let Err(error) = kept {
         tracing::error!(prompt = lease.item.prompt_id, %error, "the end of a prompt cannot be recorded");
@@ -277,6 +283,8 @@ impl Engine for Worker {
         let used = |name: &str| match name {
             "tenant_tensor_bytes" => Some(self.shared.budget(tenant).used()),
             "total_tensor_bytes" => Some(self.shared.tensors.used()),
+            "tenant_gpu_bytes" => self.shared.tenant(tenant).gpu_memory.map(|memory| memory.used()),
+            "total_gpu_bytes" => self.shared.gpu_memory.as_ref().map(|memory| memory.used()),
             "cache_bytes" => Some(self.shared.cache(tenant).lock().bytes()),
             _ => None,
         };
@@ -296,6 +304,10 @@ impl Engine for Worker {
 
     fn memory(&self) -> MemoryReport {
         MemoryReport { tensor_bytes_used: self.shared.tensors.used(), tensor_bytes_limit: self.shared.tensors.limit() }
+    }
+
+    fn device(&self) -> DeviceReport {
+        self.shared.config.device.report(self.shared.gpu_memory.as_deref())
     }
 }
 

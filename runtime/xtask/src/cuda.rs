@@ -43,17 +43,8 @@ pub(crate) fn command(arguments: &[String]) -> Result<()> {
 /// # Errors
 /// When a test fails or the kernels' table is not what the assembler says.
 pub(crate) fn stage() -> Result<()> {
-    run(&mut cargo(&[
-        "clippy",
-        "-p",
-        "vivarium-tensor",
-        "--features",
-        "cuda",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ]))?;
+    // Without the feature, which all other stages build with.
+    run(&mut cargo(&["clippy", "-p", "vivarium-tensor", "--all-targets", "--", "-D", "warnings"]))?;
     test_with(&[])?;
     table(true)
 }
@@ -92,7 +83,11 @@ fn test_with(flags: &[String]) -> Result<()> {
     run(&mut checker)?;
     let mut tests = cargo(&["test", "-p", "vivarium-tensor", "--features", "cuda"]);
     environment(&mut tests);
-    run(tests.args(flags))
+    run(tests.args(flags))?;
+    // Last, a server whose prompts compute there.
+    let mut served = cargo(&["test", "--workspace", "--test", "end_to_end", "gpu"]);
+    environment(&mut served);
+    run(&mut served)
 }
 
 /// The simulated driver under the name that programs load, in a folder of its own.

@@ -38,7 +38,7 @@ const CHECKS: [Check; 14] = [
     Check { name: "test", what: "tests of the host, on the real sandbox", run: test_host, missing: nothing },
     Check {
         name: "cuda",
-        what: "the tensor tests through the CUDA back end, on a simulated driver where there is no GPU",
+        what: "the tensor tests and a server through the CUDA back end, on a simulated driver where there is no GPU",
         run: cuda::stage,
         missing: cuda::missing,
     },

@@ -5,6 +5,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 use vivarium_ptx::memory::Place;
 use vivarium_ptx::{FaultKind, Launch, Memory, Module};
 
@@ -41,11 +42,18 @@ struct Uses {
     read: HashMap<Stream, u64>,
 }
 
+/// What was done before it, and when it was recorded: work is done when it is queued, so that is when it passed.
+#[derive(Default)]
+struct Event {
+    knowledge: Knowledge,
+    passed: Option<Instant>,
+}
+
 #[derive(Default)]
 struct Registry {
     modules: HashMap<u64, Arc<Module>>,
     functions: HashMap<u64, Arc<Function>>,
-    events: HashMap<u64, Knowledge>,
+    events: HashMap<u64, Event>,
     streams: Vec<Stream>,
     order: Order,
     uses: HashMap<u64, Uses>,
@@ -259,6 +267,10 @@ impl Device {
             }
         }
         let number = self.launches.fetch_add(1, Ordering::SeqCst) + 1;
+        if number > setting("SIMULATED_CUDA_LAUNCHES", u32::MAX) {
+            self.break_down();
+            return Ok(());
+        }
         let launch = Launch {
             module: &function.module,
             kernel,
@@ -322,7 +334,7 @@ impl Device {
     pub fn new_event(&self) -> Answer<u64> {
         self.check()?;
         let handle = self.handle();
-        self.registry.lock().events.insert(handle, Knowledge::new());
+        self.registry.lock().events.insert(handle, Event::default());
         Ok(handle)
     }
 
@@ -335,15 +347,23 @@ impl Device {
         let mut registry = self.registry.lock();
         registry.order.step(stream);
         let knowledge = registry.order.snapshot(stream);
-        *registry.events.get_mut(&event).ok_or(INVALID_HANDLE)? = knowledge;
+        *registry.events.get_mut(&event).ok_or(INVALID_HANDLE)? = Event { knowledge, passed: Some(Instant::now()) };
         Ok(())
+    }
+
+    /// Milliseconds between two events that were recorded.
+    pub fn elapsed(&self, from: u64, to: u64) -> Answer<f32> {
+        self.check()?;
+        let registry = self.registry.lock();
+        let passed = |event: u64| registry.events.get(&event).and_then(|event| event.passed).ok_or(INVALID_HANDLE);
+        Ok(passed(to)?.saturating_duration_since(passed(from)?).as_secs_f32() * 1000.0)
     }
 
     /// A stream, or the host (0), waits for an event.
     pub fn wait(&self, stream: Stream, event: u64) -> Answer<()> {
         self.check()?;
         let mut registry = self.registry.lock();
-        let knowledge = registry.events.get(&event).cloned().ok_or(INVALID_HANDLE)?;
+        let knowledge = registry.events.get(&event).ok_or(INVALID_HANDLE)?.knowledge.clone();
         registry.order.learn(stream, &knowledge);
         Ok(())
     }

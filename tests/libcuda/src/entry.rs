@@ -313,6 +313,17 @@ pub extern "C" fn cuEventQuery(_event: u64) -> Code {
     SUCCESS
 }
 
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuEventElapsedTime(milliseconds: *mut f32, from: u64, to: u64) -> Code {
+    unsafe { put(milliseconds, DEVICE.elapsed(from, to)) }
+}
+
+/// Newer drivers' name for it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuEventElapsedTime_v2(milliseconds: *mut f32, from: u64, to: u64) -> Code {
+    unsafe { cuEventElapsedTime(milliseconds, from, to) }
+}
+
 /// NVRTC asks for tables that are not documented; it does without.
 #[unsafe(no_mangle)]
 pub extern "C" fn cuGetExportTable(_table: *mut *const c_void, _id: *const c_void) -> Code {

@@ -153,11 +153,11 @@ fn proc_value(file: &str, label: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// What computes tensors: always the CPU so far, and whether a GPU was found, or why not.
+/// What computes tensors unless `--device` says otherwise: the GPU that was found, or the CPU and why.
 pub(super) fn cuda() -> Check {
     let found = match vivarium_tensor::Gpu::probe() {
-        Ok(gpu) => format!("found {gpu}; the server does not use it yet"),
-        Err(reason) => reason,
+        Ok(gpu) => format!("tensors are computed on {gpu}"),
+        Err(reason) => format!("{reason}; tensors are computed on the CPU"),
     };
-    Check::new("cuda", State::Info, format!("{found}; tensors are computed on the CPU"))
+    Check::new("cuda", State::Info, found)
 }

@@ -141,6 +141,11 @@ impl Folders {
         base.join(PRIVATE).join("compiled")
     }
 
+    /// Kernels that were compiled for GPUs.
+    pub(crate) fn kernels(&self) -> PathBuf {
+        self.private().join("kernels")
+    }
+
     /// Packs that were installed, and what is known about them.
     pub(crate) fn installed(&self) -> PathBuf {
         self.private().join("packs")

@@ -26,6 +26,14 @@ pub(crate) struct LimitOptions {
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     node_tensor_memory: Option<u64>,
 
+    /// Tensors of everybody in the GPU's memory; the rest stays for others [default: nine tenths of what it has]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    gpu_memory: Option<u64>,
+
+    /// Tensors of one tenant in the GPU's memory [default: --gpu-memory]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    tenant_gpu_memory: Option<u64>,
+
     /// Own memory of one node while it runs [default: 256M]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     guest_memory: Option<u64>,
@@ -106,6 +114,8 @@ impl LimitOptions {
             limits.call_tensor_bytes = limits.call_tensor_bytes.min(tenant);
         }
         limits.call_tensor_bytes = self.node_tensor_memory.unwrap_or(limits.call_tensor_bytes);
+        limits.total_gpu_bytes = self.gpu_memory.unwrap_or(limits.total_gpu_bytes);
+        limits.tenant_gpu_bytes = self.tenant_gpu_memory.unwrap_or(limits.tenant_gpu_bytes);
         limits.guest_memory = self.guest_memory.unwrap_or(limits.guest_memory);
         if self.tensor_memory.or(self.tenant_tensor_memory).is_some() {
             limits.cache_bytes = limits.tenant_tensor_bytes / 3 * 2;

@@ -34,7 +34,7 @@ use crate::{
     failure::{Exit, OrFail, Outcome, fail},
     host::HostPlan,
     logging::{self, Verbosity},
-    options::{Folders, GrantOptions, LimitOptions, OutsideOptions, SourceOptions},
+    options::{DeviceOptions, Folders, GrantOptions, LimitOptions, OutsideOptions, SourceOptions},
     progress::Progress,
     report::{Ended, HistoryStatus, Report, SavedFile},
     results::{listed, settle},
@@ -88,6 +88,9 @@ pub(crate) struct Run {
     folders: SourceOptions,
 
     #[command(flatten)]
+    device: DeviceOptions,
+
+    #[command(flatten)]
     limits: LimitOptions,
 
     #[command(flatten)]
@@ -113,7 +116,9 @@ impl Run {
         let scratch = Scratch::create()?;
         let (sender, events) = mpsc::sync_channel(EVENTS);
         let parts = self.plan(&scratch)?.build(Arc::new(ToChannel(sender)))?;
-        let worker = Worker::start(self.worker_config(), parts.clone())
+        let device = self.device.open(&self.folders.resolve()?.kernels())?;
+        let worker_config = WorkerConfig { device, ..self.worker_config() };
+        let worker = Worker::start(worker_config, parts.clone())
             .or_fail(Exit::Machine, || "could not start the worker's thread")?;
         self.change_inputs(worker.as_ref(), &mut workflow)?;
         inputs::bring(&parts, &workflow, &self.input, &self.places())?;

@@ -10,7 +10,7 @@ use vivarium_packs::watch::{Changed, Watch};
 use vivarium_protocol::{event::Event, tenant::TenantId};
 use vivarium_queue::Queue;
 use vivarium_server::{AppState, Hub, LogRing, ServerConfig, ServerError, ServerLimits, auth::Registry};
-use vivarium_worker::{FilesOf, Parts, Worker};
+use vivarium_worker::{FilesOf, Parts, Worker, WorkerConfig};
 
 pub(crate) use self::options::Serve;
 use crate::{
@@ -42,6 +42,8 @@ impl Serve {
             outside: self.outside.resolve(&folders)?,
             folders,
         };
+        let device = self.device.open(&plan.folders.kernels())?;
+        tracing::info!(%device, "tensors are computed here");
         let base = plan.folders.base.clone();
         let folders_tenants = plan.folders.tenants();
         let parts = plan.build(hub.clone())?;
@@ -49,7 +51,8 @@ impl Serve {
         empty_temp(&parts.files, &tenants);
         take_back_prompts(parts.queue.as_ref())?;
         collect_unused_contents(&parts.files)?;
-        let worker = Worker::start(self.worker_config()?, parts.clone())
+        let worker_config = WorkerConfig { device, ..self.worker_config()? };
+        let worker = Worker::start(worker_config, parts.clone())
             .or_fail(Exit::Machine, || "could not start the worker's threads")?;
 
         let server_parts = vivarium_server::Parts {

@@ -8,7 +8,7 @@ use vivarium_worker::{CacheMode, PreviewSettings, WorkerConfig};
 use crate::{
     failure::{Exit, Outcome, fail},
     logging::Verbosity,
-    options::{FolderOptions, GrantOptions, LimitOptions, OutsideOptions},
+    options::{DeviceOptions, FolderOptions, GrantOptions, LimitOptions, OutsideOptions},
 };
 
 /// Serve workflows to user interfaces and programs.
@@ -129,6 +129,9 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     pub(super) folders: FolderOptions,
+
+    #[command(flatten)]
+    pub(super) device: DeviceOptions,
 
     #[command(flatten)]
     pub(super) limits: LimitOptions,

@@ -22,6 +22,10 @@ pub(crate) struct QuotaOptions {
     /// Seconds of workers in any hour [default of a new tenant: 7200]
     #[arg(long, value_name = "N")]
     cpu_seconds: Option<u64>,
+
+    /// Seconds of GPUs in any hour [default of a new tenant: 3600]
+    #[arg(long, value_name = "N")]
+    gpu_seconds: Option<u64>,
 }
 
 impl QuotaOptions {
@@ -32,6 +36,7 @@ impl QuotaOptions {
             queue_length: self.queue_length.unwrap_or(before.queue_length),
             concurrent_jobs: self.concurrent_jobs.unwrap_or(before.concurrent_jobs),
             cpu_seconds_per_hour: self.cpu_seconds.unwrap_or(before.cpu_seconds_per_hour),
+            gpu_seconds_per_hour: self.gpu_seconds.unwrap_or(before.gpu_seconds_per_hour),
         }
     }
 }
@@ -39,11 +44,12 @@ impl QuotaOptions {
 /// Quotas in one line.
 pub(crate) fn shown(quotas: &Quotas) -> String {
     format!(
-        "storage {}, queue length {}, concurrent jobs {}, {} s of workers per hour",
+        "storage {}, queue length {}, concurrent jobs {}, {} s of workers and {} s of GPUs per hour",
         bytes(quotas.storage_bytes),
         quotas.queue_length,
         quotas.concurrent_jobs,
-        quotas.cpu_seconds_per_hour
+        quotas.cpu_seconds_per_hour,
+        quotas.gpu_seconds_per_hour
     )
 }
 

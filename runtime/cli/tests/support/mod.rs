@@ -71,10 +71,16 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(place: &Place, flags: &[&str]) -> Self {
+        Self::start_with(place, flags, &[])
+    }
+
+    /// With variables of the environment.
+    pub(crate) fn start_with(place: &Place, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         let base = place.text("base");
         let mut arguments = vec!["serve", "--port", "0", "--base-directory", &base];
         arguments.extend(flags);
-        let mut process = vivarium(&arguments).stderr(Stdio::piped()).spawn().unwrap();
+        let variables = environment.iter().copied();
+        let mut process = vivarium(&arguments).envs(variables).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
         let started = Instant::now();
         let url = loop {

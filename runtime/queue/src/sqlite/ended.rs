@@ -43,7 +43,7 @@ impl SqliteQueue {
         self.move_to_history(state, tenant, ending, |transaction| {
             let taken = take(transaction)?;
             if taken.is_some() {
-                spent::add(transaction, tenant, minute, seconds)?;
+                spent::add(transaction, spent::WORKERS, tenant, minute, seconds)?;
             }
             Ok(taken)
         })?;

@@ -73,6 +73,7 @@ struct State {
     counts: AllCounts,
     fresh: Fresh,
     spent: Spent,
+    spent_gpu: Spent,
     /// When the last prompt has left the queue, the file and its log may hold secrets nevertheless.
     stale_secrets: bool,
     /// Never reused while the process lives, so that an old lease can't mean a new row.
@@ -173,12 +174,14 @@ fn load(connection: Connection) -> rusqlite::Result<State> {
         counts: AllCounts::default(),
         fresh: Fresh::default(),
         spent: Spent::default(),
+        spent_gpu: Spent::default(),
         stale_secrets: false,
         next_row,
         next_lease,
         first_own_lease: next_lease,
     };
-    state.spent = spent::load(&state.connection, now_minute())?;
+    state.spent = spent::load(&state.connection, spent::WORKERS, now_minute())?;
+    state.spent_gpu = spent::load(&state.connection, spent::GPUS, now_minute())?;
     let mut counted: Vec<(String, Counts)> = Vec::new();
     {
         let mut statement = state.connection.prepare(
@@ -226,6 +229,18 @@ impl Queue for SqliteQueue {
 
     fn spent_seconds(&self, tenant: &TenantId) -> f64 {
         self.state.lock().spent.used(tenant, now_minute())
+    }
+
+    fn spend_gpu(&self, tenant: &TenantId, seconds: f64) -> Result<(), QueueError> {
+        let mut state = self.state.lock();
+        let minute = now_minute();
+        spent::add(&state.connection, spent::GPUS, tenant, minute, seconds).map_err(|source| self.failed(source))?;
+        state.spent_gpu.add(tenant, minute, spent::sane(seconds));
+        Ok(())
+    }
+
+    fn spent_gpu_seconds(&self, tenant: &TenantId) -> f64 {
+        self.state.lock().spent_gpu.used(tenant, now_minute())
     }
 
     fn enqueue(&self, prompt: NewPrompt) -> Result<Queued, QueueError> {

@@ -109,7 +109,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, QueueError> {
         transaction.commit().map_err(failed)?;
     }
     connection.execute_batch(once::TABLE).map_err(failed)?;
-    connection.execute_batch(spent::TABLE).map_err(failed)?;
+    connection.execute_batch(spent::TABLES).map_err(failed)?;
     Ok(connection)
 }
 

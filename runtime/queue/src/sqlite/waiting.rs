@@ -148,21 +148,27 @@ impl SqliteQueue {
             return Err(QueueError::Full { tenant: tenant.clone(), limit });
         }
         let minute = now_minute();
-        let (limit, used) = (quota.seconds_per_hour, state.spent.used(tenant, minute));
-        if used >= limit {
-            let retry_after_seconds = 60 * state.spent.minutes_until_below(tenant, minute, limit);
-            return Err(QueueError::Spent { tenant: tenant.clone(), limit, used, retry_after_seconds });
+        let kinds =
+            [("workers", &state.spent, quota.seconds_per_hour), ("GPUs", &state.spent_gpu, quota.gpu_seconds_per_hour)];
+        for (what, spent, limit) in kinds {
+            let used = spent.used(tenant, minute);
+            if used >= limit {
+                let retry_after_seconds = 60 * spent.minutes_until_below(tenant, minute, limit);
+                return Err(QueueError::Spent { tenant: tenant.clone(), what, limit, used, retry_after_seconds });
+            }
         }
         Ok(())
     }
 
     /// Whose prompt to start, among those whose quota allows it.
     fn pick(&self, state: &mut State) -> Option<TenantId> {
-        let State { scheduler, counts, spent, .. } = state;
+        let State { scheduler, counts, spent, spent_gpu, .. } = state;
         let minute = now_minute();
         scheduler.pick_among(&|tenant| {
             let quota = self.quota(tenant);
-            counts.of(tenant).leased < quota.max_leased && spent.used(tenant, minute) < quota.seconds_per_hour
+            counts.of(tenant).leased < quota.max_leased
+                && spent.used(tenant, minute) < quota.seconds_per_hour
+                && spent_gpu.used(tenant, minute) < quota.gpu_seconds_per_hour
         })
     }
 

@@ -14,6 +14,8 @@ pub struct Quotas {
     pub concurrent_jobs: u64,
     /// Seconds of workers in any hour; what runs is counted when it ends.
     pub cpu_seconds_per_hour: u64,
+    /// Seconds of GPUs in any hour, counted likewise.
+    pub gpu_seconds_per_hour: u64,
 }
 
 impl Default for Quotas {
@@ -24,6 +26,8 @@ impl Default for Quotas {
             concurrent_jobs: 4,
             // Two workers, busy all the time.
             cpu_seconds_per_hour: 7200,
+            // One GPU, busy all the time.
+            gpu_seconds_per_hour: 3600,
         }
     }
 }
@@ -34,6 +38,7 @@ impl From<Quotas> for vivarium_queue::TenantQuota {
             max_pending: usize::try_from(quotas.queue_length).unwrap_or(usize::MAX),
             max_leased: usize::try_from(quotas.concurrent_jobs).unwrap_or(usize::MAX),
             seconds_per_hour: quotas.cpu_seconds_per_hour as f64,
+            gpu_seconds_per_hour: quotas.gpu_seconds_per_hour as f64,
         }
     }
 }

@@ -4,6 +4,7 @@ use axum::{extract::State, response::Response};
 use serde_json::{Map, Value, json};
 
 use vivarium_protocol::tenant::TenantId;
+use vivarium_worker::DeviceReport;
 
 use crate::{config::ServerConfig, json, state::AppState, tenant::Tenant};
 
@@ -34,7 +35,7 @@ fn features(config: &ServerConfig) -> Map<String, Value> {
     Map::from_iter([("supports_preview_metadata".to_owned(), json!(true)), ("max_upload_size".to_owned(), size)])
 }
 
-/// `GET /system_stats`. The one device stands for tensor memory; there is neither Python nor PyTorch.
+/// `GET /system_stats`. Without a GPU the one device stands for tensor memory; there is neither Python nor PyTorch.
 pub(crate) async fn stats(State(state): State<AppState>) -> Response {
     let (ram_total, ram_free) = ram();
     let memory = state.engine().memory();
@@ -55,16 +56,34 @@ pub(crate) async fn stats(State(state): State<AppState>) -> Response {
             "argv": shown_arguments(&state.config().argv),
             "vivarium_version": version,
         },
-        "devices": [{
-            "name": "cpu",
-            "type": "cpu",
-            "index": null,
-            "vram_total": ram_total,
-            "vram_free": ram_free,
-            "torch_vram_total": memory.tensor_bytes_limit,
-            "torch_vram_free": tensors_free,
-        }],
+        "devices": [device(&state.engine().device(), (ram_total, ram_free), (memory.tensor_bytes_limit, tensors_free))],
     }))
+}
+
+/// What computes tensors, as ComfyUI shows it. `vivarium` has what ComfyUI has no place for: what a GPU did, or why there is
+/// none.
+fn device(device: &DeviceReport, ram: (u64, u64), tensors: (u64, u64)) -> Value {
+    let gpu = device.kind != "cpu";
+    let free = device.memory_limit.saturating_sub(device.memory_used);
+    let (memory, tensors) = match gpu {
+        true => {
+            ((device.memory_bytes, device.memory_bytes.saturating_sub(device.memory_used)), (device.memory_limit, free))
+        }
+        false => (ram, tensors),
+    };
+    let mut shown = json!({
+        "name": if gpu { format!("{}:{} {}", device.kind, device.index.unwrap_or_default(), device.name) } else { device.name.clone() },
+        "type": device.kind,
+        "index": device.index,
+        "vram_total": memory.0,
+        "vram_free": memory.1,
+        "torch_vram_total": tensors.0,
+        "torch_vram_free": tensors.1,
+    });
+    if device.work.is_some() || device.note.is_some() {
+        shown["vivarium"] = json!({ "work": device.work, "note": device.note });
+    }
+    shown
 }
 
 /// The command line as every tenant may see it: the program's name without its folder, and the names of options. Values are
@@ -96,6 +115,28 @@ mod tests {
         assert_eq!(meminfo(text, "MemTotal:"), 2048 * 1024);
         assert_eq!(meminfo(text, "MemAvailable:"), 1024 * 1024);
         assert_eq!(meminfo("", "MemTotal:"), 0);
+    }
+
+    #[test]
+    fn a_gpu_is_shown_as_comfyui_shows_it_and_a_missing_one_with_the_reason() {
+        let gpu = DeviceReport {
+            kind: "cuda".to_owned(),
+            index: Some(1),
+            name: "H200".to_owned(),
+            memory_bytes: 1000,
+            memory_limit: 900,
+            memory_used: 100,
+            ..DeviceReport::default()
+        };
+        let shown = device(&gpu, (7, 5), (3, 2));
+        assert_eq!(shown["name"], "cuda:1 H200");
+        assert_eq!((&shown["vram_total"], &shown["vram_free"]), (&json!(1000), &json!(900)));
+        assert_eq!((&shown["torch_vram_total"], &shown["torch_vram_free"]), (&json!(900), &json!(800)));
+        let none =
+            DeviceReport { kind: "cpu".to_owned(), note: Some("no driver".to_owned()), ..DeviceReport::default() };
+        let shown = device(&none, (7, 5), (3, 2));
+        assert_eq!((&shown["vram_total"], &shown["torch_vram_free"]), (&json!(7), &json!(2)));
+        assert_eq!(shown["vivarium"]["note"], "no driver");
     }
 
     #[test]

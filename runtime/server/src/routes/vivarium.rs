@@ -62,6 +62,7 @@ fn quota_report(state: &AppState, tenant: &TenantId) -> Result<Vec<LimitReport>,
     let running = state.queue().running(tenant)?.len() as u64;
     let waiting = (state.queue().remaining(tenant) as u64).saturating_sub(running);
     let spent = state.queue().spent_seconds(tenant).round() as u64;
+    let gpu = state.queue().spent_gpu_seconds(tenant).round() as u64;
     let report = |name: &str, value, used, unit: &str, description: &str| LimitReport {
         name: format!("quota_{name}"),
         value,
@@ -76,6 +77,7 @@ fn quota_report(state: &AppState, tenant: &TenantId) -> Result<Vec<LimitReport>,
         report("queue_length", quotas.queue_length, waiting, "count", "Waiting prompts of the tenant"),
         report("concurrent_jobs", quotas.concurrent_jobs, running, "count", "Prompts of the tenant that run at once"),
         report("cpu_seconds", quotas.cpu_seconds_per_hour, spent, "s", "Seconds of workers in the last hour"),
+        report("gpu_seconds", quotas.gpu_seconds_per_hour, gpu, "s", "Seconds of GPUs in the last hour"),
     ])
 }
 

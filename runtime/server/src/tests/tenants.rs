@@ -327,7 +327,13 @@ async fn a_client_id_of_another_tenant_hears_and_says_nothing() {
 /// 74.
 #[tokio::test]
 async fn quotas_are_of_tenants_and_not_of_tokens() {
-    let quotas = Quotas { storage_bytes: 2000, queue_length: 2, concurrent_jobs: 1, cpu_seconds_per_hour: 10 };
+    let quotas = Quotas {
+        storage_bytes: 2000,
+        queue_length: 2,
+        concurrent_jobs: 1,
+        cpu_seconds_per_hour: 10,
+        ..Quotas::default()
+    };
     let (world, a, b) = World::new(quotas);
     let second = new_token(&world.registry, "a", &Scope::DEFAULT);
     tokio::time::sleep(std::time::Duration::from_millis(600)).await;

@@ -2,8 +2,10 @@
 
 use crate::device::Task;
 use crate::storage::Buffer;
-use crate::{Charge, DType, OpContext, Tensor, TensorError};
+use crate::{Budget, Charge, Counters, DType, GpuInfo, GpuUnavailable, OpContext, Tensor, TensorError};
 use std::convert::Infallible;
+use std::path::Path;
+use std::sync::Arc;
 
 /// A GPU. There is none in this build.
 #[derive(Debug, Clone)]
@@ -14,16 +16,50 @@ pub struct Gpu(Infallible);
 pub struct GpuJob(Infallible);
 
 impl Gpu {
+    /// Opens none.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn open(_: usize, _: Option<&Path>) -> Result<Gpu, GpuUnavailable> {
+        Err(GpuUnavailable::NotBuilt)
+    }
+
     /// Why there is no GPU.
     ///
     /// # Errors
     /// Always.
     pub fn probe() -> Result<String, String> {
-        Err("the CUDA back end is not built into this binary".to_owned())
+        Err(GpuUnavailable::NotBuilt.to_string())
+    }
+
+    /// What is known about it.
+    pub fn info(&self) -> &GpuInfo {
+        match self.0 {}
+    }
+
+    /// What it has been asked to do.
+    pub fn counters(&self) -> Counters {
+        match self.0 {}
+    }
+
+    /// A stream for one job.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn job(&self, _: Arc<Budget>) -> Result<GpuJob, GpuUnavailable> {
+        match self.0 {}
     }
 }
 
 impl GpuJob {
+    /// How many seconds its kernels ran.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn seconds(&self) -> Result<f64, TensorError> {
+        match self.0 {}
+    }
+
     pub(crate) fn run(&self, _: &'static str, _: Task<'_>, _: &OpContext) -> Result<Option<Tensor>, TensorError> {
         match self.0 {}
     }
@@ -34,6 +70,14 @@ pub(crate) struct DeviceBuffer(Infallible);
 
 impl DeviceBuffer {
     pub(crate) fn bytes(&self) -> u64 {
+        match self.0 {}
+    }
+
+    pub(crate) fn is_paid_by(&self, _: &Arc<Budget>) -> bool {
+        match self.0 {}
+    }
+
+    pub(crate) fn count_spilled(&self) {
         match self.0 {}
     }
 

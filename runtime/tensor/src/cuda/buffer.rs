@@ -2,7 +2,7 @@
 
 use super::gpu::{GpuJob, Shared, add, failed};
 use crate::storage::{Allocation, Buffer, Stored, with_buffer, with_dtype};
-use crate::{Charge, DType, OpContext, Tensor, TensorError};
+use crate::{Budget, BudgetExceeded, Charge, DType, OpContext, Tensor, TensorError};
 use cudarc::driver::{CudaEvent, CudaSlice, CudaStream, DevicePtr, DriverError, sys};
 use parking_lot::Mutex;
 use std::fmt;
@@ -38,10 +38,21 @@ impl GpuJob {
     /// Memory that has been paid for and that the caller writes completely. Its content is what was there before.
     #[allow(unsafe_code)]
     pub(super) fn allocate(&self, op: &'static str, bytes: usize) -> Result<DeviceBuffer, TensorError> {
-        let charge = self.memory.charge(bytes as u64).map_err(|source| TensorError::Budget { op, source })?;
+        let charge = self.charge(bytes as u64).map_err(|source| TensorError::Budget { op, source })?;
         // SAFETY: bytes have no invalid values. That they are written before anybody reads them is the caller's part,
         // which the simulated driver checks for every kernel.
-        let slice = unsafe { self.stream.alloc::<u8>(bytes) }.map_err(|error| match error {
+        let slice = unsafe { self.stream.alloc::<u8>(bytes) };
+        let slice = match slice {
+            // Others use the same GPU, or its memory is in pieces.
+            Err(DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => {
+                self.gpu.0.spill(u64::MAX, None);
+                self.stream.synchronize().map_err(|error| failed(op, error))?;
+                // SAFETY: as above.
+                unsafe { self.stream.alloc::<u8>(bytes) }
+            }
+            slice => slice,
+        };
+        let slice = slice.map_err(|error| match error {
             DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY) => {
                 TensorError::OutOfMemory { op, bytes: bytes as u64 }
             }
@@ -53,6 +64,16 @@ impl GpuJob {
             stream: Arc::clone(&self.stream),
             readers: Mutex::default(),
             charge,
+        })
+    }
+
+    /// Pays for memory. What the account has no room for, copies that may leave make room for: its own, or everybody's where
+    /// the refusal is not its own.
+    fn charge(&self, bytes: u64) -> Result<Charge, BudgetExceeded> {
+        self.memory.charge(bytes).or_else(|_| {
+            let own = self.memory.used().saturating_add(bytes) > self.memory.limit();
+            self.gpu.0.spill(bytes, own.then_some(&self.memory));
+            self.memory.charge(bytes)
         })
     }
 
@@ -72,6 +93,8 @@ impl GpuJob {
         let buffer = Arc::new(self.upload(op, tensor.buffer(op, cx)?)?);
         place = tensor.storage.device().lock();
         *place = Some(Arc::clone(&buffer));
+        drop(place);
+        self.gpu.0.may_leave(&tensor.storage);
         Ok(buffer)
     }
 
@@ -135,6 +158,16 @@ impl DeviceBuffer {
 
     pub(crate) fn bytes(&self) -> u64 {
         self.charge.bytes()
+    }
+
+    /// Whether it is paid for by this account.
+    pub(crate) fn is_paid_by(&self, account: &Arc<Budget>) -> bool {
+        Arc::ptr_eq(self.charge.budget(), account)
+    }
+
+    /// Notes that it left to make room.
+    pub(crate) fn count_spilled(&self) {
+        add(&self.gpu.count.spilled, 1);
     }
 
     /// Some bytes. Waits for them.

@@ -1,7 +1,7 @@
 //! Kernels: their sources, how they are compiled, and the cache on disk.
 
-use super::gpu::{Count, GpuInfo, add, failed};
-use crate::{ReduceOp, TensorError};
+use super::gpu::{Count, add, failed};
+use crate::{GpuInfo, ReduceOp, TensorError};
 use cudarc::driver::{CudaContext, CudaFunction};
 use cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opts};
 use parking_lot::Mutex;

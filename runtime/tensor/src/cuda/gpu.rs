@@ -1,37 +1,16 @@
 //! A GPU, and what a job has of it.
 
 use super::compile::Kernels;
-use crate::{Budget, TensorError};
+use super::meter::Meter;
+use crate::storage::Storage;
+use crate::{Budget, Counters, GpuInfo, GpuUnavailable, TensorError};
 use cudarc::driver::{CudaContext, CudaStream, DriverError, sys};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// Why there is no GPU to work with.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum GpuUnavailable {
-    /// The driver's library is not installed.
-    #[error("no NVIDIA driver is installed (the library libcuda was not found)")]
-    NoDriver,
-    /// The compiler's library is not installed.
-    #[error(
-        "NVIDIA's run-time compiler is not installed (the library libnvrtc was not found); \
-         it is in the CUDA toolkit and in the package nvidia-cuda-nvrtc-cu12 of PyPI"
-    )]
-    NoCompiler,
-    /// The driver is there, but has no such device.
-    #[error("the driver has {found} GPUs, and number {asked} was asked for")]
-    NoDevice {
-        /// Devices of the driver.
-        found: usize,
-        /// The one that was wanted.
-        asked: usize,
-    },
-    /// The driver refuses.
-    #[error("the NVIDIA driver refuses: {0}")]
-    Driver(String),
-}
+use std::sync::{Arc, Weak};
 
 impl From<DriverError> for GpuUnavailable {
     fn from(error: DriverError) -> Self {
@@ -44,42 +23,6 @@ pub(super) fn describe(error: DriverError) -> String {
     error.error_name().map_or_else(|_| format!("error {}", error.0 as u32), |name| name.to_string_lossy().into_owned())
 }
 
-/// What is known about a GPU.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GpuInfo {
-    /// Number, as the driver counts.
-    pub ordinal: usize,
-    /// The driver's name for it.
-    pub name: String,
-    /// Compute capability, such as (8, 9).
-    pub capability: (u32, u32),
-    /// Bytes of memory.
-    pub memory_bytes: u64,
-    /// The newest CUDA that the driver knows, such as 12080.
-    pub driver_version: i32,
-    /// Version of the run-time compiler.
-    pub compiler_version: (i32, i32),
-}
-
-/// What a GPU has been asked to do since it was opened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Kernels started.
-    pub launches: u64,
-    /// Copies of tensors to the GPU.
-    pub uploads: u64,
-    /// Bytes of them.
-    pub uploaded_bytes: u64,
-    /// Copies of whole tensors back, for an operation that has no kernel or for a reader.
-    pub downloads: u64,
-    /// Bytes of them.
-    pub downloaded_bytes: u64,
-    /// Kernels compiled.
-    pub compiled: u64,
-    /// Kernels taken from the cache on disk.
-    pub cached: u64,
-}
-
 #[derive(Debug, Default)]
 pub(super) struct Count {
     pub(super) launches: AtomicU64,
@@ -89,6 +32,7 @@ pub(super) struct Count {
     pub(super) downloaded_bytes: AtomicU64,
     pub(super) compiled: AtomicU64,
     pub(super) cached: AtomicU64,
+    pub(super) spilled: AtomicU64,
 }
 
 pub(super) fn add(count: &AtomicU64, by: u64) {
@@ -104,6 +48,32 @@ pub(super) struct Shared {
     pub(super) info: GpuInfo,
     pub(super) kernels: Kernels,
     pub(super) count: Count,
+    /// Tensors that were copied here and are in this machine's memory too, those that came first in front.
+    uploaded: Mutex<VecDeque<Weak<Storage>>>,
+}
+
+impl Shared {
+    /// Notes a tensor that may leave again when room is needed.
+    pub(super) fn may_leave(&self, storage: &Arc<Storage>) {
+        self.uploaded.lock().push_back(Arc::downgrade(storage));
+    }
+
+    /// Lets copies leave, the oldest first, until so many bytes of an account (or of all) are given back. Nothing is lost:
+    /// they are in this machine's memory too.
+    pub(super) fn spill(&self, bytes: u64, of: Option<&Arc<Budget>>) {
+        let mut uploaded = std::mem::take(&mut *self.uploaded.lock());
+        let mut freed = 0;
+        uploaded.retain(|place| {
+            let Some(storage) = place.upgrade() else { return false };
+            let left = if freed < bytes { storage.leave_device(of) } else { None };
+            freed += left.unwrap_or_default();
+            left.is_none()
+        });
+        // Those that came meanwhile stand behind.
+        let mut place = self.uploaded.lock();
+        uploaded.append(&mut place);
+        *place = uploaded;
+    }
 }
 
 impl Gpu {
@@ -130,7 +100,7 @@ impl Gpu {
             compiler_version: super::compile::compiler_version(),
         };
         let kernels = Kernels::new(&info, cache);
-        Ok(Gpu(Arc::new(Shared { context, info, kernels, count: Count::default() })))
+        Ok(Gpu(Arc::new(Shared { context, info, kernels, count: Count::default(), uploaded: Mutex::default() })))
     }
 
     /// In words: the first GPU, or why there is none.
@@ -139,18 +109,7 @@ impl Gpu {
     /// The reason.
     pub fn probe() -> Result<String, String> {
         let gpu = Gpu::open(0, None).map_err(|error| error.to_string())?;
-        let GpuInfo { name, capability, memory_bytes, driver_version, compiler_version, .. } = gpu.info();
-        let driver = (driver_version / 1000, driver_version % 1000 / 10);
-        Ok(format!(
-            "{name}, compute capability {}.{}, {} MiB, driver for CUDA {}.{}, NVRTC {}.{}",
-            capability.0,
-            capability.1,
-            memory_bytes >> 20,
-            driver.0,
-            driver.1,
-            compiler_version.0,
-            compiler_version.1
-        ))
+        Ok(gpu.info().to_string())
     }
 
     /// What is known about it.
@@ -160,7 +119,8 @@ impl Gpu {
 
     /// What it has been asked to do.
     pub fn counters(&self) -> Counters {
-        let Count { launches, uploads, uploaded_bytes, downloads, downloaded_bytes, compiled, cached } = &self.0.count;
+        let Count { launches, uploads, uploaded_bytes, downloads, downloaded_bytes, compiled, cached, spilled } =
+            &self.0.count;
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Counters {
             launches: get(launches),
@@ -170,13 +130,14 @@ impl Gpu {
             downloaded_bytes: get(downloaded_bytes),
             compiled: get(compiled),
             cached: get(cached),
+            spilled: get(spilled),
         }
     }
 
     /// A stream for one job, whose tensors on the GPU are charged to `memory`.
     pub fn job(&self, memory: Arc<Budget>) -> Result<GpuJob, GpuUnavailable> {
         let stream = self.0.context.new_stream()?;
-        Ok(GpuJob { gpu: self.clone(), stream, memory })
+        Ok(GpuJob { gpu: self.clone(), stream, memory, meter: Arc::default() })
     }
 }
 
@@ -192,6 +153,7 @@ pub struct GpuJob {
     pub(super) gpu: Gpu,
     pub(super) stream: Arc<CudaStream>,
     pub(super) memory: Arc<Budget>,
+    pub(super) meter: Arc<Meter>,
 }
 
 impl GpuJob {
@@ -203,6 +165,14 @@ impl GpuJob {
     /// Waits until everything that was queued is done. An error of any of it comes to light here, if not before.
     pub fn synchronize(&self) -> Result<(), TensorError> {
         self.stream.synchronize().map_err(|error| failed("synchronize", error))
+    }
+
+    /// Waits for what was queued, as [`GpuJob::synchronize`], and answers how many seconds kernels of this job have run so
+    /// far.
+    pub fn seconds(&self) -> Result<f64, TensorError> {
+        self.synchronize()?;
+        self.meter.settle(true).map_err(|error| failed("synchronize", error))?;
+        Ok(self.meter.seconds())
     }
 
     /// The account that tensors on the GPU are charged to.

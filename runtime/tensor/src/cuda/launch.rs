@@ -3,6 +3,7 @@
 use super::buffer::DeviceBuffer;
 use super::compile::Source;
 use super::gpu::{GpuJob, add, failed};
+use super::meter::Meter;
 use crate::shape::{Layout, MAX_RANK};
 use crate::storage::Storage;
 use crate::{DType, OpContext, Operand, Tensor, TensorError};
@@ -144,9 +145,12 @@ impl GpuJob {
         let config = LaunchConfig { grid_dim: grid, block_dim: (threads, 1, 1), shared_mem_bytes: 0 };
         let mut launch = self.stream.launch_builder(&kernel);
         launch.arg(&arguments);
+        let begun = Meter::mark(&self.stream).map_err(|error| failed(op, error))?;
         // SAFETY: the argument has the layout of the kernel's only parameter (`repr(C)`, the same fields in the same order),
         // and the kernel stays inside the buffers, see above.
         unsafe { launch.launch(config) }.map_err(|error| failed(op, error))?;
+        let ended = Meter::mark(&self.stream).map_err(|error| failed(op, error))?;
+        self.meter.note(begun, ended).map_err(|error| failed(op, error))?;
         add(&shared.count.launches, 1);
         reads.iter().try_for_each(|buffer| buffer.read_by(&self.stream)).map_err(|error| failed(op, error))?;
         Ok(())

@@ -12,7 +12,7 @@
 //! operands are copied back; [`Gpu::counters`] counts that.
 //!
 //! # Layout
-//! - `gpu`: opening a GPU, jobs, counters; `compile`: kernels, and the cache of them
+//! - `gpu`: opening a GPU, jobs, counters; `meter`: how long kernels run; `compile`: kernels, and the cache of them
 //! - `buffer`: device memory and copies; `launch`: arguments as kernels take them
 //! - one file for each group of kernels, beside its source in `kernels/`
 
@@ -24,12 +24,13 @@ mod gemm;
 mod gpu;
 mod launch;
 mod lookup;
+mod meter;
 mod reduce;
 mod rows;
 
 pub(crate) use buffer::DeviceBuffer;
 pub use compile::{KernelSource, kernel_sources};
-pub use gpu::{Counters, Gpu, GpuInfo, GpuJob, GpuUnavailable};
+pub use gpu::{Gpu, GpuJob};
 
 use crate::device::Task;
 use crate::{OpContext, Tensor, TensorError};

@@ -23,6 +23,7 @@ impl Caller {
             prompt_id: Arc::from("bench"),
             node_id: Arc::from("1"),
             budget: Budget::root(limits.tenant_tensor_bytes),
+            gpu: None,
             limits,
             interrupt: Arc::default(),
             services: Arc::new(Nobody),

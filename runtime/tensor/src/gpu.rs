@@ -1,0 +1,87 @@
+//! What there is to say about a GPU, whether the back end for it is built in or not.
+
+use std::fmt;
+
+/// Why there is no GPU to work with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GpuUnavailable {
+    /// This program was built without the feature `cuda`.
+    #[error("the CUDA back end is not built into this binary")]
+    NotBuilt,
+    /// The driver's library is not installed.
+    #[error("no NVIDIA driver is installed (the library libcuda was not found)")]
+    NoDriver,
+    /// The compiler's library is not installed.
+    #[error(
+        "NVIDIA's run-time compiler is not installed (the library libnvrtc was not found); \
+         it is in the CUDA toolkit and in the package nvidia-cuda-nvrtc-cu12 of PyPI"
+    )]
+    NoCompiler,
+    /// The driver is there, but has no such device.
+    #[error("the driver has {found} GPUs, and number {asked} was asked for")]
+    NoDevice {
+        /// Devices of the driver.
+        found: usize,
+        /// The one that was wanted.
+        asked: usize,
+    },
+    /// The driver refuses.
+    #[error("the NVIDIA driver refuses: {0}")]
+    Driver(String),
+}
+
+/// What is known about a GPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GpuInfo {
+    /// Number, as the driver counts.
+    pub ordinal: usize,
+    /// The driver's name for it.
+    pub name: String,
+    /// Compute capability, such as (8, 9).
+    pub capability: (u32, u32),
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// The newest CUDA that the driver knows, such as 12080.
+    pub driver_version: i32,
+    /// Version of the run-time compiler.
+    pub compiler_version: (i32, i32),
+}
+
+impl fmt::Display for GpuInfo {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let GpuInfo { name, capability, memory_bytes, driver_version, compiler_version, .. } = self;
+        let driver = (driver_version / 1000, driver_version % 1000 / 10);
+        write!(
+            formatter,
+            "{name}, compute capability {}.{}, {} MiB, driver for CUDA {}.{}, NVRTC {}.{}",
+            capability.0,
+            capability.1,
+            memory_bytes >> 20,
+            driver.0,
+            driver.1,
+            compiler_version.0,
+            compiler_version.1
+        )
+    }
+}
+
+/// What a GPU has been asked to do since it was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Kernels started.
+    pub launches: u64,
+    /// Copies of tensors to the GPU.
+    pub uploads: u64,
+    /// Bytes of them.
+    pub uploaded_bytes: u64,
+    /// Copies of whole tensors back, for an operation that has no kernel or for a reader.
+    pub downloads: u64,
+    /// Bytes of them.
+    pub downloaded_bytes: u64,
+    /// Kernels compiled.
+    pub compiled: u64,
+    /// Kernels taken from the cache on disk.
+    pub cached: u64,
+    /// Tensors that left the GPU's memory to make room; they are in this machine's memory too.
+    pub spilled: u64,
+}
