@@ -1,5 +1,8 @@
 //! A request whose body comes too slowly is answered with 408 and its connection closed.
 //!
+//! A small body is taken before its request is answered, whether the route wants it or not: a client that is answered while
+//! it still writes finds the connection closed, and may never see the answer.
+//!
 //! Only waiting for the client counts, not the time that we take to write to disk; and a rate is asked for, since a client
 //! that sends one byte now and then would satisfy any limit on pauses.
 
@@ -19,9 +22,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::{StreamExt, stream};
+use http_body_util::BodyExt;
 use tokio::time::timeout;
 
 use crate::{config::ServerLimits, error::ApiError, state::AppState};
+
+/// How many bytes a small body has at most.
+const SMALL: u64 = 16 * 1024;
 
 /// The middleware.
 pub(crate) async fn slow_body<F>(state: &AppState, request: Request, next: impl FnOnce(Request) -> F) -> Response
@@ -32,8 +39,10 @@ where
         return next(request).await;
     }
     let limits = &state.config().limits;
+    let is_small = request.body().size_hint().exact().is_some_and(|bytes| bytes <= SMALL);
     let is_slow = Arc::new(AtomicBool::new(false));
     let request = request.map(|body| timed(body, Pace::new(limits), Arc::clone(&is_slow)));
+    let request = if is_small { take_body(request).await } else { request };
     let response = next(request).await;
     if is_slow.load(Ordering::Relaxed) {
         let message = format!(
@@ -44,6 +53,15 @@ where
         return ApiError::new(StatusCode::REQUEST_TIMEOUT, "slow_body", message).into_response();
     }
     response
+}
+
+async fn take_body(request: Request) -> Request {
+    let (parts, body) = request.into_parts();
+    let body = match body.collect().await {
+        Ok(whole) => Body::new(whole),
+        Err(error) => Body::from_stream(stream::iter([Err::<Bytes, _>(error)])),
+    };
+    Request::from_parts(parts, body)
 }
 
 fn timed(body: Body, pace: Pace, is_slow: Arc<AtomicBool>) -> Body {

@@ -1,6 +1,11 @@
 //! A server on a real port, and sockets to it.
 
-use std::{net::TcpStream, sync::Arc, time::Duration};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    sync::Arc,
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
@@ -244,4 +249,28 @@ async fn nobody_listens_where_others_can_reach_it_by_accident() {
     let taken = ServerConfig { port, ..ServerConfig::default() };
     let error = crate::bind(&taken).await.unwrap_err().to_string();
     assert!(error.contains(&port.to_string()) && error.contains("--port"), "{error}");
+}
+
+/// Clients write head and body one after the other, and reuse the connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_no_route_reads_keeps_its_connection() {
+    let running = Running::start(ServerConfig::default()).await;
+    let address = running.address.clone();
+    let answers = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let head = format!("DELETE /userdata/none.json HTTP/1.1\r\nhost: {address}\r\ncontent-length: 6\r\n\r\n");
+        for _ in 0..2 {
+            stream.write_all(head.as_bytes()).unwrap();
+            std::thread::sleep(Duration::from_millis(100));
+            stream.write_all(b"unread").unwrap();
+        }
+        let last = format!("GET /users HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        stream.write_all(last.as_bytes()).unwrap();
+        let mut answers = String::new();
+        stream.read_to_string(&mut answers).unwrap();
+        answers
+    });
+    let answers = answers.await.unwrap();
+    assert_eq!((answers.matches(" 404 Not Found").count(), answers.matches(" 200 OK").count()), (2, 1), "{answers}");
 }
