@@ -107,6 +107,7 @@ fn every_attack_fails_and_nobody_else_notices() -> Result<()> {
                 ("photos".to_owned(), photos.path().to_owned()),
                 ("other".to_owned(), tests_folder()),
             ]),
+            ..Settings::default()
         })?;
         laboratory.add_input(&mallory, "secret.png", b"not for everybody")?;
         let models = laboratory.base().join("models/loras");

@@ -10,6 +10,7 @@
 pub mod server;
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -26,7 +27,10 @@ use vivarium_packs::{Catalog, Grants};
 use vivarium_protocol::{event::Event, history::HistoryEntry, tenant::TenantId};
 use vivarium_queue::{NewPrompt, Queue, SqliteQueue};
 use vivarium_sandbox::{EngineConfig, LimitTable, Limits, SandboxEngine};
-use vivarium_worker::{Engine, EventSink, FilesOf, Message, Outside, Parts, Target, Worker, WorkerConfig};
+use vivarium_worker::{
+    Engine, EventSink, FilesOf, Message, Outside, Parts, Target, Worker, WorkerConfig,
+    process::{Grouping, ProcessSettings},
+};
 
 /// The repository's root.
 #[must_use]
@@ -109,6 +113,41 @@ pub struct Settings {
     pub http: Option<Arc<dyn HttpClient>>,
     /// More folders that nodes may be allowed to read.
     pub folders: NamedFolders,
+    /// Folders of packs instead of those that were built.
+    pub packs: Option<Vec<PathBuf>>,
+    /// Prompts run in processes of their own.
+    pub processes: Option<ProcessSettings>,
+}
+
+/// One process per tenant, started from a binary of these tests.
+///
+/// # Errors
+/// When the tests' own file can't be found.
+pub fn process_settings() -> Result<ProcessSettings> {
+    // `target/PROFILE/deps/TEST` beside `target/PROFILE/vivarium-test-worker`.
+    let test = std::env::current_exe()?;
+    let profile = test.ancestors().nth(2).context("a folder above the test")?;
+    Ok(ProcessSettings {
+        program: profile.join("vivarium-test-worker"),
+        arguments: Vec::new(),
+        grouping: Grouping::PerTenant,
+        groups: BTreeMap::new(),
+        most: 8,
+        idle: Duration::from_secs(600),
+        unsandboxed: false,
+    })
+}
+
+/// With this set, tests that say nothing about processes run their prompts in some: the same must come of it.
+const IN_PROCESSES: &str = "VIVARIUM_TEST_WORKER_PROCESSES";
+
+fn start_worker(config: WorkerConfig, parts: Parts, processes: Option<ProcessSettings>) -> Result<Arc<Worker>> {
+    let wanted = std::env::var_os(IN_PROCESSES).is_some_and(|value| value == "1");
+    match processes {
+        None if wanted => Ok(Worker::start_processes(config, parts, process_settings()?)?),
+        None => Ok(Worker::start(config, parts)?),
+        Some(processes) => Ok(Worker::start_processes(config, parts, processes)?),
+    }
 }
 
 /// A worker with its queue, files and packs, and no server.
@@ -127,11 +166,12 @@ pub struct Laboratory {
 
 /// The parts of a worker, over a base directory.
 fn assemble(base: &Path, settings: Settings, events: Arc<dyn EventSink>) -> Result<Parts> {
-    let Settings { limits, grants, http, folders, .. } = settings;
+    let Settings { limits, grants, http, folders, packs, .. } = settings;
     // One cache of compiled components for all tests: compiling takes most of their time.
     let aot_folder = Some(target_folder().join("test-aot"));
     let sandbox = SandboxEngine::new(EngineConfig { limits, aot_folder, ..EngineConfig::default() })?;
-    let catalog = Arc::new(Catalog::load(sandbox.clone(), pack_folders()?)?);
+    let packs = packs.map_or_else(pack_folders, Ok)?;
+    let catalog = Arc::new(Catalog::load(sandbox.clone(), packs)?);
     for pack in catalog.snapshot().packs() {
         if let Err(error) = &pack.component {
             bail!("{}: {error}", pack.path.display());
@@ -175,10 +215,10 @@ impl Laboratory {
     pub fn start(settings: Settings) -> Result<Self> {
         let base = tempfile::tempdir()?;
         let recorder = Arc::new(Recorder::default());
-        let worker = settings.worker.clone();
+        let (worker, processes) = (settings.worker.clone(), settings.processes.clone());
         let parts = assemble(base.path(), settings, recorder.clone())?;
         let (queue, catalog, files) = (parts.queue.clone(), parts.catalog.clone(), parts.files.clone());
-        let worker = Worker::start(worker, parts)?;
+        let worker = start_worker(worker, parts, processes)?;
         Ok(Self { worker, queue, recorder, catalog, files, base })
     }
 

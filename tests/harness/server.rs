@@ -61,7 +61,7 @@ impl Server {
         let parts = crate::assemble(base.path(), crate::Settings::default(), hub.clone())?;
         // Transcripts of ComfyUI have one node after another.
         let one_by_one = WorkerConfig { parallel_nodes: 1, cache, ..WorkerConfig::default() };
-        let worker = Worker::start(one_by_one, parts.clone())?;
+        let worker = crate::start_worker(one_by_one, parts.clone(), None)?;
         let logs = LogRing::new(config.limits.log_lines);
         let parts =
             Parts { engine: worker.clone(), queue: parts.queue, files: parts.files, models: parts.models, hub, logs };

@@ -16,6 +16,7 @@ use vivarium_worker::{EventSink, FilesOf, Outside, Parts};
 use crate::{
     failure::{Exit, OrFail, Outcome},
     options::Folders,
+    worker,
 };
 
 /// What a host is put together from.
@@ -79,8 +80,8 @@ pub(crate) fn load_packs(folders: &Folders, limits: Limits) -> Outcome<(Arc<Sand
 /// When WebAssembly can't run here, or the folder of compiled packs can't be used.
 pub(crate) fn sandbox(limits: Limits, aot_folder: Option<PathBuf>) -> Outcome<Arc<SandboxEngine>> {
     let program = std::env::current_exe().or_fail(Exit::Machine, || "could not find this program's own file")?;
-    let compiler = Some(Compiler { program, arguments: vec!["worker".into(), "compile".into()] });
-    let engine = SandboxEngine::new(EngineConfig { limits, aot_folder, compiler });
+    let compiler = Some(Compiler { program, arguments: worker::compile() });
+    let engine = SandboxEngine::new(EngineConfig { limits, aot_folder, compiler, code: None });
     engine.or_fail(Exit::Machine, || "could not start the sandbox")
 }
 

@@ -5,7 +5,7 @@
 //!
 //! # Layout
 //! - [`serve`], [`run`], [`submit`], [`nodes`], [`pack`], [`tenant`], [`doctor`]: one module per command
-//! - [`compile`]: the hidden command that the sandbox starts
+//! - [`worker`]: the hidden commands that the sandbox and the server start
 //! - [`options`]: flags that commands share
 //! - [`host`]: the parts, put together
 //! - [`workflow`], [`progress`], [`results`], [`report`]: what `run` and `submit` have in common
@@ -17,7 +17,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-mod compile;
 mod doctor;
 mod failure;
 mod host;
@@ -35,6 +34,7 @@ mod signals;
 mod submit;
 mod tenant;
 mod text;
+mod worker;
 mod workflow;
 
 /// A prompt is a large tree of small JSON values, which one thread makes and another drops: with the system's allocator that
@@ -78,7 +78,7 @@ enum Command {
     Packs(pack::List),
     Tenant(tenant::TenantCommand),
     Doctor(doctor::Doctor),
-    Worker(compile::WorkerCommand),
+    Worker(worker::WorkerCommand),
 }
 
 fn main() -> ExitCode {

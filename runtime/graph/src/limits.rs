@@ -1,9 +1,10 @@
 //! How large a prompt may be. The defaults are far above what people draw and far below what hurts.
 
+use serde::{Deserialize, Serialize};
 use vivarium_protocol::limit::LimitEntry;
 
 /// Bounds on prompts. All of them are about the server's memory and time; none is a matter of taste.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GraphLimits {
     /// Nodes in a posted prompt. Default 100 000.
     pub max_nodes: usize,

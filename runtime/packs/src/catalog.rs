@@ -151,6 +151,43 @@ impl Catalog {
         Ok(catalog)
     }
 
+    /// A catalog without places, of what another process has read and checked.
+    #[must_use]
+    pub fn told(engine: Arc<SandboxEngine>) -> Self {
+        Self {
+            engine,
+            folders: Vec::new(),
+            store: None,
+            snapshot: ArcSwap::default(),
+            generation: AtomicU64::new(0),
+            reloading: Mutex::default(),
+        }
+    }
+
+    /// Takes over the packs of the other process, as its snapshot of this generation has them.
+    ///
+    /// # Errors
+    /// Two of them don't go together, which the other process would not have let pass.
+    pub fn tell(&self, generation: u64, components: Vec<Arc<PackComponent>>) -> Result<(), PackError> {
+        let _one_at_a_time = self.reloading.lock();
+        let mut snapshot = Snapshot { generation, ..Snapshot::default() };
+        for component in components {
+            snapshot.admit(&component)?;
+            let path = PathBuf::from(component.name());
+            let (manifest, signer, stamp) = (None, None, None);
+            snapshot.packs.push(InstalledPack {
+                path,
+                component: Ok(component),
+                manifest,
+                signer,
+                installed: false,
+                stamp,
+            });
+        }
+        self.snapshot.store(Arc::new(snapshot));
+        Ok(())
+    }
+
     /// Looks again, and takes over what has not changed. Prompts that run keep the snapshot they have.
     ///
     /// # Errors

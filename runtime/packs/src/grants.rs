@@ -106,6 +106,23 @@ impl Grants {
 }
 
 impl Grants {
+    /// Whether any pack has a permission when it works for a tenant: all that can be asked on behalf of a worker process, whose
+    /// word about which pack is asking is worth nothing once a pack has broken out in it.
+    #[must_use]
+    pub fn allows_any(&self, tenant: &TenantId, permission: &Permission) -> bool {
+        let holds = |grantee: &Grantee| match grantee {
+            Grantee::EveryTenant => true,
+            Grantee::Tenant(name) => name == tenant,
+        };
+        let kept = |state: Arc<PackState>| {
+            let mut packs =
+                state.grants.iter().filter(|(grantee, _)| holds(grantee)).flat_map(|(_, packs)| packs.values());
+            packs.any(|granted| granted.contains(permission))
+        };
+        self.every_tenant.iter().any(|grant| grant.permission == *permission)
+            || self.kept.as_ref().is_some_and(|kept_there| kept(kept_there.state()))
+    }
+
     /// The hosts that a pack may reach when it works for a tenant.
     #[must_use]
     pub fn hosts(&self, tenant: &TenantId, pack: &str) -> Vec<HostRule> {
@@ -222,6 +239,7 @@ mod tests {
             }
         };
         soon(false);
+        assert!(!grants.allows_any(&tenant, &vae()));
         let grant = |grantee: Grantee| {
             store
                 .change(|state| {
@@ -232,6 +250,7 @@ mod tests {
         };
         grant(Grantee::Tenant(tenant.clone()));
         soon(true);
+        assert!(grants.allows_any(&tenant, &vae()) && !grants.allows_any(&"other".parse().unwrap(), &vae()));
         store.change(|state| Ok(state.revoke(&Grantee::Tenant(tenant.clone()), "x", None))).unwrap();
         soon(false);
         grant(Grantee::EveryTenant);

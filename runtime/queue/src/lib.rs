@@ -145,6 +145,15 @@ pub struct Lease {
     pub(crate) ticket: Ticket,
 }
 
+impl Lease {
+    /// What a worker in another process knows of a lease. Only the process that took it can end it: to every queue this one is
+    /// a lease that was taken away.
+    #[must_use]
+    pub fn carried(tenant: TenantId, item: QueueItem, client_id: Option<String>) -> Self {
+        Self { tenant, item, client_id, attempt: 1, ticket: Ticket { row: -1, number: -1, estimate: 0.0 } }
+    }
+}
+
 /// Which lease of which row; tells a live lease from one that was taken away.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Ticket {

@@ -27,6 +27,8 @@ use crate::{
 const TICK: Duration = Duration::from_millis(10);
 /// A sentence has no more bytes than this.
 const MESSAGE_BYTES: u64 = 8 << 10;
+/// Standard input and output, and a few of the compiler's.
+const DESCRIPTORS: u64 = 64;
 /// What the process says when the component is to blame.
 const REFUSED: i32 = 1;
 
@@ -171,6 +173,8 @@ pub fn serve_one(memory: u64, seconds: u64) -> i32 {
 fn compile_one(memory: u64, seconds: u64) -> Result<(), SandboxError> {
     let failed = |error: io::Error| SandboxError::Compiler { message: error.to_string() };
     confine(memory, seconds).map_err(failed)?;
+    // Where the kernel has no walls, compiling is as confined as it can be there; `vivarium doctor` says so.
+    vivarium_walls::Walls { readable: Vec::new(), descriptors: DESCRIPTORS }.enter().ok();
     let engine = compiling_engine()?;
     let mut component = Vec::new();
     io::stdin().lock().read_to_end(&mut component).map_err(failed)?;
@@ -178,7 +182,7 @@ fn compile_one(memory: u64, seconds: u64) -> Result<(), SandboxError> {
     io::stdout().lock().write_all(&code).map_err(failed)
 }
 
-/// Takes away what a compiler does not need. Processor time is for all cores together, so it is a multiple of the time that
+/// Takes away resources that a compiler does not need. Processor time is for all cores together, so it is a multiple of the time that
 /// the parent waits.
 fn confine(memory: u64, seconds: u64) -> io::Result<()> {
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
@@ -187,7 +191,7 @@ fn confine(memory: u64, seconds: u64) -> io::Result<()> {
         (Resource::Cpu, seconds.saturating_mul(cores)),
         (Resource::Core, 0),
         (Resource::Fsize, 0),
-        (Resource::Nofile, 64),
+        (Resource::Nofile, DESCRIPTORS),
     ];
     for (resource, limit) in limits {
         setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) })?;

@@ -51,6 +51,13 @@ struct Description {
     definition: Box<serde_json::value::RawValue>,
 }
 
+/// The same, written anew.
+#[derive(Serialize)]
+struct Described<'a> {
+    imports: &'a [String],
+    definition: &'a PackDefinition,
+}
+
 impl std::fmt::Debug for PackComponent {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "PackComponent({} {})", self.name, self.digest)
@@ -111,6 +118,22 @@ impl PackComponent {
     #[must_use]
     pub fn imports(&self) -> &[String] {
         &self.imports
+    }
+
+    /// What it says about itself, for [`SandboxEngine::described`] in another process.
+    #[must_use]
+    pub fn description(&self) -> String {
+        let description = Described { imports: &self.imports, definition: &self.definition };
+        // Strings, numbers and maps with text keys: there is nothing in it that JSON lacks.
+        serde_json::to_string(&description).unwrap_or_default()
+    }
+
+    /// Its native code, for a [`crate::CodeSource`] in another process.
+    ///
+    /// # Errors
+    /// It is gone, and can't be compiled again.
+    pub fn native_code(&self) -> Result<Vec<u8>, SandboxError> {
+        self.engine.native_code(&self.digest, self.file.as_deref())
     }
 
     /// Asks a component for its description, inside tight limits and without any power. What comes back is for

@@ -28,6 +28,15 @@ use crate::{
 /// How often a running guest is looked at: the precision of timeouts and interrupts.
 pub(crate) const EPOCH: Duration = Duration::from_millis(5);
 
+/// Where the code of components comes from in a process that has no folder of it: from one that has, and that checked it.
+pub trait CodeSource: std::fmt::Debug + Send + Sync {
+    /// Native code of the component with this digest, made for an engine of the same settings by this same program.
+    ///
+    /// # Errors
+    /// In words, when there is none.
+    fn code(&self, digest: &str) -> Result<Vec<u8>, String>;
+}
+
 /// Settings of an engine.
 #[derive(Clone, Debug, Default)]
 pub struct EngineConfig {
@@ -38,6 +47,8 @@ pub struct EngineConfig {
     /// The process that compiles. Without one, components are compiled here and without limits: for tests, whose components
     /// are their own.
     pub compiler: Option<Compiler>,
+    /// Hands over code, in a process that has neither of the two.
+    pub code: Option<Arc<dyn CodeSource>>,
 }
 
 /// Compiles components and runs them. One per process.
@@ -47,6 +58,7 @@ pub struct SandboxEngine {
     limits: Arc<Limits>,
     aot: Option<AotCache>,
     compiler: Option<Compiler>,
+    source: Option<Arc<dyn CodeSource>>,
     engine_hash: String,
     stop_ticker: Arc<AtomicBool>,
 }
@@ -72,8 +84,8 @@ impl SandboxEngine {
         start_ticker(engine.clone(), stop_ticker.clone()).map_err(|error| SandboxError::Engine {
             message: format!("cannot start the thread that times guests: {error}"),
         })?;
-        let (limits, compiler) = (Arc::new(config.limits), config.compiler);
-        Ok(Arc::new(Self { engine, linker, limits, aot, compiler, engine_hash, stop_ticker }))
+        let (limits, compiler, source) = (Arc::new(config.limits), config.compiler, config.code);
+        Ok(Arc::new(Self { engine, linker, limits, aot, compiler, source, engine_hash, stop_ticker }))
     }
 
     /// Limits in force.
@@ -116,10 +128,29 @@ impl SandboxEngine {
         }
     }
 
+    /// Takes a component that another process has loaded; its code is asked of [`EngineConfig::code`] with the first call.
+    ///
+    /// # Errors
+    /// [`SandboxError::InvalidDescription`].
+    pub fn described(self: &Arc<Self>, digest: String, description: &str) -> Result<Arc<PackComponent>, SandboxError> {
+        PackComponent::described(self.clone(), digest, description, None, None)
+    }
+
     /// The code of a component that was described before.
     pub(crate) fn code(&self, digest: &str, file: Option<&Path>) -> Result<PackPre<HostState>, SandboxError> {
         if let Some(pre) = self.kept_code(digest) {
             return Ok(pre);
+        }
+        self.prepare(&self.deserialize(&self.native_code(digest, file)?)?)
+    }
+
+    /// The same, not loaded.
+    pub(crate) fn native_code(&self, digest: &str, file: Option<&Path>) -> Result<Vec<u8>, SandboxError> {
+        if let Some(code) = self.aot.as_ref().and_then(|aot| aot.code(&self.engine_hash, digest)) {
+            return Ok(code);
+        }
+        if let Some(source) = &self.source {
+            return source.code(digest).map_err(|message| SandboxError::Engine { message });
         }
         let gone = |message: String| SandboxError::Engine { message };
         let file = file.ok_or_else(|| gone("the compiled component is gone".into()))?;
@@ -127,7 +158,7 @@ impl SandboxEngine {
         if self.examine(&bytes)? != digest {
             return Err(gone(format!("{} was changed; the server has to load it again", file.display())));
         }
-        self.prepare(&self.deserialize(&self.compile(&bytes)?)?)
+        self.compile(&bytes)
     }
 
     fn examine(&self, bytes: &[u8]) -> Result<String, SandboxError> {
@@ -183,7 +214,8 @@ impl SandboxEngine {
     fn deserialize(&self, code: &[u8]) -> Result<Component, SandboxError> {
         // SAFETY: the bytes are the output of `Engine::precompile_component`, made by this program: in this process, in a
         // child process that is this same executable, or earlier, and then `AotCache::code` checked a MAC over code, engine
-        // configuration and component digest.
+        // configuration and component digest. In a worker process they come from the process that started it, which is this
+        // same executable and did all that (`CodeSource`).
         let component = unsafe { Component::deserialize(&self.engine, code) };
         component.map_err(|error| SandboxError::Engine { message: one_line(&format!("{error:#}")) })
     }

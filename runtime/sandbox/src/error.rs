@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 /// Everything that can go wrong in this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
@@ -70,8 +72,8 @@ pub enum SandboxError {
     },
 }
 
-/// Why a call into a guest failed.
-#[derive(Clone, Debug, thiserror::Error)]
+/// Why a call into a guest failed. It can cross to another process.
+#[derive(Clone, Debug, thiserror::Error, Serialize, Deserialize)]
 #[error("{message}")]
 pub struct CallError {
     /// What kind of failure it was.
@@ -83,7 +85,7 @@ pub struct CallError {
 }
 
 /// Kinds of failure of a call into a guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CallErrorKind {
     /// The node itself said so.
     Failed,

@@ -32,7 +32,7 @@ mod services;
 mod value;
 
 pub use component::{Finding, Outcome, PackComponent};
-pub use engine::{EngineConfig, SandboxEngine, check_header};
+pub use engine::{CodeSource, EngineConfig, SandboxEngine, check_header};
 pub use error::{CallError, CallErrorKind, SandboxError};
 pub use limit_table::{LimitFile, LimitTable};
 pub use limits::{Limits, Scope};

@@ -20,11 +20,11 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use vivarium_protocol::tenant::TenantId;
 
 use crate::{
@@ -41,14 +41,14 @@ const FRESH: Duration = Duration::from_millis(500);
 type Named = BTreeMap<String, u64>;
 
 /// What the file says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitFile {
     server: Named,
     packs: BTreeMap<String, Named>,
     tenants: BTreeMap<TenantId, OfTenant>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct OfTenant {
     all: Named,
     packs: BTreeMap<String, Named>,
@@ -224,6 +224,7 @@ fn value_in(unit: &str, written: &Written) -> Option<u64> {
 #[derive(Debug)]
 pub struct LimitTable {
     server: Arc<Limits>,
+    /// Absent where nothing is said, or somebody else reads the file and tells.
     file: Option<PathBuf>,
     read: Mutex<Read>,
 }
@@ -264,9 +265,7 @@ impl LimitTable {
     /// Those of a tenant, or of a pack when it works for it.
     #[must_use]
     pub fn of(&self, tenant: &TenantId, pack: Option<&str>) -> Arc<Limits> {
-        let Some(file) = &self.file else { return self.server.clone() };
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        read.refresh(file);
+        let mut read = self.read();
         let key = (tenant.clone(), pack.map(str::to_owned));
         if let Some(known) = read.known.get(&key) {
             return known.clone();
@@ -276,12 +275,32 @@ impl LimitTable {
         limits
     }
 
+    /// What is said of tenants and packs now: for [`LimitTable::tell`] in another process.
+    #[must_use]
+    pub fn said(&self) -> LimitFile {
+        self.read().said.clone()
+    }
+
+    /// Takes over what another process has read.
+    pub fn tell(&self, said: LimitFile) {
+        let mut read = self.read();
+        (read.said, read.known) = (said, HashMap::new());
+    }
+
+    fn read(&self) -> MutexGuard<'_, Read> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = &self.file {
+            read.refresh(file);
+        }
+        read
+    }
+
     /// Packs for which a limit differs from the tenant's, with their values.
     #[must_use]
     pub fn packs(&self, tenant: &TenantId, name: &str) -> BTreeMap<String, u64> {
         let of_tenant = self.of(tenant, None);
         let packs: Vec<String> = {
-            let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+            let read = self.read();
             let own = read.said.tenants.get(tenant).into_iter().flat_map(|of| of.packs.keys());
             read.said.packs.keys().chain(own).cloned().collect()
         };

@@ -1,7 +1,7 @@
 //! Every limit on what a guest can consume, with its default. The one place that knows them: checks, error texts,
 //! `limits.toml`, `vivarium doctor` and `/vivarium/limits` all read this file.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use vivarium_protocol::limit::LimitEntry;
 
@@ -73,6 +73,22 @@ macro_rules! limits {
                     unit: $unit,
                     description: $words,
                 }),+]
+            }
+
+            /// Every limit by name, for [`Limits::from_values`] in another process.
+            #[must_use]
+            pub fn to_values(&self) -> BTreeMap<String, u64> {
+                self.entries().into_iter().map(|entry| (entry.name.to_owned(), entry.value)).collect()
+            }
+
+            /// The defaults with these values; names that are no limits are left out.
+            #[must_use]
+            pub fn from_values(values: &BTreeMap<String, u64>) -> Self {
+                let mut limits = Self::default();
+                values.iter().for_each(|(name, value)| {
+                    limits.set(name, *value);
+                });
+                limits
             }
 
             /// For whom a limit can be set, and its unit. `None` for what is no limit.

@@ -1,12 +1,13 @@
 //! Settings of a worker.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use vivarium_graph::GraphLimits;
 
 use crate::{device::Device, memory::MachineMemory};
 
 /// How a worker runs prompts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WorkerConfig {
     /// Prompts that run side by side. One keeps ComfyUI's order: a prompt starts when the one before it has ended.
     pub workers: usize,
@@ -23,7 +24,8 @@ pub struct WorkerConfig {
     pub waiting_nodes: usize,
     /// Calls of nodes of one prompt that may compute side by side; with 1 a node begins when the one before it has ended.
     pub parallel_nodes: usize,
-    /// What tensors are computed on.
+    /// What tensors are computed on. Processes of their own have the CPU: a device is nothing that they may open.
+    #[serde(skip)]
     pub device: Device,
 }
 
@@ -67,7 +69,7 @@ impl Default for WorkerConfig {
 }
 
 /// Which results are kept for later prompts, as ComfyUI's options of the same names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CacheMode {
     /// Those of the last prompt.
     Classic,
@@ -94,7 +96,7 @@ impl CacheMode {
 }
 
 /// Previews that nodes report while they run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreviewSettings {
     /// Whether any are sent.
     pub enabled: bool,

@@ -14,7 +14,8 @@ pub(crate) struct TenantDefinitions {
     pub(crate) snapshot: Arc<Snapshot>,
     /// Absent when the tenant's folders cannot be opened: choices from files are then empty.
     pub(crate) files: Option<Arc<TenantFiles>>,
-    pub(crate) models: Arc<ModelFolders>,
+    /// Absent where nobody chooses.
+    pub(crate) models: Option<Arc<ModelFolders>>,
 }
 
 impl TenantDefinitions {
@@ -25,7 +26,9 @@ impl TenantDefinitions {
                 let listed = self.files.as_ref().map(|files| files.list_images(Folder::Input));
                 listed.and_then(Result::ok).unwrap_or_default()
             }
-            ChoicesFrom::Models(folder) => self.models.names(folder).unwrap_or_default(),
+            ChoicesFrom::Models(folder) => {
+                self.models.as_ref().and_then(|models| models.names(folder)).unwrap_or_default()
+            }
         }
     }
 }

@@ -1,11 +1,87 @@
-//! Why a prompt stopped before its end, and how clients hear of it.
+//! How prompts end, why some stop before their end, and how clients hear of it.
 
 use serde_json::{Map, Value, json};
 use vivarium_graph::{DependencyCycle, DynamicPrompt, GraphError};
-use vivarium_protocol::event::{Event, ExecutionError};
+use vivarium_protocol::{
+    event::{Event, ExecutionError},
+    history::Status,
+};
+use vivarium_queue::Lease;
 use vivarium_sandbox::{CallError, CallErrorKind, NodeValue, cut};
 
-use crate::{inputs::Gathered, run::PromptRun, shared::now_ms};
+use crate::{inputs::Gathered, progress::ProgressTracker, run::PromptRun, shared::now_ms};
+
+/// How a prompt ended: what the history keeps beside the prompt, and how long it took.
+pub(crate) struct Ended {
+    pub(crate) outputs: Map<String, Value>,
+    pub(crate) status: Status,
+    pub(crate) meta: Map<String, Value>,
+    pub(crate) seconds: f64,
+    /// How long kernels of it ran on a GPU.
+    pub(crate) gpu_seconds: f64,
+    /// It failed because the GPU did, and took along what was in its memory.
+    pub(crate) lost_to_gpu: bool,
+    /// To be dropped when the history has the end: clients wait for that, and a large prompt takes a while to take apart.
+    _prompt: Option<DynamicPrompt>,
+}
+
+impl Ended {
+    pub(crate) fn new(outputs: Map<String, Value>, status: Status, meta: Map<String, Value>, seconds: f64) -> Self {
+        Self { outputs, status, meta, seconds, gpu_seconds: 0.0, lost_to_gpu: false, _prompt: None }
+    }
+
+    pub(crate) fn keeping(self, prompt: DynamicPrompt) -> Self {
+        Self { _prompt: Some(prompt), ..self }
+    }
+
+    /// Before any node could run.
+    pub(crate) fn failed(lease: &Lease, message: &str) -> Self {
+        Self::with_event(&failure(lease, "", "InternalError", message))
+    }
+
+    /// Not by its own fault: tells the client, too. `node` is where the prompt was, as clients see it.
+    pub(crate) fn broken(lease: &Lease, progress: &ProgressTracker, exception_type: &str, message: &str) -> Self {
+        let node = progress.current_display().unwrap_or_default();
+        let event = failure(lease, &node, exception_type, message);
+        progress.to_client(event.clone());
+        Self::with_event(&event)
+    }
+
+    /// Before it began to run.
+    pub(crate) fn interrupted(lease: &Lease, progress: &ProgressTracker) -> Self {
+        let event = Event::ExecutionInterrupted {
+            prompt_id: lease.item.prompt_id.clone(),
+            node_id: String::new(),
+            node_type: String::new(),
+            executed: Vec::new(),
+            timestamp: now_ms(),
+        };
+        progress.to_client_or_tenant(event.clone());
+        Self::with_event(&event)
+    }
+
+    fn with_event(event: &Event) -> Self {
+        let messages = vec![(event.name().to_owned(), event.data())];
+        let status = Status { status_str: "error".into(), completed: false, messages };
+        Self::new(Map::new(), status, Map::new(), 0.0)
+    }
+}
+
+fn failure(lease: &Lease, node: &str, exception_type: &str, message: &str) -> Event {
+    let class = lease.item.prompt.get(node).and_then(|node| node.get("class_type")).and_then(Value::as_str);
+    Event::ExecutionError(Box::new(ExecutionError {
+        prompt_id: lease.item.prompt_id.clone(),
+        node_id: node.to_owned(),
+        node_type: class.unwrap_or_default().to_owned(),
+        executed: Vec::new(),
+        exception_message: format!("{message}\n"),
+        exception_type: exception_type.to_owned(),
+        traceback: Vec::new(),
+        current_inputs: json!({}),
+        current_outputs: Vec::new(),
+        timestamp: Some(now_ms()),
+    }))
+}
 
 /// Why a prompt stopped before its end.
 pub(crate) enum Stop {

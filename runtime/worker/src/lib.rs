@@ -9,6 +9,7 @@
 //! # Layout
 //! - [`worker`](Worker): the threads, interrupts, shutdown; what the server asks
 //! - [`engine`](Engine): the server's view of a worker
+//! - `place`: where prompts run: here, or in [`process`]es of their own
 //! - `run`: one prompt from start to end: what runs when
 //! - `execute`: one node: its calls, their answers, its result
 //! - `beside`: calls on threads of their own
@@ -38,6 +39,8 @@ mod expansion;
 mod inputs;
 mod memory;
 mod offers;
+mod place;
+pub mod process;
 mod progress;
 pub mod report;
 mod result;

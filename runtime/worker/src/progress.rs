@@ -58,6 +58,8 @@ struct State {
     lean: bool,
     /// Ends of nodes that were not sent yet.
     untold: Vec<String>,
+    /// What runs last in another process, as clients see it.
+    elsewhere: Option<String>,
 }
 
 struct RunningNode {
@@ -97,7 +99,21 @@ impl ProgressTracker {
 
     /// What runs now, as clients see it.
     pub(crate) fn current_display(&self) -> Option<String> {
-        self.state.lock().running.last().map(|(_, node)| node.place.display_id.clone())
+        let state = self.state.lock();
+        state.running.last().map(|(_, node)| node.place.display_id.clone()).or_else(|| state.elsewhere.clone())
+    }
+
+    /// Sends what the tracker of another process would have sent.
+    pub(crate) fn relay(&self, to_client: bool, message: Message) {
+        if let Message::Event(Event::ProgressState { nodes, .. }) = &message {
+            let last = nodes.values().rev().find(|node| node.state == NodeState::Running);
+            self.state.lock().elsewhere = last.map(|node| node.display_node_id.clone());
+        }
+        match (to_client, &self.client_id) {
+            (true, Some(client)) => self.sink.send(&self.tenant, Target::Client(client.clone()), message),
+            (true, None) => {}
+            (false, _) => self.sink.send(&self.tenant, self.target(), message),
+        }
     }
 
     pub(crate) fn start(&self, place: &NodePlace) {

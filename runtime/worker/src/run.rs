@@ -17,7 +17,7 @@ use vivarium_protocol::{
     prompt::{Prompt, as_link_ref},
 };
 use vivarium_queue::Lease;
-use vivarium_sandbox::{CallContext, CallError, CallErrorKind, NodeValue, PackComponent};
+use vivarium_sandbox::{CallContext, CallError, CallErrorKind, HostServices, NodeValue, PackComponent};
 use vivarium_tensor::GpuJob;
 
 use crate::{
@@ -25,58 +25,14 @@ use crate::{
     beside::Beside,
     config::CacheMode,
     definitions::{GuestFingerprints, TenantDefinitions},
-    ending::{Stop, cycle_failure, graph_failure, summary},
+    ending::{Ended, Stop, cycle_failure, graph_failure, summary},
     execute::StartedNode,
     expansion::PendingExpansion,
     inputs::{self, Constants, Gathered, HiddenValues},
     progress::{NodePlace, ProgressTracker},
     result::NodeResult,
-    services::NodeServices,
     shared::{Shared, TenantState, now_ms},
 };
-
-/// How a prompt ended: what the history keeps beside the prompt, and how long it took.
-pub(crate) struct Ended {
-    pub(crate) outputs: Map<String, Value>,
-    pub(crate) status: Status,
-    pub(crate) meta: Map<String, Value>,
-    pub(crate) seconds: f64,
-    /// How long kernels of it ran on a GPU.
-    pub(crate) gpu_seconds: f64,
-    /// It failed because the GPU did, and took along what was in its memory.
-    pub(crate) lost_to_gpu: bool,
-    /// To be dropped when the history has the end: clients wait for that, and a large prompt takes a while to take apart.
-    _prompt: Option<DynamicPrompt>,
-}
-
-impl Ended {
-    /// Before any node could run.
-    pub(crate) fn failed(lease: &Lease, message: &str) -> Self {
-        let data = json!({
-            "prompt_id": lease.item.prompt_id,
-            "node_id": "",
-            "node_type": "",
-            "executed": [],
-            "exception_message": format!("{message}\n"),
-            "exception_type": "InternalError",
-            "traceback": [],
-            "current_inputs": {},
-            "current_outputs": [],
-            "timestamp": now_ms(),
-        });
-        let messages = vec![("execution_error".to_owned(), data)];
-        let status = Status { status_str: "error".into(), completed: false, messages };
-        Self {
-            outputs: Map::new(),
-            status,
-            meta: Map::new(),
-            seconds: 0.0,
-            gpu_seconds: 0.0,
-            lost_to_gpu: false,
-            _prompt: None,
-        }
-    }
-}
 
 /// What became of a node that was picked.
 pub(crate) enum Progressed {
@@ -104,7 +60,7 @@ pub(crate) struct PromptRun<'a> {
     /// When the time of the prompt is up.
     deadline: Option<Instant>,
     pub(crate) progress: Arc<ProgressTracker>,
-    services: Arc<NodeServices>,
+    services: Arc<dyn HostServices>,
     gpu: Option<GpuJob>,
     pub(crate) prompt: DynamicPrompt,
     pub(crate) list: ExecutionList,
@@ -136,7 +92,7 @@ impl<'a> PromptRun<'a> {
         lease: &'a Lease,
         interrupt: Arc<AtomicBool>,
         progress: Arc<ProgressTracker>,
-        services: Arc<NodeServices>,
+        services: Arc<dyn HostServices>,
         prompt: Prompt,
     ) -> Self {
         let snapshot = shared.catalog.snapshot();
@@ -200,15 +156,7 @@ impl<'a> PromptRun<'a> {
         let status_str = if completed { "success" } else { "error" };
         let status = Status { status_str: status_str.into(), completed, messages: self.messages };
         let seconds = started.elapsed().as_secs_f64();
-        Ended {
-            outputs: self.outputs,
-            status,
-            meta: self.meta,
-            seconds,
-            gpu_seconds,
-            lost_to_gpu,
-            _prompt: Some(self.prompt),
-        }
+        Ended { gpu_seconds, lost_to_gpu, ..Ended::new(self.outputs, status, self.meta, seconds).keeping(self.prompt) }
     }
 
     /// Waits for what is left on the GPU. Answers how long kernels ran, and whether the GPU failed.

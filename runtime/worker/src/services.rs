@@ -77,6 +77,30 @@ fn http_error(pack: &str, error: &HttpError) -> CallError {
     CallError::new(kind, error.to_string())
 }
 
+impl NodeServices {
+    /// Saves one file of a batch: the one of this number.
+    pub(crate) fn save_image(
+        &self,
+        request: &SaveRequest<'_>,
+        number: u64,
+        bytes: &[u8],
+    ) -> Result<SavedImage, CallError> {
+        let failed = |error: BlobError| file_error(&error);
+        let name =
+            OutputName::new(request.prefix, u64::from(request.width), u64::from(request.height)).map_err(failed)?;
+        let file = match request.folder {
+            // Previews are gone after a restart anyway, so nobody waits for the disk because of them.
+            OutputFolder::Temp => self.files.save_temporary(&name, number, "png", bytes),
+            OutputFolder::Output => {
+                let blob = self.files.store().put(bytes, Durability::Synced).map_err(failed)?;
+                self.files.save_output(Folder::Output, &name, number, "png", &blob)
+            }
+        };
+        let file = file.map_err(failed)?;
+        Ok(SavedImage { filename: file.name, subfolder: file.subfolder, folder: request.folder })
+    }
+}
+
 impl HostServices for NodeServices {
     fn image_exists(&self, name: &str) -> bool {
         self.files.exists(&AnnotatedName::parse(name), Folder::Input)
@@ -107,24 +131,10 @@ impl HostServices for NodeServices {
         request: &SaveRequest<'_>,
         encode: &mut dyn FnMut(usize) -> Result<Vec<u8>, CallError>,
     ) -> Result<Vec<SavedImage>, CallError> {
-        let failed = |error: BlobError| file_error(&error);
-        let name =
-            OutputName::new(request.prefix, u64::from(request.width), u64::from(request.height)).map_err(failed)?;
-        let mut saved = Vec::new();
-        for index in 0..request.count {
-            let (bytes, number) = (encode(index)?, index as u64);
-            let file = match request.folder {
-                // Previews are gone after a restart anyway, so nobody waits for the disk because of them.
-                OutputFolder::Temp => self.files.save_temporary(&name, number, "png", &bytes),
-                OutputFolder::Output => {
-                    let blob = self.files.store().put(&bytes, Durability::Synced).map_err(failed)?;
-                    self.files.save_output(Folder::Output, &name, number, "png", &blob)
-                }
-            };
-            let file = file.map_err(failed)?;
-            saved.push(SavedImage { filename: file.name, subfolder: file.subfolder, folder: request.folder });
-        }
-        Ok(saved)
+        // Said before anything is encoded.
+        OutputName::new(request.prefix, u64::from(request.width), u64::from(request.height))
+            .map_err(|error| file_error(&error))?;
+        (0..request.count).map(|index| self.save_image(request, index as u64, &encode(index)?)).collect()
     }
 
     fn saves_metadata(&self) -> bool {

@@ -12,7 +12,7 @@ use vivarium_outbound::HttpClient;
 use vivarium_packs::{Catalog, Grants, Snapshot};
 use vivarium_protocol::tenant::TenantId;
 use vivarium_queue::Queue;
-use vivarium_sandbox::{CallContext, LimitTable};
+use vivarium_sandbox::{CallContext, HostServices, LimitTable};
 use vivarium_tensor::{Budget, GpuJob};
 
 use crate::{
@@ -20,7 +20,6 @@ use crate::{
     definitions::TenantDefinitions,
     events::EventSink,
     memory::MachineMemory,
-    offers::CurrentOffers,
     progress::ProgressTracker,
     result_cache::ResultCache,
     services::NodeServices,
@@ -61,21 +60,48 @@ pub struct Parts {
     pub limits: Arc<LimitTable>,
 }
 
+/// What running prompts share.
 pub(crate) struct Shared {
     pub(crate) config: WorkerConfig,
     pub(crate) catalog: Arc<Catalog>,
-    pub(crate) grants: Arc<Grants>,
-    pub(crate) queue: Arc<dyn Queue>,
-    pub(crate) files: FilesOf,
-    pub(crate) models: Arc<ModelFolders>,
-    pub(crate) outside: Outside,
-    pub(crate) events: Arc<dyn EventSink>,
     pub(crate) limits: Arc<LimitTable>,
     pub(crate) tensors: Arc<Budget>,
     /// Where there is a GPU.
     pub(crate) gpu_memory: Option<Arc<Budget>>,
-    pub(crate) offers: CurrentOffers,
+    /// Where choices of file names come from. Absent in a process that does not check prompts.
+    names: Option<(FilesOf, Arc<ModelFolders>)>,
     tenants: Mutex<HashMap<TenantId, TenantState>>,
+}
+
+/// Makes the services of tenants.
+#[derive(Clone)]
+pub(crate) struct Reach {
+    pub(crate) files: FilesOf,
+    pub(crate) models: Arc<ModelFolders>,
+    pub(crate) grants: Arc<Grants>,
+    pub(crate) outside: Outside,
+    pub(crate) limits: Arc<LimitTable>,
+    pub(crate) save_metadata: bool,
+}
+
+impl Reach {
+    /// The services of a tenant's prompt; without a tracker for calls outside of a run.
+    pub(crate) fn services(
+        &self,
+        tenant: &TenantId,
+        progress: Option<Arc<ProgressTracker>>,
+    ) -> Result<Arc<NodeServices>, BlobError> {
+        Ok(Arc::new(NodeServices {
+            tenant: tenant.clone(),
+            files: (self.files)(tenant)?,
+            models: self.models.clone(),
+            grants: self.grants.clone(),
+            outside: self.outside.clone(),
+            limits: self.limits.clone(),
+            save_metadata: self.save_metadata,
+            progress,
+        }))
+    }
 }
 
 /// What a tenant holds.
@@ -91,30 +117,21 @@ pub(crate) struct TenantState {
 }
 
 impl Shared {
-    pub(crate) fn new(config: WorkerConfig, parts: Parts) -> Self {
+    pub(crate) fn new(
+        config: WorkerConfig,
+        catalog: Arc<Catalog>,
+        limits: Arc<LimitTable>,
+        names: Option<(FilesOf, Arc<ModelFolders>)>,
+    ) -> Self {
         let tensors = Budget::named(
             "tensor memory of the server (total_tensor_bytes, --tensor-memory)",
-            parts.limits.server().total_tensor_bytes,
+            limits.server().total_tensor_bytes,
         );
         let gpu_memory = config.device.memory_bytes().map(|bytes| {
-            let limit = parts.limits.server().total_gpu_bytes.min(bytes);
+            let limit = limits.server().total_gpu_bytes.min(bytes);
             Budget::named("GPU memory of the server (total_gpu_bytes, --gpu-memory)", limit)
         });
-        Self {
-            config,
-            catalog: parts.catalog,
-            grants: parts.grants,
-            queue: parts.queue,
-            files: parts.files,
-            models: parts.models,
-            outside: parts.outside,
-            events: parts.events,
-            limits: parts.limits,
-            tensors,
-            gpu_memory,
-            offers: CurrentOffers::default(),
-            tenants: Mutex::default(),
-        }
+        Self { config, catalog, limits, tensors, gpu_memory, names, tenants: Mutex::default() }
     }
 
     pub(crate) fn tenant(&self, tenant: &TenantId) -> TenantState {
@@ -174,28 +191,13 @@ impl Shared {
     }
 
     pub(crate) fn definitions(&self, tenant: &TenantId, snapshot: Arc<Snapshot>) -> TenantDefinitions {
-        let files = (self.files)(tenant)
+        let Some((files, models)) = &self.names else {
+            return TenantDefinitions { snapshot, files: None, models: None };
+        };
+        let files = files(tenant)
             .inspect_err(|error| tracing::error!(%tenant, %error, "the tenant's folders cannot be opened"))
             .ok();
-        TenantDefinitions { snapshot, files, models: self.models.clone() }
-    }
-
-    /// The services of a tenant's prompt; without a tracker for calls outside of a run.
-    pub(crate) fn services(
-        &self,
-        tenant: &TenantId,
-        progress: Option<Arc<ProgressTracker>>,
-    ) -> Result<Arc<NodeServices>, BlobError> {
-        Ok(Arc::new(NodeServices {
-            tenant: tenant.clone(),
-            files: (self.files)(tenant)?,
-            models: self.models.clone(),
-            grants: self.grants.clone(),
-            outside: self.outside.clone(),
-            limits: self.limits.clone(),
-            save_metadata: self.config.save_metadata,
-            progress,
-        }))
+        TenantDefinitions { snapshot, files, models: Some(models.clone()) }
     }
 
     pub(crate) fn call_context(
@@ -204,7 +206,7 @@ impl Shared {
         prompt_id: &str,
         node_id: &str,
         interrupt: &Arc<AtomicBool>,
-        services: Arc<NodeServices>,
+        services: Arc<dyn HostServices>,
     ) -> CallContext {
         CallContext {
             tenant: tenant.clone(),

@@ -23,7 +23,7 @@ struct Check {
 }
 
 /// In this order: what fails fastest comes first, and the host tests come after the packs that they load.
-const CHECKS: [Check; 14] = [
+const CHECKS: [Check; 15] = [
     Check { name: "setup", what: "the wasm target, rustfmt, clippy", run: setup::for_tests, missing: nothing },
     Check { name: "fmt", what: "formatting of host and guests", run: fmt, missing: nothing },
     Check {
@@ -36,6 +36,12 @@ const CHECKS: [Check; 14] = [
     Check { name: "clippy", what: "lints of the host, warnings are errors", run: clippy, missing: nothing },
     Check { name: "clippy-nodes", what: "lints of the guests", run: clippy_nodes, missing: nothing },
     Check { name: "test", what: "tests of the host, on the real sandbox", run: test_host, missing: nothing },
+    Check {
+        name: "walls",
+        what: "prompts in confined worker processes: tests of these, and the attacks and the engine's tests in them",
+        run: walls,
+        missing: no_walls,
+    },
     Check {
         name: "cuda",
         what: "the tensor tests and a server through the CUDA back end, on a simulated driver where there is no GPU",
@@ -127,6 +133,18 @@ fn test_host() -> Result<()> {
     // The end-to-end tests start the binary, so it must be there even where no test of its crate asks for it.
     run(&mut build_host())?;
     run(&mut cargo(&["test", "--workspace"]))
+}
+
+/// What runs prompts in the server must run them the same in processes of their own.
+fn walls() -> Result<()> {
+    run(&mut cargo(&["test", "--package", "vivarium-walls"]))?;
+    run(&mut cargo(&["test", "--package", "vivarium-tests", "--test", "worker_process"]))?;
+    let mut others = cargo(&["test", "--package", "vivarium-tests", "--test", "attacks", "--test", "engine"]);
+    run(others.env("VIVARIUM_TEST_WORKER_PROCESSES", "1"))
+}
+
+fn no_walls() -> Option<String> {
+    vivarium_walls::Kernel::probe().check().err().map(|error| error.to_string())
 }
 
 fn build_host() -> Command {

@@ -17,6 +17,7 @@
 //! - [`protocol`]: their figures under load: requests, uploads, events to many sockets
 //! - [`interrupt`]: how soon an interrupt takes effect, and what two heavy branches gain side by side
 //! - [`sandbox`]: the figures of the sandbox, inside this process; languages of packs
+//! - [`worker_processes`]: prompts inside of the server and in processes of their own
 //! - [`many_packs`]: the start of a server with 500 installed packs
 //! - [`figure`], [`report`]: samples, targets; the table and its JSON
 #![forbid(unsafe_code)]
@@ -40,6 +41,7 @@ mod report;
 mod sandbox;
 mod servers;
 mod wire;
+mod worker_processes;
 mod workload;
 
 fn main() -> Result<()> {
@@ -56,6 +58,9 @@ fn main() -> Result<()> {
     }
     if options.measures_guests() {
         report.add(sandbox::guests::measure(&options)?);
+    }
+    if options.measures_processes() {
+        report.add(worker_processes::measure(&options)?);
     }
     if options.measures_packs() {
         report.add(many_packs::measure(&options)?);

@@ -62,6 +62,8 @@ enum Part {
     Guests,
     /// The start with 500 installed packs
     Packs,
+    /// Prompts inside of the server and in processes of their own
+    Processes,
 }
 
 impl Options {
@@ -87,6 +89,10 @@ impl Options {
 
     pub(crate) fn measures_guests(&self) -> bool {
         matches!(self.only, None | Some(Part::Guests))
+    }
+
+    pub(crate) fn measures_processes(&self) -> bool {
+        matches!(self.only, None | Some(Part::Processes))
     }
 
     pub(crate) fn measures_packs(&self) -> bool {

@@ -153,6 +153,22 @@ fn proc_value(file: &str, label: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
+/// Whether workers can be confined (`vivarium serve --worker-processes`).
+pub(super) fn walls() -> Check {
+    let kernel = vivarium_walls::Kernel::probe();
+    match (kernel.landlock, kernel.seccomp) {
+        (Ok(version), Ok(())) => {
+            let message = format!("landlock (version {version}) and seccomp: worker processes can be confined");
+            Check::new("walls", State::Ok, message)
+        }
+        (landlock, seccomp) => {
+            let lacking = landlock.err().into_iter().chain(seccomp.err()).map(|error| error.to_string());
+            let lacking = lacking.collect::<Vec<_>>().join("; ");
+            Check::new("walls", State::Info, format!("no worker processes (--worker-processes): {lacking}"))
+        }
+    }
+}
+
 /// What computes tensors unless `--device` says otherwise: the GPU that was found, or the CPU and why.
 pub(super) fn cuda() -> Check {
     let found = match vivarium_tensor::Gpu::probe() {

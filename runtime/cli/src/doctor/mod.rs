@@ -77,6 +77,7 @@ impl Doctor {
         checks.extend(self.listen.iter().map(|address| checks::port(address, self.port)));
         checks.push(checks::memory(&limits));
         checks.push(checks::open_files());
+        checks.push(checks::walls());
         checks.push(checks::cuda());
         let failed = checks.iter().filter(|check| check.state == State::Failed).count();
         if self.json {

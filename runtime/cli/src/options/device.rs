@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use clap::Args;
 use vivarium_worker::{Device, DeviceChoice};
 
-use crate::failure::{Exit, OrFail, Outcome};
+use crate::failure::{Exit, OrFail, Outcome, fail};
 
 /// What tensors are computed on.
 #[derive(Args, Clone, Copy, Debug, Default)]
@@ -27,6 +27,19 @@ impl DeviceOptions {
             private_folder(kernels).or_fail(Exit::Machine, || format!("could not make {}", kernels.display()))?;
         }
         Ok(device)
+    }
+
+    /// The CPU, which is all that worker processes have: they may open no device.
+    ///
+    /// # Errors
+    /// When a GPU was asked for by name.
+    pub(crate) fn without_gpu(self) -> Outcome<Device> {
+        match self.device {
+            DeviceChoice::Cuda(_) => {
+                fail!(Exit::Usage, "worker processes may open no GPU: leave out --device, or --worker-processes")
+            }
+            DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Device::default()),
+        }
     }
 }
 

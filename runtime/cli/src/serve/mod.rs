@@ -1,6 +1,7 @@
-//! `vivarium serve`: the server, with a worker inside.
+//! `vivarium serve`: the server, with a worker inside, or with workers in processes of their own.
 
 mod options;
+mod processes;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -24,6 +25,7 @@ impl Serve {
     pub(crate) fn run(self) -> Outcome<()> {
         let stop = Stop::on_signals()?;
         let folders = self.folders.resolve()?;
+        let processes = self.processes.settings()?;
         let config = ServerConfig { tenants_file: Some(folders.tenants()), ..self.server_config()? };
         let logs = LogRing::new(config.limits.log_lines);
         logging::start(self.verbose, Some(&logs));
@@ -42,7 +44,10 @@ impl Serve {
             outside: self.outside.resolve(&folders)?,
             folders,
         };
-        let device = self.device.open(&plan.folders.kernels())?;
+        let device = match processes {
+            None => self.device.open(&plan.folders.kernels())?,
+            Some(_) => self.device.without_gpu()?,
+        };
         tracing::info!(%device, "tensors are computed here");
         let base = plan.folders.base.clone();
         let folders_tenants = plan.folders.tenants();
@@ -52,8 +57,12 @@ impl Serve {
         take_back_prompts(parts.queue.as_ref())?;
         collect_unused_contents(&parts.files)?;
         let worker_config = WorkerConfig { device, ..self.worker_config()? };
-        let worker = Worker::start(worker_config, parts.clone())
-            .or_fail(Exit::Machine, || "could not start the worker's threads")?;
+        let worker = match processes {
+            None => Worker::start(worker_config, parts.clone())
+                .or_fail(Exit::Machine, || "could not start the worker's threads")?,
+            Some(processes) => Worker::start_processes(worker_config, parts.clone(), processes)
+                .or_fail(Exit::Machine, || "could not start the worker")?,
+        };
 
         let server_parts = vivarium_server::Parts {
             engine: worker.clone(),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use vivarium_worker::{CacheMode, PreviewSettings, WorkerConfig};
 
+use super::processes::ProcessOptions;
 use crate::{
     failure::{Exit, Outcome, fail},
     logging::Verbosity,
@@ -21,6 +22,7 @@ Examples:
   vivarium tenant add alice && vivarium serve --listen       # other machines need a token
   vivarium serve --listen --allow-unauthenticated-remote     # every machine of your network can use it
   vivarium serve --cache-lru 100 --tensor-memory 16G
+  vivarium serve --listen --worker-processes per-tenant      # a second wall around nodes
 
 Flags that ComfyUI has too have its names and meanings. Without --front-end-root the built-in page is served.
 Ctrl-C or SIGTERM stops it: a running prompt gets 5 seconds to end, then it goes back into the queue, which the next start
@@ -141,6 +143,9 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     pub(super) outside: OutsideOptions,
+
+    #[command(flatten)]
+    pub(super) processes: ProcessOptions,
 }
 
 /// ComfyUI's names. Its methods say how a latent becomes an image; here the node decides that.
