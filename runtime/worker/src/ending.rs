@@ -30,6 +30,10 @@ impl Ended {
         Self { outputs, status, meta, seconds, gpu_seconds: 0.0, lost_to_gpu: false, _prompt: None }
     }
 
+    pub(crate) fn on_gpu(self, gpu_seconds: f64, lost_to_gpu: bool) -> Self {
+        Self { gpu_seconds, lost_to_gpu, ..self }
+    }
+
     pub(crate) fn keeping(self, prompt: DynamicPrompt) -> Self {
         Self { _prompt: Some(prompt), ..self }
     }

@@ -156,7 +156,7 @@ impl<'a> PromptRun<'a> {
         let status_str = if completed { "success" } else { "error" };
         let status = Status { status_str: status_str.into(), completed, messages: self.messages };
         let seconds = started.elapsed().as_secs_f64();
-        Ended { gpu_seconds, lost_to_gpu, ..Ended::new(self.outputs, status, self.meta, seconds).keeping(self.prompt) }
+        Ended::new(self.outputs, status, self.meta, seconds).on_gpu(gpu_seconds, lost_to_gpu).keeping(self.prompt)
     }
 
     /// Waits for what is left on the GPU. Answers how long kernels ran, and whether the GPU failed.

@@ -137,9 +137,7 @@ fn test_host() -> Result<()> {
 
 /// What runs prompts in the server must run them the same in processes of their own.
 fn walls() -> Result<()> {
-    run(&mut cargo(&["test", "--package", "vivarium-walls"]))?;
-    run(&mut cargo(&["test", "--package", "vivarium-tests", "--test", "worker_process"]))?;
-    let mut others = cargo(&["test", "--package", "vivarium-tests", "--test", "attacks", "--test", "engine"]);
+    let mut others = cargo(&["test", "--workspace", "--test", "attacks", "--test", "engine"]);
     run(others.env("VIVARIUM_TEST_WORKER_PROCESSES", "1"))
 }
 
