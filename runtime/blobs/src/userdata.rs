@@ -3,6 +3,7 @@
 //! Ordinary files, not blobs: people edit them with their own tools. They are replaced whole, so that neither a crash nor a
 //! full disk costs the old content.
 
+use std::io::Read;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -191,15 +192,7 @@ impl UserData {
     /// # Errors
     /// [`BlobError::Settings`] when the file is not a JSON object, or what the machine says.
     pub fn settings(&self) -> Result<Map<String, Value>, BlobError> {
-        use std::io::Read;
-        let mut opened = match self.open_file(SETTINGS_FILE) {
-            Err(BlobError::NotFound { .. }) => return Ok(Map::new()),
-            other => other?,
-        };
-        let path = self.path.join(SETTINGS_FILE);
-        let mut bytes = Vec::new();
-        opened.file.read_to_end(&mut bytes).map_err(|source| BlobError::machine("read", &path, source))?;
-        serde_json::from_slice(&bytes).map_err(|source| BlobError::Settings { path, source })
+        read_object(&self.root()?, SETTINGS_FILE, self.path.join(SETTINGS_FILE))
     }
 
     /// Adds settings and replaces those of the same name, all at once.
@@ -215,6 +208,17 @@ impl UserData {
         self.write(SETTINGS_FILE, &bytes, true)?;
         Ok(())
     }
+}
+
+/// A JSON object of a file in `root`, empty when there is no such file. `path` is for messages.
+pub(crate) fn read_object(root: &Root, name: &str, path: PathBuf) -> Result<Map<String, Value>, BlobError> {
+    let mut opened = match root.open_file(&RelativePath::parse_file(name)?) {
+        Err(BlobError::NotFound { .. }) => return Ok(Map::new()),
+        other => other?,
+    };
+    let mut bytes = Vec::new();
+    opened.file.read_to_end(&mut bytes).map_err(|source| BlobError::machine("read", &path, source))?;
+    serde_json::from_slice(&bytes).map_err(|source| BlobError::Settings { path, source })
 }
 
 /// JSON with four spaces, as ComfyUI writes it.

@@ -4,12 +4,12 @@
 //! to be any of its users. The table has ComfyUI's form and place, `users.json` with `{id: name}`, so a folder that
 //! ComfyUI filled goes on to work.
 
-use std::{collections::HashMap, fmt, io::Read, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, fmt, path::PathBuf, sync::Arc};
 
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
-use crate::{BlobError, RelativePath, UserData, place, root::Root};
+use crate::{BlobError, RelativePath, UserData, place, root::Root, userdata::read_object};
 
 /// The table of users.
 const TABLE: &str = "users.json";
@@ -69,10 +69,7 @@ impl Users {
         if !path.exists() {
             return Ok(Map::new());
         }
-        let mut bytes = Vec::new();
-        let mut opened = self.root()?.open_file(&RelativePath::parse_file(TABLE)?)?;
-        opened.file.read_to_end(&mut bytes).map_err(|source| BlobError::machine("read", &path, source))?;
-        serde_json::from_slice(&bytes).map_err(|source| BlobError::Settings { path, source })
+        read_object(&self.root()?, TABLE, path)
     }
 
     /// Makes a user and answers with the id: the name with `-` for what an id can't have, and `suffix`, which makes it

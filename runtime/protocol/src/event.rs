@@ -219,6 +219,23 @@ pub struct TerminalSize {
 }
 
 impl Event {
+    /// The prompt that this is about, if it is about one.
+    #[must_use]
+    pub fn prompt_id(&self) -> Option<&str> {
+        match self {
+            Self::ExecutionStart { prompt_id, .. }
+            | Self::ExecutionCached { prompt_id, .. }
+            | Self::Progress { prompt_id, .. }
+            | Self::ProgressState { prompt_id, .. }
+            | Self::Executed { prompt_id, .. }
+            | Self::ExecutionSuccess { prompt_id, .. }
+            | Self::ExecutionInterrupted { prompt_id, .. } => Some(prompt_id),
+            Self::Executing(executing) => executing.prompt_id.as_deref(),
+            Self::ExecutionError(error) => Some(&error.prompt_id),
+            Self::Status(_) | Self::Logs { .. } | Self::FeatureFlags(_) | Self::PacksChanged { .. } => None,
+        }
+    }
+
     /// How much is queued.
     #[must_use]
     pub fn status(queue_remaining: usize) -> Self {

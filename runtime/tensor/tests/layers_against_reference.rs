@@ -98,8 +98,9 @@ proptest! {
 
         let w = any_layout(&[groups * inputs as u64, outputs as u64, taps[0], taps[1]], seed / 11);
         let slow_w = Slow::of(&w);
-        let size = |axis: usize| ((side[axis] - 1) * step[axis] + spread[axis] * (taps[axis] - 1) + 1).checked_sub(2 * pad[axis]).filter(|size| *size > 0);
-        let result = x.conv_transpose2d(&w, None, &geometry, [0, 0], &cx);
+        let extra = [0, 1].map(|axis| (seed >> (20 + axis) & 1).min(step[axis].max(spread[axis]) - 1));
+        let size = |axis: usize| ((side[axis] - 1) * step[axis] + spread[axis] * (taps[axis] - 1) + 1 + extra[axis]).checked_sub(2 * pad[axis]).filter(|size| *size > 0);
+        let result = x.conv_transpose2d(&w, None, &geometry, extra, &cx);
         let (Some(high), Some(wide)) = (size(0), size(1)) else {
             prop_assert!(result.is_err());
             return Ok(());
@@ -228,6 +229,19 @@ proptest! {
         let rolled = Slow::build(&slow.shape, |index| line(index)[(index[dim] as i64 - shift).rem_euclid(length as i64) as usize]);
         rolled.assert_close(&tensor.roll(&[shift], &[at], &cx).unwrap(), 0.0);
     }
+}
+
+/// A window of one pixel that moves by one, and a result that is larger than the input all the same.
+#[test]
+fn a_transposed_convolution_of_one_pixel_grows_by_its_output_padding() {
+    let cx = context();
+    let x = Tensor::from_vec(&[2, 1, 2, 1], vec![1.0f32, 2.0, 3.0, 4.0], &cx).unwrap();
+    let w = Tensor::from_vec(&[1, 2, 1, 1], vec![10.0f32, 100.0], &cx).unwrap();
+    let geometry = ConvGeometry { dilation: [1, 2], ..ConvGeometry::default() };
+    let result = x.conv_transpose2d(&w, None, &geometry, [0, 1], &cx).unwrap();
+    assert_eq!(result.shape(), [2, 2, 2, 2]);
+    let wanted = [10.0, 0.0, 20.0, 0.0, 100.0, 0.0, 200.0, 0.0, 30.0, 0.0, 40.0, 0.0, 300.0, 0.0, 400.0, 0.0];
+    assert_eq!(Slow::of(&result).values, wanted);
 }
 
 /// The index with the coordinate that is looked up elsewhere set to the first.

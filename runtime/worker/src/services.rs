@@ -77,27 +77,31 @@ fn http_error(pack: &str, error: &HttpError) -> CallError {
     CallError::new(kind, error.to_string())
 }
 
+/// How files of a batch are called, from the prefix that a node asks for and the size of the pictures.
+pub(crate) fn output_name(prefix: &str, width: u32, height: u32) -> Result<OutputName, CallError> {
+    OutputName::new(prefix, u64::from(width), u64::from(height)).map_err(|error| file_error(&error))
+}
+
 impl NodeServices {
     /// Saves one file of a batch: the one of this number.
     pub(crate) fn save_image(
         &self,
-        request: &SaveRequest<'_>,
+        folder: OutputFolder,
+        name: &OutputName,
         number: u64,
         bytes: &[u8],
     ) -> Result<SavedImage, CallError> {
         let failed = |error: BlobError| file_error(&error);
-        let name =
-            OutputName::new(request.prefix, u64::from(request.width), u64::from(request.height)).map_err(failed)?;
-        let file = match request.folder {
+        let file = match folder {
             // Previews are gone after a restart anyway, so nobody waits for the disk because of them.
-            OutputFolder::Temp => self.files.save_temporary(&name, number, "png", bytes),
+            OutputFolder::Temp => self.files.save_temporary(name, number, "png", bytes),
             OutputFolder::Output => {
                 let blob = self.files.store().put(bytes, Durability::Synced).map_err(failed)?;
-                self.files.save_output(Folder::Output, &name, number, "png", &blob)
+                self.files.save_output(Folder::Output, name, number, "png", &blob)
             }
         };
         let file = file.map_err(failed)?;
-        Ok(SavedImage { filename: file.name, subfolder: file.subfolder, folder: request.folder })
+        Ok(SavedImage { filename: file.name, subfolder: file.subfolder, folder })
     }
 }
 
@@ -131,10 +135,9 @@ impl HostServices for NodeServices {
         request: &SaveRequest<'_>,
         encode: &mut dyn FnMut(usize) -> Result<Vec<u8>, CallError>,
     ) -> Result<Vec<SavedImage>, CallError> {
-        // Said before anything is encoded.
-        OutputName::new(request.prefix, u64::from(request.width), u64::from(request.height))
-            .map_err(|error| file_error(&error))?;
-        (0..request.count).map(|index| self.save_image(request, index as u64, &encode(index)?)).collect()
+        // Refused before anything is encoded.
+        let name = output_name(request.prefix, request.width, request.height)?;
+        (0..request.count).map(|index| self.save_image(request.folder, &name, index as u64, &encode(index)?)).collect()
     }
 
     fn saves_metadata(&self) -> bool {

@@ -92,7 +92,7 @@ impl Follower<'_> {
                 return false;
             }
         };
-        if prompt_of(&event).is_some_and(|id| id != self.prompt_id) {
+        if event.prompt_id().is_some_and(|id| id != self.prompt_id) {
             return false;
         }
         self.progress.event(&event);
@@ -132,20 +132,5 @@ impl Follower<'_> {
             fail!(Exit::Work, "the prompt did not end within the --timeout; {fate}");
         }
         fail!(Exit::Interrupted, "interrupted before the prompt had ended; {fate}")
-    }
-}
-
-fn prompt_of(event: &Event) -> Option<&str> {
-    match event {
-        Event::ExecutionStart { prompt_id, .. }
-        | Event::ExecutionCached { prompt_id, .. }
-        | Event::Progress { prompt_id, .. }
-        | Event::ProgressState { prompt_id, .. }
-        | Event::Executed { prompt_id, .. }
-        | Event::ExecutionSuccess { prompt_id, .. }
-        | Event::ExecutionInterrupted { prompt_id, .. } => Some(prompt_id),
-        Event::ExecutionError(error) => Some(&error.prompt_id),
-        Event::Executing(executing) => executing.prompt_id.as_deref(),
-        Event::Status(_) | Event::Logs { .. } | Event::FeatureFlags(_) | Event::PacksChanged { .. } => None,
     }
 }

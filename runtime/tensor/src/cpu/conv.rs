@@ -113,7 +113,8 @@ impl<T: MatrixType> Convolution<'_, T> {
             self.pack(weight, panels, &mut packed, cx)?;
             let right = Right::Packed(panels, &packed);
             let target = &mut out[group * outputs..];
-            if self.taps.pointwise() {
+            // A transposed convolution can be larger than its input by its output padding.
+            if self.taps.pointwise() && self.size[..2] == self.output[..2] {
                 let values = &self.input[group * inputs..];
                 let a = Matrix { values, rows: pixels, columns: inputs, row_stride: self.size[2], column_stride: 1 };
                 product_packed(self.op, Left::Plain(a), right, (target, channels), true, cx)?;

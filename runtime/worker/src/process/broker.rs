@@ -15,9 +15,10 @@ use std::{
 use vivarium_outbound::Bounds;
 use vivarium_packs::Catalog;
 use vivarium_protocol::{permission::Permission, tenant::TenantId};
-use vivarium_sandbox::{CallError, CallErrorKind, HostServices, Limits, LogLevel, OutputFolder, SaveRequest};
+use vivarium_sandbox::{CallError, CallErrorKind, HostServices, Limits, LogLevel, OutputFolder};
 
 use super::message::{Answer, HttpBounds, Level, Request};
+use crate::services::output_name;
 use crate::shared::Reach;
 
 /// Answers the requests of one process.
@@ -85,8 +86,7 @@ impl Broker {
             Request::ImageBytes { name } => Answered::bytes(services.image_bytes(&name)?),
             Request::Save { temporary, prefix, width, height, number } => {
                 let folder = if temporary { OutputFolder::Temp } else { OutputFolder::Output };
-                let request = SaveRequest { folder, prefix: &prefix, width, height, count: 1 };
-                let saved = services.save_image(&request, number, &tail)?;
+                let saved = services.save_image(folder, &output_name(&prefix, width, height)?, number, &tail)?;
                 Answer::Saved(saved.filename, saved.subfolder).into()
             }
             Request::Log { pack, node_id, level, message } => {

@@ -354,7 +354,7 @@ impl Child {
         let Some((progress, prompt_id)) = job else { return };
         let message = match message {
             Say::Event => match serde_json::from_slice::<Event>(tail) {
-                Ok(event) if prompt_of(&event) == Some(&prompt_id) => Message::Event(event),
+                Ok(event) if event.prompt_id() == Some(&*prompt_id) => Message::Event(event),
                 read => {
                     let error = read.map_or_else(|error| error.to_string(), |_| "it is of another prompt".to_owned());
                     tracing::warn!(group = self.group, error, "an event of a worker process is left out");
@@ -390,22 +390,6 @@ fn log(group: &str, level: Level, message: &str) {
         Level::Info => tracing::info!(group, "{message}"),
         Level::Warn => tracing::warn!(group, "{message}"),
         Level::Error => tracing::error!(group, "{message}"),
-    }
-}
-
-/// The prompt that an event is about, if it is about one.
-fn prompt_of(event: &Event) -> Option<&str> {
-    match event {
-        Event::ExecutionStart { prompt_id, .. }
-        | Event::ExecutionCached { prompt_id, .. }
-        | Event::Progress { prompt_id, .. }
-        | Event::ProgressState { prompt_id, .. }
-        | Event::Executed { prompt_id, .. }
-        | Event::ExecutionSuccess { prompt_id, .. }
-        | Event::ExecutionInterrupted { prompt_id, .. } => Some(prompt_id),
-        Event::Executing(executing) => executing.prompt_id.as_deref(),
-        Event::ExecutionError(error) => Some(&error.prompt_id),
-        Event::Status(_) | Event::Logs { .. } | Event::FeatureFlags(_) | Event::PacksChanged { .. } => None,
     }
 }
 

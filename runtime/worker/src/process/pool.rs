@@ -209,6 +209,14 @@ impl Processes {
         child.refresh(&self.shared.catalog.snapshot(), self.shared.limits.said())
     }
 
+    /// Gives the place of a process to the next one, whether or not its death has been noticed.
+    fn give_up(&self, child: &Arc<Child>) {
+        let mut slots = self.slots.lock();
+        if matches!(slots.get(&child.group), Some(Slot::Alive(alive)) if Arc::ptr_eq(&alive.child, child)) {
+            slots.remove(&child.group);
+        }
+    }
+
     /// How a prompt ended in a process, or why that process did not end it; and whether the process said anything about it.
     fn run_in(
         &self,
@@ -313,7 +321,10 @@ impl Place for Processes {
             match ended {
                 Ok(ended) => return ended,
                 // It was dying already: nothing of the prompt has begun, and no client has heard of it.
-                Err(_) if again && !heard && !interrupt.load(Ordering::Relaxed) => again = false,
+                Err(_) if again && !heard && !interrupt.load(Ordering::Relaxed) => {
+                    again = false;
+                    self.give_up(&in_use.child);
+                }
                 Err(how) => {
                     let message = format!(
                         "the worker process of {} {how}; this prompt was running in it and has failed. The next prompt gets \
