@@ -160,7 +160,10 @@ def pack(name, version, publisher, description, nodes, license="", permissions=(
             return json.dumps(_told(lambda: _node(classes, class_).fingerprint(_from_wit(inputs))))
 
         def needed_inputs(self, class_, inputs):
-            return list(_told(lambda: _node(classes, class_).needed_inputs(**_from_wit(inputs))))
+            node = _told(lambda: _node(classes, class_))
+            if not hasattr(node, "needed_inputs"):
+                return []
+            return list(_told(lambda: node.needed_inputs(**_from_wit(inputs))))
 
         def execute(self, class_, inputs):
             return _told(lambda: _outcome(_node(classes, class_).run(**_from_wit(inputs))))

@@ -5,8 +5,12 @@
 //! the worker only leaves a message here. One task hands out what has gathered, a newer report instead of those that it
 //! makes pointless, to a few sockets at a time, and rests in between. What it takes of the machine is bounded by the number
 //! of sockets, not by how fast prompts run; and in a room with few sockets each gets every single message at once.
+//! After a quiet time some sockets are served without a rest, so that all of a few hundred hear soon what a single prompt does.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::frames::Frames;
 
@@ -19,8 +23,31 @@ pub(crate) const GROUP: usize = 64;
 /// Time given to each socket. A write takes about a tenth of it, so all of them together keep a tenth of one core busy.
 const TIME_PER_SOCKET: Duration = Duration::from_micros(100);
 
-/// How long to rest after sockets were served.
-pub(crate) fn rest_after(sockets: usize) -> Duration {
+/// Time that may be used before it has passed: that of 200 sockets served twice, which is how often a short prompt has news.
+const AHEAD: Duration = Duration::from_millis(40);
+
+/// How fast sockets are served.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    /// When the time of all sockets that were served has passed.
+    even_at: Instant,
+}
+
+impl Pace {
+    /// That of somebody who has served no socket yet.
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { even_at: now }
+    }
+
+    /// How long to rest when sockets have been served.
+    pub(crate) fn rest_after(&mut self, sockets: usize, now: Instant) -> Duration {
+        self.even_at = self.even_at.max(now) + time_of(sockets);
+        self.even_at.saturating_duration_since(now + AHEAD)
+    }
+}
+
+/// The time given to so many sockets.
+pub(crate) fn time_of(sockets: usize) -> Duration {
     TIME_PER_SOCKET * u32::try_from(sockets).unwrap_or(u32::MAX)
 }
 
@@ -66,6 +93,19 @@ mod tests {
 
     fn start(prompt_id: &str) -> Frames {
         Frames::new(Message::Event(Event::ExecutionStart { prompt_id: prompt_id.to_owned(), timestamp: 1 }))
+    }
+
+    #[test]
+    fn after_a_quiet_time_some_are_served_at_once_and_then_no_more_than_time_allows() {
+        let begin = Instant::now();
+        let mut pace = Pace::new(begin);
+        assert_eq!(pace.rest_after(400, begin), Duration::ZERO);
+        assert_eq!(pace.rest_after(100, begin), Duration::from_millis(10));
+        let later = begin + Duration::from_millis(10);
+        assert_eq!(pace.rest_after(50, later), Duration::from_millis(5));
+        let much_later = begin + Duration::from_secs(9);
+        assert_eq!(pace.rest_after(400, much_later), Duration::ZERO);
+        assert_eq!(pace.rest_after(10, much_later), Duration::from_millis(1));
     }
 
     #[test]

@@ -13,17 +13,18 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use parking_lot::{Mutex, RwLock};
-use tokio::{sync::Notify, time::sleep};
+use tokio::{sync::Notify, task::yield_now, time::sleep};
 use vivarium_protocol::{event::Event, tenant::TenantId};
 use vivarium_worker::events::{EventSink, Message, Target};
 
 use crate::{
     auth::Access,
     config::ServerLimits,
-    crowd::{CROWDED, GROUP, Held, rest_after},
+    crowd::{CROWDED, GROUP, Held, Pace},
     frames::{Frames, event_item},
     outbox::{Cut, Item, Outbox},
     replay::Replay,
@@ -131,6 +132,7 @@ impl Hub {
 
     /// Hands out what waits for crowds, for as long as it is polled.
     pub(crate) async fn serve_crowds(&self) {
+        let mut pace = Pace::new(Instant::now());
         loop {
             self.crowd_waits.notified().await;
             let rooms: Vec<_> = self.rooms.read().values().map(Arc::clone).collect();
@@ -138,7 +140,9 @@ impl Hub {
                 let (sockets, held) = room.lock().hand_out();
                 for group in sockets.chunks(GROUP) {
                     self.push_all(group, &held);
-                    sleep(rest_after(group.len())).await;
+                    let rest = pace.rest_after(group.len(), Instant::now());
+                    // A sleep of no time would take a millisecond.
+                    if rest.is_zero() { yield_now().await } else { sleep(rest).await }
                 }
                 room.lock().is_handing_out = false;
             }
@@ -362,6 +366,7 @@ mod tests {
     use vivarium_protocol::frame::{ImageType, PreviewMetadata};
 
     use super::*;
+    use crate::crowd::time_of;
 
     fn start(prompt_id: &str) -> Message {
         Message::Event(Event::ExecutionStart { prompt_id: prompt_id.to_owned(), timestamp: 1 })
@@ -505,7 +510,7 @@ mod tests {
         let mut heard = vec![Vec::new(); sockets.len()];
         for prompt in 0..30 {
             hub.send(&tenant, Target::Tenant, start(&prompt.to_string()));
-            sleep(rest_after(GROUP) / 3).await;
+            sleep(time_of(GROUP) / 3).await;
             if prompt == 20 {
                 // No crowd any more, in the middle of it.
                 sockets[CROWDED..last].iter().for_each(|socket| hub.leave(&tenant, socket, true));
@@ -515,7 +520,7 @@ mod tests {
         for index in (0..CROWDED).chain([last]) {
             while heard[index].len() < all.len() {
                 heard[index].extend(names(&sockets[index]));
-                sleep(rest_after(1)).await;
+                sleep(time_of(1)).await;
             }
             assert_eq!(heard[index], all);
         }

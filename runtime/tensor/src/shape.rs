@@ -239,7 +239,8 @@ impl Layout {
     /// Keeps `start + i·step` for `length` values of i. The caller has checked that they exist.
     pub(crate) fn sliced(&self, op: &'static str, dim: usize, range: SliceRange) -> Result<Layout, TensorError> {
         let mut result = Layout { shape: self.shape.with_length(op, dim, range.length)?, ..*self };
-        if range.length > 0 {
+        // Where nothing is, nothing lies behind it: the offset must not leave the memory.
+        if result.shape.elements() > 0 {
             result.offset = offset_by(self.offset, self.strides[dim], range.start);
         }
         // A step beyond the end is never taken; it is cut so that the stride stays in range.

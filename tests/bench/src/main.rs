@@ -10,7 +10,7 @@
 //! - [`options`]: the command line
 //! - [`process`]: a server as a process: start-up time, memory, stopping it
 //! - [`client`], [`listener`]: one HTTP connection, one WebSocket
-//! - [`wire`], [`audience`]: a connection that costs little; many WebSockets
+//! - [`wire`], [`load`], [`audience`]: a connection that costs little; one thread for many of them; many WebSockets
 //! - [`workload`]: the prompts
 //! - [`servers`]: the figures of servers, ours and the peer's in turns
 //! - [`engine`]: what a node costs in small and large prompts
@@ -33,6 +33,7 @@ mod engine;
 mod figure;
 mod interrupt;
 mod listener;
+mod load;
 mod many_packs;
 mod options;
 mod process;

@@ -11,6 +11,7 @@ use anyhow::{Result, anyhow};
 use crate::{
     audience::Audience,
     figure::{Better, Figure, Samples, Target},
+    load,
     options::Options,
     servers::{Subject, say},
     wire::{Wire, get, upload},
@@ -46,8 +47,10 @@ fn requests(options: &Options, subjects: &mut [Subject]) -> Result<Vec<Figure>> 
             say(&format!("GET {path}, round {round}"));
             for subject in &mut *subjects {
                 let used = subject.processor_seconds()?;
-                let (took, milliseconds) = ask_for(subject, path, seconds)?;
-                rate.of(subject.is_peer).push(milliseconds.len() as f64 / took);
+                let begin = Instant::now();
+                let times = load::ask_for(&subject.url, &get(&subject.url, path), CONNECTIONS, seconds)?;
+                let milliseconds: Samples = times.into_iter().collect();
+                rate.of(subject.is_peer).push(milliseconds.len() as f64 / begin.elapsed().as_secs_f64());
                 tail.of(subject.is_peer).push(milliseconds.quantile(0.99));
                 if let (Some(before), Some(after)) = (used, subject.processor_seconds()?) {
                     cost.of(subject.is_peer).push((after - before) / milliseconds.len() as f64 * 1e6);
@@ -57,23 +60,6 @@ fn requests(options: &Options, subjects: &mut [Subject]) -> Result<Vec<Figure>> 
         figures.extend([rate, tail, cost]);
     }
     Ok(figures)
-}
-
-/// Asks for that long on all connections; gives seconds and the milliseconds of each request.
-fn ask_for(subject: &Subject, path: &str, time: Duration) -> Result<(f64, Samples)> {
-    let request = get(&subject.url, path);
-    let wires = (0..CONNECTIONS).map(|_| Wire::connect(&subject.url)).collect::<Result<Vec<_>>>()?;
-    let begin = Instant::now();
-    let times = at_once(wires, |mut wire| {
-        let mut times = Vec::new();
-        while begin.elapsed() < time {
-            let asked = Instant::now();
-            wire.ask(&[&request])?;
-            times.push(asked.elapsed().as_secs_f64() * 1e3);
-        }
-        Ok(times)
-    })?;
-    Ok((begin.elapsed().as_secs_f64(), times.into_iter().flatten().collect()))
 }
 
 fn uploads(options: &Options, subjects: &mut [Subject]) -> Result<Vec<Figure>> {

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Sends bytes that were made before, and reads answers with a `Content-Length` or in chunks.
+/// Sends bytes that were made before, and reads answers with a `Content-Length`.
 pub(crate) struct Wire {
     reader: BufReader<TcpStream>,
     body: Vec<u8>,
@@ -21,10 +21,8 @@ impl Wire {
     /// # Errors
     /// When it can't.
     pub(crate) fn connect(base: &str) -> Result<Self> {
-        let address = base.strip_prefix("http://").with_context(|| format!("{base} should begin with http://"))?;
-        let stream = TcpStream::connect(address).with_context(|| format!("could not connect to {address}"))?;
-        stream.set_nodelay(true)?;
-        Ok(Self { reader: BufReader::with_capacity(64 * 1024, stream), body: Vec::new(), line: String::new() })
+        let reader = BufReader::with_capacity(64 * 1024, connect(base)?);
+        Ok(Self { reader, body: Vec::new(), line: String::new() })
     }
 
     /// Sends the parts of a request, one after the other, and gives the body of a good answer.
@@ -35,7 +33,7 @@ impl Wire {
         for part in parts {
             self.reader.get_mut().write_all(part)?;
         }
-        let (mut length, mut chunked) = (0, false);
+        let mut length = 0;
         let status = self.next_line()?.to_owned();
         loop {
             let line = self.next_line()?;
@@ -43,34 +41,13 @@ impl Wire {
             if name.eq_ignore_ascii_case("content-length") {
                 length = value.trim().parse()?;
             }
-            chunked |= name.eq_ignore_ascii_case("transfer-encoding");
         }
-        self.body.clear();
-        match chunked {
-            false => self.read_body(length)?,
-            true => self.read_chunks()?,
-        }
+        self.body.resize(length, 0);
+        self.reader.read_exact(&mut self.body)?;
         if status.split(' ').nth(1) != Some("200") {
             bail!("{status}: {}", String::from_utf8_lossy(&self.body));
         }
         Ok(&self.body)
-    }
-
-    fn read_chunks(&mut self) -> Result<()> {
-        loop {
-            let length = usize::from_str_radix(self.next_line()?.trim(), 16)?;
-            self.read_body(length)?;
-            self.next_line()?;
-            if length == 0 {
-                return Ok(());
-            }
-        }
-    }
-
-    fn read_body(&mut self, length: usize) -> Result<()> {
-        let begin = self.body.len();
-        self.body.resize(begin + length, 0);
-        Ok(self.reader.read_exact(&mut self.body[begin..])?)
     }
 
     fn next_line(&mut self) -> Result<&str> {
@@ -78,6 +55,17 @@ impl Wire {
         ensure!(self.reader.read_line(&mut self.line)? > 0, "the server closed the connection");
         Ok(self.line.trim_end())
     }
+}
+
+/// Connects to a server at `http://host:port`.
+///
+/// # Errors
+/// When it can't.
+pub(crate) fn connect(base: &str) -> Result<TcpStream> {
+    let address = base.strip_prefix("http://").with_context(|| format!("{base} should begin with http://"))?;
+    let stream = TcpStream::connect(address).with_context(|| format!("could not connect to {address}"))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// A request without a body.
