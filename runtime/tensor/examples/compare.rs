@@ -13,6 +13,10 @@ use vivarium_tensor::{
     TensorError, UnaryOp,
 };
 
+/// That of the server.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Name, and the ratio to PyTorch's time that is aimed at.
 const CASES: &[(&str, f64)] = &[
     ("conv 320 320 64 3 1", 0.45),

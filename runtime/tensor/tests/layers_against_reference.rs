@@ -250,3 +250,16 @@ fn index_at(index: &[usize], dim: usize) -> Vec<usize> {
     index[dim] = 0;
     index
 }
+
+/// The squares of such numbers are beyond float32, their mean is not.
+#[test]
+fn large_numbers_are_normalised() {
+    let cx = context();
+    let x = Tensor::from_vec(&[1, 4], vec![1e30f32, -1e30, 3e30, 1e30], &cx).unwrap();
+    let (mean, deviation) = (1e30, 2e30f64.powi(2) * 0.5);
+    let wanted = Slow {
+        shape: vec![1, 4],
+        values: [1e30, -1e30, 3e30, 1e30].map(|v: f64| (v - mean) / deviation.sqrt()).to_vec(),
+    };
+    wanted.assert_close(&x.layer_norm(1, None, None, 0.0, &cx).unwrap(), 1e-5);
+}

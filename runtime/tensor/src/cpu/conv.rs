@@ -1,7 +1,7 @@
 //! Convolution as a product of matrices: the pixels under each window, gathered as the product asks for them, times the
 //! weight.
 
-use crate::cpu::gemm::{Kernel, Left, Matrix, MatrixType, Panels, ROW, Right, Rows, product_packed};
+use crate::cpu::gemm::{Kernel, Left, Matrix, MatrixType, Panels, ROW, Right, Rows, Start, product_packed};
 use crate::cpu::transpose::transpose;
 use crate::device::TapAxis;
 use crate::ops::{ConvGeometry, workspace};
@@ -69,7 +69,7 @@ impl Taps {
     }
 
     /// Every output pixel is made of the input pixel at the same place.
-    fn pointwise(&self) -> bool {
+    pub(crate) fn pointwise(&self) -> bool {
         self.0.iter().all(|axis| axis.taps == 1 && axis.step == 1 && axis.shift == 0 && axis.divide == 1)
     }
 }
@@ -79,6 +79,8 @@ pub(crate) struct Convolution<'a, T> {
     pub(crate) op: &'static str,
     /// `[B, height, width, channels]`
     pub(crate) input: &'a [f32],
+    /// The input is `[B, channels, height, width]`; only for windows of [`Taps::pointwise`].
+    pub(crate) planar: bool,
     /// Height, width, channels of the input.
     pub(crate) size: [usize; 3],
     /// `[out, in/groups, window height, window width]`
@@ -87,6 +89,8 @@ pub(crate) struct Convolution<'a, T> {
     /// Height, width, channels of the output.
     pub(crate) output: [usize; 3],
     pub(crate) groups: usize,
+    /// A number for each output channel.
+    pub(crate) bias: Option<&'a [f32]>,
 }
 
 /// Input channels whose weights are turned around at a time.
@@ -97,12 +101,14 @@ impl<T: MatrixType> Convolution<'_, T> {
         self.taps.0[0].taps * self.taps.0[1].taps
     }
 
-    /// Adds the products to `out`: `[B, height, width, channels]`. Workspace: the weight once more in float32.
+    /// Fills `out`: `[B, height, width, channels]`. Workspace: the weight once more in float32.
     pub(crate) fn run(&self, out: &mut [f32], cx: &OpContext) -> Result<(), TensorError> {
         let channels = self.output[2];
         let (inputs, outputs) = (self.size[2] / self.groups, channels / self.groups);
-        if inputs == 1 && outputs == 1 {
-            return self.depthwise(out, cx);
+        let depthwise = inputs == 1 && outputs == 1;
+        if depthwise || self.weight.is_empty() {
+            self.bias.map_or(Start::Nothing, Start::Row).fill(out, channels);
+            return if depthwise { self.depthwise(out, cx) } else { Ok(()) };
         }
         let pixels = out.len() / channels;
         let panels = Panels { inner: self.window() * inputs, columns: outputs };
@@ -112,17 +118,40 @@ impl<T: MatrixType> Convolution<'_, T> {
             let weight = &self.weight[group * outputs * panels.inner..][..outputs * panels.inner];
             self.pack(weight, panels, &mut packed, cx)?;
             let right = Right::Packed(panels, &packed);
-            let target = &mut out[group * outputs..];
+            let from = self.bias.map_or(Start::Nothing, |bias| Start::Row(&bias[group * outputs..][..outputs]));
             // A transposed convolution can be larger than its input by its output padding.
-            if self.taps.pointwise() && self.size[..2] == self.output[..2] {
+            if self.planar {
+                self.planes(group, right, from, out, cx)?;
+            } else if self.taps.pointwise() && self.size[..2] == self.output[..2] {
                 let values = &self.input[group * inputs..];
                 let a = Matrix { values, rows: pixels, columns: inputs, row_stride: self.size[2], column_stride: 1 };
-                product_packed(self.op, Left::Plain(a), right, (target, channels), true, cx)?;
+                product_packed(self.op, Left::Plain(a), right, (&mut out[group * outputs..], channels), from, cx)?;
             } else {
                 let windows = Windows { convolution: self, channel: group * inputs, channels: inputs };
                 let a = Left::Gathered(&windows, pixels, panels.inner);
-                product_packed(self.op, a, right, (target, channels), true, cx)?;
+                product_packed(self.op, a, right, (&mut out[group * outputs..], channels), from, cx)?;
             }
+        }
+        Ok(())
+    }
+
+    /// The products of one group where each channel of a picture is a plane.
+    fn planes(
+        &self,
+        group: usize,
+        right: Right<'_>,
+        from: Start<'_>,
+        out: &mut [f32],
+        cx: &OpContext,
+    ) -> Result<(), TensorError> {
+        let ([height, width, channels], outputs) = (self.size, self.output[2]);
+        let (pixels, inputs) = (height * width, channels / self.groups);
+        let pictures = self.input.chunks_exact(channels * pixels).zip(out.chunks_exact_mut(outputs * pixels));
+        for (picture, out) in pictures {
+            let values = &picture[group * inputs * pixels..];
+            let a = Matrix { values, rows: pixels, columns: inputs, row_stride: 1, column_stride: pixels };
+            let out = &mut out[group * (outputs / self.groups)..];
+            product_packed(self.op, Left::Plain(a), right, (out, outputs), from, cx)?;
         }
         Ok(())
     }
@@ -151,7 +180,7 @@ impl<T: MatrixType> Convolution<'_, T> {
         })
     }
 
-    /// Every channel by itself, as a sum of shifted rows.
+    /// Every channel by itself, as a sum of shifted rows, added to `out`.
     fn depthwise(&self, out: &mut [f32], cx: &OpContext) -> Result<(), TensorError> {
         let [height, width, channels] = self.size;
         let [rows, columns, _] = self.output;

@@ -1,7 +1,7 @@
 //! What each elementwise operation does to a block.
 
 use crate::cpu::math;
-use crate::cpu::simd::{map1, map2};
+use crate::cpu::simd::{fold_lanes, map1, map2};
 use crate::ops::{Activation, BinaryOp, UnaryOp};
 
 /// Floating-point results of one operand.
@@ -20,13 +20,13 @@ pub(crate) fn unary_float(op: UnaryOp, x: &[f32], out: &mut [f32]) {
             }
         }),
         UnaryOp::Exp => map1(x, out, math::exp),
-        UnaryOp::Log => map1(x, out, f32::ln),
+        UnaryOp::Log => map1(x, out, math::ln),
         UnaryOp::Sqrt => map1(x, out, f32::sqrt),
         UnaryOp::Rsqrt => map1(x, out, |v: f32| 1.0 / v.sqrt()),
         UnaryOp::Reciprocal => map1(x, out, |v: f32| 1.0 / v),
         UnaryOp::Square => map1(x, out, |v: f32| v * v),
-        UnaryOp::Sin => map1(x, out, f32::sin),
-        UnaryOp::Cos => map1(x, out, f32::cos),
+        UnaryOp::Sin => of_angles(x, out, math::sin, f32::sin),
+        UnaryOp::Cos => of_angles(x, out, math::cos, f32::cos),
         UnaryOp::Tan => map1(x, out, f32::tan),
         UnaryOp::Tanh => map1(x, out, math::tanh),
         UnaryOp::Sigmoid => map1(x, out, math::sigmoid),
@@ -59,6 +59,18 @@ pub(crate) fn activation(op: Activation, p: f32, x: &[f32], out: &mut [f32]) {
         Activation::Log1p => map1(x, out, f32::ln_1p),
         Activation::Log2 => map1(x, out, f32::log2),
         Activation::HardSwish => map1(x, out, |v: f32| v * (v + 3.0).clamp(0.0, 6.0) / 6.0),
+    }
+}
+
+/// `near` of every angle, and `any` of those that are too large for it.
+#[inline(always)]
+fn of_angles(x: &[f32], out: &mut [f32], near: impl Fn(f32) -> f32, any: impl Fn(f32) -> f32) {
+    map1(x, out, near);
+    let is_far = |angle: f32| angle.abs() > math::LARGEST_ANGLE;
+    let mut far = [false; 16];
+    fold_lanes(&mut far, x, |far, angle: f32| far | is_far(angle));
+    if far.contains(&true) {
+        x.iter().zip(out).filter(|(angle, _)| is_far(**angle)).for_each(|(angle, out)| *out = any(*angle));
     }
 }
 

@@ -1,53 +1,52 @@
 //! Functions that the compiler can vectorise, to about two units in the last place (where it says nothing else).
 
-use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
+use super::simd::multiply_add as fma;
+use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_PI, LOG2_E};
+
+/// ln 2 in two parts, the first with few enough bits that n times it is exact.
+const LN2_HIGH: f32 = 0.693_359_4;
+const LN2_LOW: f32 = -2.121_944_4e-4;
+/// Adding 1.5·2²³ leaves the nearest integer in the low bits, and vectorises where a conversion does not.
+const SHIFT: f32 = 12_582_912.0;
+
+/// eˣ as p · 2ⁿ, with n in the low bits of the second number. For |x| below a million.
+#[inline(always)]
+fn exp_parts(x: f32) -> (f32, f32) {
+    let shifted = fma(x, LOG2_E, SHIFT);
+    let n = shifted - SHIFT;
+    let r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, x));
+    // e^r for |r| ≤ ln 2 / 2: Cephes' minimax polynomial.
+    let p = fma(1.987_569_1e-4, r, 1.398_2e-3);
+    let p = fma(p, r, 8.333_452e-3);
+    let p = fma(p, r, 4.166_579_6e-2);
+    let p = fma(p, r, 1.666_666_5e-1);
+    let p = fma(p, r, 0.5);
+    (fma(p, r * r, r) + 1.0, shifted)
+}
 
 /// eˣ.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
-    // ln 2 in two parts, the first with few enough bits that n times it is exact.
-    const LN2_HIGH: f32 = 0.693_359_4;
-    const LN2_LOW: f32 = -2.121_944_4e-4;
     // Beyond these bounds the result is infinite or zero anyway.
-    let x = x.clamp(-104.0, 89.0);
-    // Adding 1.5·2²³ leaves the nearest integer in the low bits, and vectorises where a conversion does not.
-    const SHIFT: f32 = 12_582_912.0;
-    let shifted = x * LOG2_E + SHIFT;
-    let n = shifted - SHIFT;
-    let r = (x - n * LN2_HIGH) - n * LN2_LOW;
-    // e^r for |r| ≤ ln 2 / 2: Cephes' minimax polynomial.
-    let p = 1.987_569_1e-4;
-    let p = p * r + 1.398_2e-3;
-    let p = p * r + 8.333_452e-3;
-    let p = p * r + 4.166_579_6e-2;
-    let p = p * r + 1.666_666_5e-1;
-    let p = p * r + 0.5;
-    let p = p * r * r + r + 1.0;
+    let (p, shifted) = exp_parts(x.clamp(-104.0, 89.0));
     // Times 2^n in two steps, since 2^n alone may be out of range where the product is not.
     let n = (shifted.to_bits() as i32).wrapping_sub(SHIFT.to_bits() as i32);
     let half = n >> 1;
     p * power_of_two(half) * power_of_two(n.wrapping_sub(half))
 }
 
+/// eˣ for x from -87 to 88, where neither it nor 2ⁿ leaves the range. Anything for other numbers.
+#[inline(always)]
+fn exp_near(x: f32) -> f32 {
+    let (p, shifted) = exp_parts(x);
+    f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
+}
+
 /// eˣ for x that is zero or less (or not a number): what is below 10⁻³⁷ is zero.
 #[inline(always)]
 pub(crate) fn exp_below(x: f32) -> f32 {
     const LOWEST: f32 = -86.0;
-    const LN2_HIGH: f32 = 0.693_359_4;
-    const LN2_LOW: f32 = -2.121_944_4e-4;
-    const SHIFT: f32 = 12_582_912.0;
-    let shifted = x * LOG2_E + SHIFT;
-    let n = shifted - SHIFT;
-    let r = (x - n * LN2_HIGH) - n * LN2_LOW;
-    let p = 1.987_569_1e-4;
-    let p = p * r + 1.398_2e-3;
-    let p = p * r + 8.333_452e-3;
-    let p = p * r + 4.166_579_6e-2;
-    let p = p * r + 1.666_666_5e-1;
-    let p = p * r + 0.5;
-    let p = p * r * r + r + 1.0;
-    let scaled = f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23));
-    let scaled = if x < LOWEST { 0.0 } else { scaled };
+    let scaled = if x < LOWEST { 0.0 } else { exp_near(x) };
     if x.is_nan() { x } else { scaled }
 }
 
@@ -56,20 +55,26 @@ fn power_of_two(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) << 23) as u32)
 }
 
-/// 1 / (1 + e⁻ˣ).
+/// 1 / (1 + e⁻ˣ). What is below 10⁻³⁷ is zero.
 #[inline(always)]
 pub(crate) fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
+    const LOWEST: f32 = -88.0;
+    // From 17 on it is one; a clamp keeps what is not a number.
+    let result = 1.0 / (1.0 + exp_near(-x.clamp(LOWEST, 80.0)));
+    if x < LOWEST { 0.0 } else { result }
 }
 
 /// The hyperbolic tangent.
 #[inline(always)]
 pub(crate) fn tanh(x: f32) -> f32 {
     let square = x * x;
-    let series = ((62.0 / 2835.0 * square - 17.0 / 315.0) * square + 2.0 / 15.0) * square - 1.0 / 3.0;
-    let small = x + x * square * series;
-    let large = 1.0 - 2.0 / (exp(2.0 * x) + 1.0);
-    if x.abs() < 0.25 { small } else { large }
+    let series = fma(fma(fma(62.0 / 2835.0, square, -17.0 / 315.0), square, 2.0 / 15.0), square, -1.0 / 3.0);
+    let small = fma(x * square, series, x);
+    // From ten on it is one.
+    let magnitude = if x.abs() < 10.0 { x.abs() } else { 10.0 };
+    let large = (1.0 - 2.0 / (exp_near(2.0 * magnitude) + 1.0)).copysign(x);
+    let result = if x.abs() < 0.25 { small } else { large };
+    if x.is_nan() { x } else { result }
 }
 
 /// x·Φ(x), the exact form, to 2·10⁻⁷·|x|.
@@ -82,9 +87,71 @@ pub(crate) fn gelu(x: f32) -> f32 {
 #[inline(always)]
 pub(crate) fn erf(x: f32) -> f32 {
     let magnitude = x.abs();
-    let t = 1.0 / (1.0 + 0.327_591_1 * magnitude);
-    let p = (((1.061_405_4 * t - 1.453_152) * t + 1.421_413_7) * t - 0.284_496_74) * t + 0.254_829_6;
-    (1.0 - p * t * exp(-magnitude * magnitude)).copysign(x)
+    let t = 1.0 / fma(0.327_591_1, magnitude, 1.0);
+    let p = fma(fma(fma(fma(1.061_405_4, t, -1.453_152), t, 1.421_413_7), t, -0.284_496_74), t, 0.254_829_6);
+    (1.0 - p * t * exp_below(-magnitude * magnitude)).copysign(x)
+}
+
+/// The natural logarithm.
+#[inline(always)]
+pub(crate) fn ln(x: f32) -> f32 {
+    // Numbers that are too small for an exponent of their own get one.
+    let tiny = x < f32::MIN_POSITIVE;
+    let scaled = if tiny { x * 8_388_608.0 } else { x };
+    let bits = scaled.to_bits() as i32;
+    // x = m · 2ᵉ with m between √½ and √2.
+    let exponent = bits.wrapping_sub(0x3f35_04f3) >> 23;
+    let m = f32::from_bits(bits.wrapping_sub(exponent << 23) as u32) - 1.0;
+    let e = exponent as f32 - if tiny { 23.0 } else { 0.0 };
+    // Cephes' minimax polynomial of ln(1 + m).
+    let p = fma(7.037_683_6e-2, m, -1.151_461e-1);
+    let p = fma(p, m, 1.167_699_9e-1);
+    let p = fma(p, m, -1.242_014_1e-1);
+    let p = fma(p, m, 1.424_932_3e-1);
+    let p = fma(p, m, -1.666_805_8e-1);
+    let p = fma(p, m, 2.000_071_4e-1);
+    let p = fma(p, m, -2.499_999_4e-1);
+    let p = fma(p, m, 3.333_333e-1);
+    let square = m * m;
+    let y = fma(p * m, square, e * LN2_LOW);
+    let result = fma(e, LN2_HIGH, fma(-0.5, square, y) + m);
+    let result = if x < f32::INFINITY { result } else { x };
+    let result = if x == 0.0 { f32::NEG_INFINITY } else { result };
+    if x < 0.0 { f32::NAN } else { result }
+}
+
+/// Beyond this, [`sin`] and [`cos`] lose digits.
+pub(crate) const LARGEST_ANGLE: f32 = 20_000.0;
+
+/// The sine of at most [`LARGEST_ANGLE`], to 10⁻⁷.
+#[inline(always)]
+pub(crate) fn sin(x: f32) -> f32 {
+    turned(x, 0)
+}
+
+/// The cosine of at most [`LARGEST_ANGLE`], to 10⁻⁷.
+#[inline(always)]
+pub(crate) fn cos(x: f32) -> f32 {
+    turned(x, 1)
+}
+
+/// The sine, so many quarters of a turn further.
+#[inline(always)]
+fn turned(x: f32, quarters: u32) -> f32 {
+    // π/2 in three parts.
+    const PARTS: [f32; 3] = [1.570_796_4, -4.371_139e-8, -1.715_124_5e-15];
+    let shifted = fma(x, FRAC_2_PI, SHIFT);
+    let n = shifted - SHIFT;
+    let r = fma(n, -PARTS[2], fma(n, -PARTS[1], fma(n, -PARTS[0], x)));
+    let square = r * r;
+    // Cephes' minimax polynomials between -π/4 and π/4.
+    let sine = fma(fma(-1.951_529_6e-4, square, 8.332_161e-3), square, -1.666_665_5e-1);
+    let sine = fma(sine * square, r, r);
+    let cosine = fma(fma(2.443_315_7e-5, square, -1.388_731_6e-3), square, 4.166_664_6e-2);
+    let cosine = fma(cosine * square, square, fma(-0.5, square, 1.0));
+    let quarter = shifted.to_bits().wrapping_add(quarters);
+    let result = if quarter & 1 == 1 { cosine } else { sine };
+    f32::from_bits(result.to_bits() ^ (quarter & 2) << 30)
 }
 
 #[cfg(test)]
@@ -108,6 +175,11 @@ mod tests {
             close(exp_below(-x.abs()), if x.abs() > 86.0 { 0.0 } else { (-wide.abs()).exp() }, 0.0);
             close(sigmoid(x), 1.0 / (1.0 + (-wide).exp()), 1e-38);
             close(tanh(x), wide.tanh(), 0.0);
+            close(ln(x.abs()), wide.abs().ln(), 1e-7);
+            close(ln(x.abs() * 1e-30), (f64::from(x.abs() * 1e-30)).ln(), 1e-7);
+            let angle = if x.abs() < 1e30 { 100.0 * x } else { 0.0 };
+            close(sin(angle), f64::from(angle).sin(), 1.5e-7);
+            close(cos(angle), f64::from(angle).cos(), 1.5e-7);
         }
     }
 
@@ -117,7 +189,12 @@ mod tests {
         assert_eq!((tanh(f32::INFINITY), tanh(f32::NEG_INFINITY)), (1.0, -1.0));
         assert_eq!((sigmoid(f32::INFINITY), sigmoid(f32::NEG_INFINITY)), (1.0, 0.0));
         assert_eq!((gelu(50.0), gelu(-50.0)), (50.0, 0.0));
-        for function in [exp, sigmoid, tanh, gelu] {
+        assert_eq!(
+            (ln(f32::INFINITY), ln(0.0), ln(-0.0), ln(1.0)),
+            (f32::INFINITY, f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0)
+        );
+        assert!(ln(-1.0).is_nan() && ln(f32::NEG_INFINITY).is_nan());
+        for function in [exp, exp_below, sigmoid, tanh, gelu, erf, ln, sin, cos] {
             assert!(function(f32::NAN).is_nan());
         }
     }

@@ -1,6 +1,6 @@
 //! Normalisation of rows and of groups of channels, and softmax of rows.
 
-use crate::cpu::simd::{fold_lanes, map1, map2, map3, multiversion};
+use crate::cpu::simd::{fold_lanes, map1, map2, map3, multiply_add, multiversion};
 use crate::cpu::{BLOCK, fill_rows, math};
 use crate::{OpContext, TensorError};
 use rayon::prelude::*;
@@ -12,29 +12,70 @@ pub(crate) struct Affine<'a> {
     pub(crate) bias: Option<&'a [f32]>,
 }
 
-/// Sum and sum of squared distances from `centre`, in double precision.
-fn moments(values: &[f32], centre: f64) -> (f64, f64) {
-    let sum = |lanes: [f64; 16]| lanes.iter().sum::<f64>();
-    let (mut sums, mut squares) = ([0.0f64; 16], [0.0f64; 16]);
-    fold_lanes(&mut sums, values, |a, v: f32| a + f64::from(v));
-    fold_lanes(&mut squares, values, move |a, v: f32| {
-        let distance = f64::from(v) - centre;
-        a + distance * distance
-    });
-    (sum(sums), sum(squares))
+/// Values whose sums fit well into float32.
+const SUMMED: usize = 1024;
+/// So many sums grow side by side that none has to wait for the one before.
+const LANES: usize = 64;
+
+/// Sums of the distances from `centre` and of their squares.
+fn moments(values: &[f32], centre: f32) -> (f64, f64) {
+    let (mut sum, mut squares) = (0.0, 0.0);
+    values.chunks(SUMMED).for_each(|values| add_distances(values, centre, &mut sum, &mut squares));
+    if squares.is_finite() {
+        return (sum, squares);
+    }
+    // The squares of large numbers leave the range of float32.
+    values
+        .iter()
+        .map(|value| f64::from(*value) - f64::from(centre))
+        .fold((0.0, 0.0), |(sum, squares), distance| (sum + distance, squares + distance * distance))
+}
+
+multiversion! {
+    fn add_distances<>(values: &[f32], centre: f32, sum: &mut f64, squares: &mut f64) where {} {
+        let (mut sums, mut products) = ([0.0f32; LANES], [0.0f32; LANES]);
+        let (whole, rest) = values.as_chunks::<LANES>();
+        for values in whole {
+            for ((value, sum), product) in values.iter().zip(&mut sums).zip(&mut products) {
+                let distance = value - centre;
+                *sum += distance;
+                *product = multiply_add(distance, distance, *product);
+            }
+        }
+        for ((value, sum), product) in rest.iter().zip(&mut sums).zip(&mut products) {
+            let distance = value - centre;
+            *sum += distance;
+            *product = multiply_add(distance, distance, *product);
+        }
+        *sum += total_of(&sums);
+        *squares += total_of(&products);
+    }
+}
+
+/// The sum, pair by pair for as long as there are many.
+#[inline(always)]
+fn total_of(lanes: &[f32; LANES]) -> f64 {
+    let mut few = [0.0f64; 8];
+    for lanes in lanes.as_chunks::<16>().0 {
+        let (first, second) = lanes.split_at(8);
+        for ((few, first), second) in few.iter_mut().zip(first).zip(second) {
+            *few += f64::from(first + second);
+        }
+    }
+    few.iter().sum()
 }
 
 /// Mean, and 1 / √(variance + eps).
 fn statistics(values: &[f32], eps: f64) -> (f32, f32) {
     let count = values.len() as f64;
     // Around the first value, so that a large mean does not swallow a small variance.
-    let centre = f64::from(values[0]);
+    let centre = values[0];
     let (sum, squares) = moments(values, centre);
-    let mean = sum / count;
-    let variance = (squares / count - (mean - centre) * (mean - centre)).max(0.0);
+    let off = sum / count;
+    let variance = (squares / count - off * off).max(0.0);
     // `max` forgets not-a-number, the sum does not.
     let variance = if squares.is_finite() { variance } else { f64::NAN };
-    (mean as f32, (1.0 / (variance + eps).sqrt()) as f32)
+    ((off + f64::from(centre)) as f32, (1.0 / (variance + eps).sqrt()) as f32)
 }
 
 /// Rows normalised each for itself.
@@ -100,6 +141,9 @@ impl Groups {
         out: &mut [f32],
         cx: &OpContext,
     ) -> Result<(), TensorError> {
+        if !self.channels_last && self.batch * self.groups >= rayon::current_num_threads() {
+            return self.each_at_once(input, affine, out, cx);
+        }
         let statistics = if self.channels_last { self.sums_last(input, cx)? } else { self.rows(input, cx)? };
         let per_group = self.channels / self.groups;
         // Times and plus, for each channel of each picture.
@@ -127,6 +171,31 @@ impl Groups {
                 let values = &input[(first + index) * self.inner..][..self.inner];
                 let (scale, (mean, bias)) = (scales[first + index], shifts[first + index]);
                 map1(values, out, move |v: f32| (v - mean) * scale + bias);
+            }
+        })
+    }
+
+    /// Every group by itself, while it is in the cache, channels first.
+    fn each_at_once(
+        &self,
+        input: &[f32],
+        affine: Affine<'_>,
+        out: &mut [f32],
+        cx: &OpContext,
+    ) -> Result<(), TensorError> {
+        let per_group = self.channels / self.groups;
+        let row = self.inner * per_group;
+        fill_rows(self.op, out, row, 4, cx, &|first, rows| {
+            for (index, out) in rows.chunks_exact_mut(row).enumerate() {
+                let values = &input[(first + index) * row..][..row];
+                let (mean, scale) = statistics(values, self.eps);
+                let channels = values.chunks_exact(self.inner).zip(out.chunks_exact_mut(self.inner));
+                for (channel, (values, out)) in channels.enumerate() {
+                    let channel = (first + index) % self.groups * per_group + channel;
+                    let scale = scale * affine.weight.map_or(1.0, |weight| weight[channel]);
+                    let bias = affine.bias.map_or(0.0, |bias| bias[channel]);
+                    map1(values, out, move |v: f32| (v - mean) * scale + bias);
+                }
             }
         })
     }

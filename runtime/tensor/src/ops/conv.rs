@@ -229,7 +229,8 @@ impl Job<'_> {
         let mut result = Allocation::<f32>::unfilled(self.op, shape.elements(), cx)?;
         if shape.elements() > 0 {
             let bias = bias.as_ref().map(Tensor::floats);
-            let input = self.input.permute(&[0, 2, 3, 1], cx)?.dense_floats(self.op, "self", cx)?;
+            let input = if self.reads_planes(groups) { self.input } else { &self.input.permute(&[0, 2, 3, 1], cx)? };
+            let input = input.dense_floats(self.op, "self", cx)?;
             let weight = self.outputs_first(transposed, groups, cx)?;
             let out = &mut result.values;
             match weight.buffer(self.op, cx)? {
@@ -253,7 +254,15 @@ impl Job<'_> {
         if transposed { split.permute(&[0, 2, 1, 3, 4], cx) } else { Ok(split) }
     }
 
-    /// Fills `out` with the products of a dense channels-last input, and the bias.
+    /// Whether the products can be made of the planes of the input as they lie.
+    fn reads_planes(&self, groups: usize) -> bool {
+        let [inputs, height, width] = [1, 2, 3].map(|dim| self.input.dims()[dim]);
+        let depthwise = inputs == groups && self.output[0] == groups;
+        let alone = self.taps.pointwise() && !depthwise && [height, width] == self.output[1..];
+        alone && inputs > 1 && self.input.is_contiguous()
+    }
+
+    /// Fills `out` with the products of a dense input, channels last or, if [`Job::reads_planes`], first; and the bias.
     fn products<T: MatrixType>(
         &self,
         input: &Tensor,
@@ -264,7 +273,8 @@ impl Job<'_> {
         cx: &OpContext,
     ) -> Result<(), TensorError> {
         let [outputs, height, width] = self.output;
-        let size = [input.dims()[1], input.dims()[2], input.dims()[3]];
+        let size = [2, 3, 1].map(|dim| self.input.dims()[dim]);
+        let planar = self.reads_planes(groups);
         let output = [height, width, outputs];
         let values = &values[weight.layout.offset..][..weight.elements()];
         if let (Some(padding), 1, true) =
@@ -276,15 +286,8 @@ impl Job<'_> {
                 return Ok(());
             }
         }
-        match bias {
-            Some(bias) => out.chunks_exact_mut(outputs).for_each(|pixel| pixel.copy_from_slice(bias)),
-            None => out.fill(0.0),
-        }
-        if values.is_empty() {
-            return Ok(());
-        }
         let (op, taps) = (self.op, &self.taps);
-        Convolution { op, input: input.floats(), size, weight: values, taps, output, groups }.run(out, cx)
+        Convolution { op, input: input.floats(), planar, size, weight: values, taps, output, groups, bias }.run(out, cx)
     }
 
     /// The weight as dense `[out, in/groups, h, w]`, of whatever type it is.

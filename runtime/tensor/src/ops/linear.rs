@@ -1,6 +1,6 @@
 //! Products of matrices. All need floats, compute in float32 and answer where the types meet.
 
-use crate::cpu::gemm::{Matrix, product};
+use crate::cpu::gemm::{Matrix, Start, product};
 use crate::cpu::reader::Reader;
 use crate::device::Task;
 use crate::shape::Layout;
@@ -58,24 +58,28 @@ impl Stack {
     }
 }
 
-/// `out (+)= left · right`, where right is one of a stack of matrices of any float type.
+/// `out = start + left · right`, where right is one of a stack of matrices of any float type.
 fn multiply(
     op: &'static str,
     left: Matrix<'_>,
     (right, index, transposed): (&Stack, usize, bool),
     out: &mut [f32],
-    add: bool,
+    start: Start<'_>,
     cx: &OpContext,
 ) -> Result<(), TensorError> {
     fn turned<T>(matrix: Matrix<'_, T>, transposed: bool) -> Matrix<'_, T> {
         if transposed { matrix.transposed() } else { matrix }
     }
     match right.tensor.buffer(op, cx)? {
-        Buffer::Float32(values) => product(op, left, turned(right.matrix(values, index), transposed), out, add, cx),
-        Buffer::Float16(values) => product(op, left, turned(right.matrix(values, index), transposed), out, add, cx),
-        Buffer::Bfloat16(values) => product(op, left, turned(right.matrix(values, index), transposed), out, add, cx),
-        Buffer::Float8E4m3(values) => product(op, left, turned(right.matrix(values, index), transposed), out, add, cx),
-        Buffer::Float8E5m2(values) => product(op, left, turned(right.matrix(values, index), transposed), out, add, cx),
+        Buffer::Float32(values) => product(op, left, turned(right.matrix(values, index), transposed), out, start, cx),
+        Buffer::Float16(values) => product(op, left, turned(right.matrix(values, index), transposed), out, start, cx),
+        Buffer::Bfloat16(values) => product(op, left, turned(right.matrix(values, index), transposed), out, start, cx),
+        Buffer::Float8E4m3(values) => {
+            product(op, left, turned(right.matrix(values, index), transposed), out, start, cx)
+        }
+        Buffer::Float8E5m2(values) => {
+            product(op, left, turned(right.matrix(values, index), transposed), out, start, cx)
+        }
         _ => right.tensor.check_float(op, "other"),
     }
 }
@@ -137,10 +141,10 @@ impl Tensor {
             if shared {
                 let rows = batch.elements() * rows;
                 let all = Matrix { rows, row_stride: inner, column_stride: 1, ..left.floats(0) };
-                multiply(OP, all, (&right, 0, false), out, false, cx)?;
+                multiply(OP, all, (&right, 0, false), out, Start::Nothing, cx)?;
             } else {
                 out.par_chunks_mut(rows * columns).enumerate().try_for_each(|(index, out)| {
-                    multiply(OP, left.floats(index), (&right, index, false), out, false, cx)
+                    multiply(OP, left.floats(index), (&right, index, false), out, Start::Nothing, cx)
                 })?;
             }
         } else {
@@ -175,17 +179,15 @@ impl Tensor {
         let bias = Tensor::per_channel(bias, OP, "bias", outputs, cx)?;
         let mut result = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
         if shape.elements() > 0 {
-            if let Some(bias) = &bias {
-                result.values.chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(bias.floats()));
-            }
             let input = self.dense_floats(OP, "self", cx)?;
             let rows = shape.elements() / outputs;
+            let start = bias.as_ref().map_or(Start::Nothing, |bias| Start::Row(bias.floats()));
             if inputs > 0 {
                 let weight = Stack::right(weight, OP, cx)?.over(&Shape::new(OP, &[])?, OP)?;
                 let input = Matrix::dense(input.floats(), rows, inputs);
-                multiply(OP, input, (&weight, 0, true), &mut result.values, bias.is_some(), cx)?;
-            } else if bias.is_none() {
-                result.values.fill(0.0);
+                multiply(OP, input, (&weight, 0, true), &mut result.values, start, cx)?;
+            } else {
+                start.fill(&mut result.values, outputs);
             }
         }
         Tensor::of(Layout::contiguous(shape), result).cast(self.dtype().promote(weight.dtype()), cx)

@@ -1,7 +1,7 @@
 //! Products of matrices: a kernel in registers ([`kernel`]), one operand rearranged into panels for it ([`pack`]), and here
 //! how the work is cut into pieces.
 //!
-//! Pieces depend on sizes alone, so a result does not depend on the number of threads.
+//! How the steps of a sum are cut depends on sizes alone, so a result does not depend on the number of threads.
 
 mod kernel;
 mod pack;
@@ -11,6 +11,7 @@ pub(crate) use pack::Panels;
 
 use crate::cpu::convert::Load;
 use crate::cpu::simd::multiply_add;
+use crate::cpu::transpose::transpose;
 use crate::ops::workspace;
 use crate::storage::scratch;
 use crate::{OpContext, TensorError};
@@ -23,11 +24,13 @@ const BLOCK_ROWS: usize = 112;
 const PIECE: usize = 1 << 22;
 /// Panels from which on it pays to gather the rows of the left matrix.
 const WORTH_GATHERING: usize = 6;
-/// Pieces there should be at least, so that threads finish together.
-const PIECES: usize = 32;
+/// Pieces there should be at least for each thread, so that threads finish together.
+const PIECES: usize = 8;
 /// Rows up to which the right matrix is read where it lies, and up to which it is read row by row.
-const FEW_ROWS: usize = 48;
+const FEW_ROWS: usize = 96;
 const VERY_FEW_ROWS: usize = 3;
+/// Rows up to which it may pay to compute the transposed result.
+const TURNED_ROWS: usize = 160;
 
 /// A stored type that products can be made of.
 pub(crate) trait MatrixType: Load<f32> + Sync {
@@ -158,6 +161,28 @@ impl Right<'_> {
     }
 }
 
+/// What products are added to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Start<'a> {
+    /// Nothing: they are written over what is there.
+    Nothing,
+    /// What is there.
+    There,
+    /// A number for each column, the same for every row: written over what is there, while it is in the cache.
+    Row(&'a [f32]),
+}
+
+impl Start<'_> {
+    /// Writes it to rows of so many columns, where there are no products.
+    pub(crate) fn fill(self, out: &mut [f32], columns: usize) {
+        match self {
+            Start::Nothing => out.fill(0.0),
+            Start::There => {}
+            Start::Row(row) => out.chunks_exact_mut(columns).for_each(|out| out.copy_from_slice(row)),
+        }
+    }
+}
+
 /// Rows of floats that are `stride` apart and that several threads write to, each its own part.
 #[derive(Clone, Copy)]
 struct Target {
@@ -176,7 +201,7 @@ unsafe impl Sync for Target {}
 pub(crate) fn multiply(a: Matrix<'_>, b: Right<'_>, out: &mut [f32], stride: usize, add: bool) {
     let part = Part { first_row: 0, rows: a.rows, first_panel: 0, panels: b.sizes().count() };
     let target = Target { values: out.as_mut_ptr(), length: out.len(), stride };
-    multiply_part(Left::Plain(a), b, part, target, add);
+    multiply_part(Left::Plain(a), b, part, target, if add { Start::There } else { Start::Nothing });
 }
 
 /// What one task computes of a product.
@@ -191,9 +216,9 @@ struct Part {
 /// From one gathered row to the next: unlike most lengths of rows, no multiple of what caches repeat at.
 pub(crate) const ROW: usize = STEPS + 16;
 
-/// Computes one part of `out (+)= a · b`.
+/// Computes one part of `out = from + a · b`.
 #[allow(unsafe_code)]
-fn multiply_part(a: Left<'_>, b: Right<'_>, part: Part, out: Target, add: bool) {
+fn multiply_part(a: Left<'_>, b: Right<'_>, part: Part, out: Target, from: Start<'_>) {
     let (kernel, sizes) = (Kernel::get(), b.sizes());
     if part.rows == 0 || sizes.columns == 0 {
         return;
@@ -211,6 +236,20 @@ fn multiply_part(a: Left<'_>, b: Right<'_>, part: Part, out: Target, add: bool) 
         matrix.assert_inside();
     }
     let mut gathered = scratch(if plain.is_some() { 0 } else { part.rows * ROW });
+    if let Start::Row(values) = from {
+        assert!(values.len() >= sizes.columns);
+        let first = part.first_panel * kernel.columns;
+        let values = &values[first..(first + part.panels * kernel.columns).min(sizes.columns)];
+        for row in part.first_row..part.first_row + part.rows {
+            // SAFETY: the asserts above keep the columns of these panels in every row of this part inside `out`, and this
+            // part of it is this call's alone.
+            unsafe {
+                let to = out.values.wrapping_add(row * out.stride + first);
+                std::slice::from_raw_parts_mut(to, values.len()).copy_from_slice(values);
+            }
+        }
+    }
+    let add = !matches!(from, Start::Nothing);
     // As equal as can be, so that no tile has only a row or two.
     let tiles = part.rows.div_ceil(kernel.rows);
     let each = part.rows.div_ceil(tiles);
@@ -271,6 +310,10 @@ fn multiply_part(a: Left<'_>, b: Right<'_>, part: Part, out: Target, add: bool) 
 
 impl Rows for Matrix<'_> {
     fn gather(&self, first: usize, start: usize, inner: usize, out: &mut [f32]) {
+        if self.row_stride == 1 && self.column_stride > 1 {
+            let from = &self.values[first + start * self.column_stride..];
+            return transpose(from, self.column_stride, (inner, out.len() / ROW), out, ROW);
+        }
         for (row, out) in out.chunks_exact_mut(ROW).enumerate() {
             let from = (first + row) * self.row_stride + start * self.column_stride;
             if self.column_stride == 1 {
@@ -297,32 +340,76 @@ fn by_rows<T: MatrixType>(rows: usize, b: &Matrix<'_, T>) -> bool {
     rows <= VERY_FEW_ROWS && b.row_stride == 1 && b.rows >= 16
 }
 
-/// `out (+)= a · b` in parallel; `out` is row-major. Workspace: `b` once more in float32, for more than a few rows.
+/// `out = from + a · b` in parallel; `out` is row-major. Workspace: `b` once more in float32, for more than a few rows.
 pub(crate) fn product<T: MatrixType>(
     op: &'static str,
     a: Matrix<'_>,
     b: Matrix<'_, T>,
     out: &mut [f32],
-    add: bool,
+    from: Start<'_>,
     cx: &OpContext,
 ) -> Result<(), TensorError> {
     if out.is_empty() {
         return Ok(());
     }
     if by_rows(a.rows, &b) {
-        return dot_products(op, a, b, out, add, cx);
+        return dot_products(op, a, b, out, from, cx);
     }
     if let (true, Some(values)) = (reads_in_place(a.rows, &b), T::as_floats(b.values)) {
         let (rows, columns, row_stride, column_stride) = (b.rows, b.columns, b.row_stride, b.column_stride);
         let b = Right::Plain(Matrix { values, rows, columns, row_stride, column_stride });
-        return product_packed(op, Left::Plain(a), b, (out, columns), add, cx);
+        return product_packed(op, Left::Plain(a), b, (out, columns), from, cx);
+    }
+    if let (true, Some(values)) = (turns_around(a.rows, &b), T::as_floats(b.values)) {
+        let (rows, columns, row_stride, column_stride) = (b.rows, b.columns, b.row_stride, b.column_stride);
+        return turned_product(op, a, Matrix { values, rows, columns, row_stride, column_stride }, out, from, cx);
     }
     b.assert_inside();
     let panels = Panels { inner: b.rows, columns: b.columns };
     let _workspace = workspace(op, panels.numbers().saturating_mul(size_of::<f32>()), cx)?;
     let mut packed = scratch(panels.numbers());
     panels.pack(op, b, &mut packed, cx)?;
-    product_packed(op, Left::Plain(a), Right::Packed(panels, &packed), (out, b.columns), add, cx)
+    product_packed(op, Left::Plain(a), Right::Packed(panels, &packed), (out, b.columns), from, cx)
+}
+
+/// Whether rearranging `b`, whose steps are neighbours, would take longer than rearranging `a` and the result.
+fn turns_around<T>(rows: usize, b: &Matrix<'_, T>) -> bool {
+    rows <= TURNED_ROWS && b.row_stride == 1 && b.columns >= 2 * rows
+}
+
+/// As [`product`], by way of the transposed result: bᵀ is read where it lies, and aᵀ, which is small, is rearranged.
+/// Workspace: `a` and the result once more.
+fn turned_product(
+    op: &'static str,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    out: &mut [f32],
+    from: Start<'_>,
+    cx: &OpContext,
+) -> Result<(), TensorError> {
+    a.assert_inside();
+    b.assert_inside();
+    let (rows, columns) = (a.rows, b.columns);
+    let panels = Panels { inner: a.columns, columns: rows };
+    let numbers = panels.numbers().saturating_add(rows.saturating_mul(columns));
+    let _workspace = workspace(op, numbers.saturating_mul(size_of::<f32>()), cx)?;
+    let (mut packed, mut turned) = (scratch(panels.numbers()), scratch(rows * columns));
+    panels.pack(op, a.transposed(), &mut packed, cx)?;
+    let left = Left::Plain(b.transposed());
+    product_packed(op, left, Right::Packed(panels, &packed), (&mut turned, rows), Start::Nothing, cx)?;
+    let turned = Matrix::dense(&turned, columns, rows).transposed();
+    crate::cpu::fill_rows(op, out, columns, 1, cx, &|first, out| {
+        let count = out.len() / columns;
+        match from {
+            Start::Nothing => transpose(&turned.values[first..], rows, (columns, count), out, columns),
+            _ => {
+                let mut lines = scratch(out.len());
+                transpose(&turned.values[first..], rows, (columns, count), &mut lines, columns);
+                from.fill(out, columns);
+                out.iter_mut().zip(&lines).for_each(|(out, line)| *out += line);
+            }
+        }
+    })
 }
 
 /// As [`product`], with a right side that the kernel can read; rows of `out` are `stride` apart.
@@ -331,7 +418,7 @@ pub(crate) fn product_packed(
     a: Left<'_>,
     b: Right<'_>,
     (out, stride): (&mut [f32], usize),
-    add: bool,
+    from: Start<'_>,
     cx: &OpContext,
 ) -> Result<(), TensorError> {
     let (kernel, sizes) = (Kernel::get(), b.sizes());
@@ -340,14 +427,15 @@ pub(crate) fn product_packed(
     let blocks = a.rows().div_ceil(block).max(1);
     // Panels per piece: few enough that there are pieces for all, many enough that each is worth a task.
     let worth = PIECE.div_ceil((block * sizes.inner * kernel.columns).max(1));
-    let each = sizes.count().div_ceil(PIECES.div_ceil(blocks)).max(worth).min(sizes.count()).max(1);
+    let pieces = PIECES * rayon::current_num_threads();
+    let each = sizes.count().div_ceil(pieces.div_ceil(blocks)).max(worth).min(sizes.count()).max(1);
     let across = sizes.count().div_ceil(each);
     let target = Target { values: out.as_mut_ptr(), length: out.len(), stride };
     let piece = |index: usize| {
         cx.check(op)?;
         let (first_row, first_panel) = (index / across * block, index % across * each);
         let (rows, panels) = (block.min(a.rows() - first_row), each.min(sizes.count() - first_panel));
-        multiply_part(a, b, Part { first_row, rows, first_panel, panels }, target, add);
+        multiply_part(a, b, Part { first_row, rows, first_panel, panels }, target, from);
         Ok(())
     };
     if blocks * across == 1 {
@@ -364,7 +452,7 @@ fn dot_products<T: MatrixType>(
     a: Matrix<'_>,
     b: Matrix<'_, T>,
     out: &mut [f32],
-    add: bool,
+    from: Start<'_>,
     cx: &OpContext,
 ) -> Result<(), TensorError> {
     b.assert_inside();
@@ -377,7 +465,11 @@ fn dot_products<T: MatrixType>(
         crate::cpu::fill_rows(op, out, 1, inner, cx, &|first, out| {
             for (index, out) in out.iter_mut().enumerate() {
                 let b = b.columns_from(first + index, 1);
-                let mut sum = if add { *out } else { 0.0 };
+                let mut sum = match from {
+                    Start::Nothing => 0.0,
+                    Start::There => *out,
+                    Start::Row(row) => row[first + index],
+                };
                 let mut scratch = [0.0f32; crate::cpu::BLOCK];
                 for (left, b) in left.chunks(scratch.len()).zip(b.values[..inner].chunks(crate::cpu::BLOCK)) {
                     let right = match T::as_floats(b) {
