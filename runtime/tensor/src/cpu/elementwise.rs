@@ -20,17 +20,22 @@ impl<'a> Input<'a> {
         Input::Tensor { buffer, reader: Reader::new(layout) }
     }
 
+    /// A block of elements as C.
+    pub(crate) fn read<C: Compute>(&self, start: usize, out: &mut [C]) {
+        match self {
+            Input::Scalar(value) => out.fill(C::of_scalar(*value)),
+            Input::Tensor { buffer, reader } => C::read(buffer, reader, start, out),
+        }
+    }
+
     /// A block of elements as C: borrowed where they lie so, else read into `scratch`.
     pub(crate) fn block<'s, C: Compute>(&'s self, start: usize, length: usize, scratch: &'s mut [C]) -> &'s [C] {
-        match self {
-            Input::Scalar(value) => scratch[..length].fill(C::of_scalar(*value)),
-            Input::Tensor { buffer, reader } => {
-                if let (Some(values), Some(range)) = (C::view(buffer), reader.contiguous(start, length)) {
-                    return &values[range];
-                }
-                C::read(buffer, reader, start, &mut scratch[..length]);
-            }
+        if let Input::Tensor { buffer, reader } = self
+            && let (Some(values), Some(range)) = (C::view(buffer), reader.contiguous(start, length))
+        {
+            return &values[range];
         }
+        self.read(start, &mut scratch[..length]);
         &scratch[..length]
     }
 }

@@ -4,6 +4,7 @@
 use crate::cpu::elementwise::Input;
 use crate::cpu::fill_rows;
 use crate::cpu::simd::multiversion;
+use crate::cpu::transpose::transpose;
 use crate::{OpContext, TensorError};
 
 /// Fraction bits of a weight: 32, less those of a byte, less two for weights beyond 1.
@@ -11,16 +12,21 @@ const PRECISION: u32 = 22;
 const ROUNDING: i32 = 1 << (PRECISION - 1);
 /// The filter's reach, in pixels of the smaller image.
 const REACH: f64 = 3.0;
+/// Numbers of a row that are weighed together.
 const LANES: usize = 64;
+/// Rows that are narrowed side by side, each in a lane of its own.
+const ROWS: usize = 16;
 
 /// Height and width.
 type Size = (usize, usize);
 
 /// Bytes of workspace that [`lanczos`] needs.
 pub(crate) fn workspace(from: Size, to: Size, channels: usize) -> usize {
-    let pixels = [from.0 * from.1, from.0 * to.1, to.0 * to.1].into_iter().fold(0, usize::saturating_add);
+    let narrowed = from.0.saturating_mul(to.1);
+    // For each thread: some rows as floats, twice, as bytes, and narrowed.
+    let rows = ROWS.saturating_mul(9 * from.1 + to.1).saturating_mul(rayon::current_num_threads());
     let tables = [(from.0, to.0), (from.1, to.1)].map(|(from, to)| 28 * from + 44 * to);
-    pixels.saturating_mul(channels).saturating_add(tables[0] + tables[1])
+    narrowed.saturating_add(rows).saturating_mul(channels).saturating_add(tables[0] + tables[1])
 }
 
 /// Resizes images of interleaved channels, one after the other. Two and four channels have alpha last.
@@ -36,41 +42,33 @@ pub(crate) fn lanczos(
     let (row, target_row) = (from.1 * channels, to.1 * channels);
     let (columns, rows) = (Weights::new(from.1, to.1), Weights::new(from.0, to.0));
     let has_alpha = from != to && matches!(channels, 2 | 4);
-    let mut bytes = vec![0u8; from.0 * row];
-    let mut narrowed = vec![0u8; if from.1 == to.1 { 0 } else { from.0 * target_row }];
-    let mut resized = vec![0u8; if from.0 == to.0 { 0 } else { to.0 * target_row }];
+    let mut narrowed = vec![0u8; from.0 * target_row];
     for (index, image) in out.chunks_exact_mut(to.0 * target_row).enumerate() {
-        let start = index * bytes.len();
-        fill_rows(op, &mut bytes, row, 1, cx, &|first, rows| {
-            let mut scratch = vec![0.0f32; rows.len()];
-            let values = input.block(start + first * row, rows.len(), &mut scratch);
-            to_bytes(values, rows);
-            if has_alpha {
-                rows.chunks_exact_mut(channels).for_each(multiply_alpha);
+        let start = index * from.0 * row;
+        fill_rows(op, &mut narrowed, ROWS * target_row, 12, cx, &|first, targets| {
+            let mut strip = Strip::new(row, target_row, channels, has_alpha);
+            for (index, targets) in targets.chunks_mut(ROWS * target_row).enumerate() {
+                strip.narrow(input, start + (first + index) * ROWS * row, &columns, targets);
             }
         })?;
-        fill_rows(op, &mut narrowed, target_row, 6, cx, &|first, targets| {
+        fill_rows(op, image, target_row, 6, cx, &|first, targets| {
+            let mut bytes = vec![0u8; target_row];
             for (index, target) in targets.chunks_exact_mut(target_row).enumerate() {
-                let source = &bytes[(first + index) * row..][..row];
-                columns.along_row(source, channels, target);
-            }
-        })?;
-        let between = if narrowed.is_empty() { &bytes } else { &narrowed };
-        fill_rows(op, &mut resized, target_row, 6, cx, &|first, targets| {
-            for (index, target) in targets.chunks_exact_mut(target_row).enumerate() {
-                let (low, weights) = rows.of(first + index);
-                weigh_rows(&between[low * target_row..], weights, target);
-            }
-        })?;
-        let result = if resized.is_empty() { between } else { &resized };
-        fill_rows(op, image, target_row, 1, cx, &|first, rows| {
-            let bytes = &result[first * target_row..][..rows.len()];
-            if !has_alpha {
-                return to_floats(bytes, rows);
-            }
-            for (pixel, bytes) in rows.chunks_exact_mut(channels).zip(bytes.chunks_exact(channels)) {
-                for (channel, value) in pixel.iter_mut().enumerate() {
-                    *value = f32::from(divided_by_alpha(bytes, channel)) / 255.0;
+                let bytes = if from.0 == to.0 {
+                    &narrowed[(first + index) * target_row..][..target_row]
+                } else {
+                    let (low, weights) = rows.of(first + index);
+                    weigh_rows(&narrowed[low * target_row..], weights, &mut bytes);
+                    &bytes
+                };
+                if !has_alpha {
+                    to_floats(bytes, target);
+                    continue;
+                }
+                for (pixel, bytes) in target.chunks_exact_mut(channels).zip(bytes.chunks_exact(channels)) {
+                    for (channel, value) in pixel.iter_mut().enumerate() {
+                        *value = f32::from(divided_by_alpha(bytes, channel)) / 255.0;
+                    }
                 }
             }
         })?;
@@ -78,10 +76,62 @@ pub(crate) fn lanczos(
     Ok(())
 }
 
+/// Some rows on their way from floats to narrowed bytes.
+struct Strip {
+    row: usize,
+    target_row: usize,
+    channels: usize,
+    has_alpha: bool,
+    lines: Vec<f32>,
+    /// A pixel's channel of every row, then the next.
+    turned: Vec<f32>,
+    bytes: Vec<u8>,
+    narrow: Vec<u8>,
+}
+
+impl Strip {
+    fn new(row: usize, target_row: usize, channels: usize, has_alpha: bool) -> Strip {
+        let (lines, turned) = (vec![0.0; ROWS * row], vec![0.0; ROWS * row]);
+        let (bytes, narrow) = (vec![0; ROWS * row], vec![0; ROWS * target_row]);
+        Strip { row, target_row, channels, has_alpha, lines, turned, bytes, narrow }
+    }
+
+    /// As many rows as `targets` has, from element `start` of the input on.
+    fn narrow(&mut self, input: &Input<'_>, start: usize, columns: &Weights, targets: &mut [u8]) {
+        let rows = targets.len() / self.target_row;
+        let lines = input.block(start, rows * self.row, &mut self.lines);
+        transpose(lines, self.row, (rows, self.row), &mut self.turned, ROWS);
+        to_bytes(&self.turned, &mut self.bytes);
+        if self.has_alpha {
+            self.bytes.chunks_exact_mut(self.channels * ROWS).for_each(multiply_alpha);
+        }
+        let narrow = if self.row == self.target_row {
+            &self.bytes
+        } else {
+            weigh_lanes(&self.bytes, columns, self.channels, &mut self.narrow);
+            &self.narrow
+        };
+        // So few numbers at a time that all their rows stay in the cache.
+        for (block, narrow) in narrow.chunks(LANES * ROWS).enumerate() {
+            for (index, target) in targets.chunks_exact_mut(self.target_row).enumerate() {
+                let target = &mut target[block * LANES..][..narrow.len() / ROWS];
+                target.iter_mut().zip(narrow.as_chunks::<ROWS>().0).for_each(|(target, lanes)| *target = lanes[index]);
+            }
+        }
+    }
+}
+
 multiversion! {
     fn to_bytes<>(values: &[f32], out: &mut [u8]) where {} {
         for (byte, value) in out.iter_mut().zip(values) {
-            *byte = (255.0 * *value) as u8;
+            // `as u8` does the same, but one number at a time. Adding 2²³ leaves the nearest integer in the low bits.
+            const SHIFT: f32 = 8_388_608.0;
+            let scaled = 255.0 * *value;
+            let scaled = if scaled > 0.0 { scaled } else { 0.0 };
+            let scaled = if scaled < 255.0 { scaled } else { 255.0 };
+            let nearest = scaled + SHIFT;
+            let below = if nearest - SHIFT > scaled { 1 } else { 0 };
+            *byte = (nearest.to_bits() - below) as u8;
         }
     }
 }
@@ -127,35 +177,23 @@ impl Weights {
         let range = self.starts[place] as usize..self.starts[place + 1] as usize;
         (self.firsts[place] as usize, &self.weights[range])
     }
+}
 
-    fn along_row(&self, source: &[u8], channels: usize, target: &mut [u8]) {
-        match channels {
-            1 => self.along_row_of::<1>(source, target),
-            2 => self.along_row_of::<2>(source, target),
-            3 => self.along_row_of::<3>(source, target),
-            4 => self.along_row_of::<4>(source, target),
-            _ => {
-                for (index, target) in target.iter_mut().enumerate() {
-                    let (low, weights) = self.of(index / channels);
-                    let values = source[low * channels + index % channels..].iter().step_by(channels);
-                    let sum = values.zip(weights).fold(ROUNDING, |sum, (v, w)| sum.wrapping_add(i32::from(*v) * w));
-                    *target = to_byte(sum);
+multiversion! {
+    /// Narrows one row in each lane.
+    fn weigh_lanes<>(turned: &[u8], columns: &Weights, channels: usize, out: &mut [u8]) where {} {
+        let (source, out) = (turned.as_chunks::<ROWS>().0, out.as_chunks_mut::<ROWS>().0);
+        for (place, pixel) in out.chunks_exact_mut(channels).enumerate() {
+            let (low, weights) = columns.of(place);
+            for (channel, target) in pixel.iter_mut().enumerate() {
+                let mut sums = [ROUNDING; ROWS];
+                for (tap, weight) in weights.iter().enumerate() {
+                    for (sum, value) in sums.iter_mut().zip(&source[(low + tap) * channels + channel]) {
+                        *sum = sum.wrapping_add(i32::from(*value) * *weight);
+                    }
                 }
+                *target = sums.map(to_byte);
             }
-        }
-    }
-
-    fn along_row_of<const C: usize>(&self, source: &[u8], target: &mut [u8]) {
-        let (source, target) = (source.as_chunks::<C>().0, target.as_chunks_mut::<C>().0);
-        for (place, target) in target.iter_mut().enumerate() {
-            let (low, weights) = self.of(place);
-            let mut sums = [ROUNDING; C];
-            for (pixel, weight) in source[low..][..weights.len()].iter().zip(weights) {
-                for (sum, value) in sums.iter_mut().zip(pixel) {
-                    *sum = sum.wrapping_add(i32::from(*value) * *weight);
-                }
-            }
-            *target = sums.map(to_byte);
         }
     }
 }
@@ -195,10 +233,11 @@ fn kernel(x: f64) -> f64 {
     if (-REACH..REACH).contains(&x) { sinc(x) * sinc(x / REACH) } else { 0.0 }
 }
 
-/// Colours times alpha, rounded.
+/// Colours times alpha, rounded: the lanes of every colour, and of alpha.
 fn multiply_alpha(pixel: &mut [u8]) {
-    if let Some((alpha, colours)) = pixel.split_last_mut() {
-        for colour in colours {
+    let lanes = pixel.as_chunks_mut::<ROWS>().0;
+    if let Some((alpha, colours)) = lanes.split_last_mut() {
+        for (colour, alpha) in colours.iter_mut().flat_map(|colour| colour.iter_mut().zip(alpha.iter())) {
             let product = u32::from(*colour) * u32::from(*alpha) + 128;
             *colour = ((product + (product >> 8)) >> 8) as u8;
         }

@@ -3,14 +3,19 @@
 use crate::cpu::copy::Source;
 use crate::cpu::elementwise::Input;
 use crate::cpu::fill_rows;
-use crate::cpu::simd::multiversion;
+use crate::cpu::simd::{multiply_add, multiversion};
+use crate::cpu::transpose::transpose;
 use crate::device::Taps;
 use crate::ops::InterpolateMode;
 use crate::storage::Stored;
 use crate::{OpContext, TensorError};
 
-/// Rows that are kept, resized along the row, for the output rows that follow.
-const KEPT_ROWS: usize = 8;
+/// Rows that are resized along the row side by side, each in a lane of its own.
+const LANES: usize = 16;
+/// Rows that are kept, resized along the row. Those of an output row and the next overlap by at most four.
+const KEPT_ROWS: usize = 2 * LANES;
+/// Output rows of one task at least, if there are enough.
+const TOGETHER: usize = 64;
 
 /// For every output position along one axis, which inputs it is made of.
 pub(crate) struct Axis {
@@ -18,8 +23,6 @@ pub(crate) struct Axis {
     starts: Vec<u32>,
     indices: Vec<u32>,
     weights: Vec<f32>,
-    /// Taps per output, when it is the same for all.
-    uniform: Option<usize>,
     identity: bool,
 }
 
@@ -37,8 +40,7 @@ impl Axis {
 
     /// Any mode but lanczos. Positions are computed in single precision, as PyTorch does for float32.
     pub(crate) fn new(from: usize, to: usize, mode: InterpolateMode) -> Axis {
-        let mut axis =
-            Axis { starts: vec![0], indices: Vec::new(), weights: Vec::new(), uniform: None, identity: from == to };
+        let mut axis = Axis { starts: vec![0], indices: Vec::new(), weights: Vec::new(), identity: from == to };
         let scale = from as f32 / to as f32;
         let last = from - 1;
         for place in 0..to {
@@ -70,11 +72,6 @@ impl Axis {
             }
             axis.starts.push(axis.indices.len() as u32);
         }
-        axis.uniform = match mode {
-            InterpolateMode::Bilinear => Some(2),
-            InterpolateMode::Bicubic => Some(4),
-            _ => None,
-        };
         axis
     }
 
@@ -120,7 +117,13 @@ fn cubic_weights(part: f32) -> [f32; 4] {
 /// Height, width, interleaved channels of the source.
 type Size = (usize, usize, usize);
 
-/// Every output row is the weighted sum of some input rows, each resized along the row. A task remembers the last few.
+/// Bytes that [`resample`] needs for each thread.
+pub(crate) fn workspace_of_thread((_, width, channels): Size, columns: &Axis) -> usize {
+    let (source_row, row) = (width * channels, columns.outputs() * channels);
+    (2 * LANES).saturating_mul(source_row).saturating_add((LANES + KEPT_ROWS).saturating_mul(row)).saturating_mul(4)
+}
+
+/// Every output row is the weighted sum of some input rows, each resized along the row.
 pub(crate) fn resample(
     op: &'static str,
     input: &Input<'_>,
@@ -130,28 +133,125 @@ pub(crate) fn resample(
     out: &mut [f32],
     cx: &OpContext,
 ) -> Result<(), TensorError> {
-    let (source_row, row) = (width * channels, columns.outputs() * channels);
+    let row = columns.outputs() * channels;
     let per_output = (rows.indices.len() / rows.outputs()).max(1);
-    fill_rows(op, out, row, per_output, cx, &|first, targets| {
-        let mut scratch = vec![0.0f32; source_row];
-        let mut kept: Vec<(usize, Vec<f32>)> = vec![(usize::MAX, vec![0.0f32; row]); KEPT_ROWS];
+    // Every task resizes the rows around its own once more, and some more than it needs.
+    let block = (out.len() / row).div_ceil(8 * rayon::current_num_threads()).clamp(1, TOGETHER);
+    fill_rows(op, out, block * row, per_output, cx, &|first, targets| {
+        let first = first * block;
+        let wanted = |line: usize| {
+            let plane = line / rows.outputs() * height;
+            rows.taps(line % rows.outputs()).map(move |(source_y, weight)| (plane + source_y, weight))
+        };
+        let mut needed: Vec<usize> = Vec::new();
+        for (source, _) in (first..first + targets.len() / row).flat_map(wanted) {
+            if needed.last().is_none_or(|last| *last < source) {
+                needed.push(source);
+            }
+        }
+        let mut resized = Resized::new(input, needed, width * channels, columns, channels);
         for (index, target) in targets.chunks_exact_mut(row).enumerate() {
-            let (plane, y) = ((first + index) / rows.outputs(), (first + index) % rows.outputs());
-            for (tap, (source_y, weight)) in rows.taps(y).enumerate() {
-                let wanted = plane * height + source_y;
-                let (have, resized) = &mut kept[wanted % KEPT_ROWS];
-                if *have != wanted {
-                    let source = input.block(wanted * source_row, source_row, &mut scratch);
-                    resize_row(source, columns, channels, resized);
-                    *have = wanted;
-                }
-                accumulate(target, resized, weight, tap == 0);
+            for (tap, (source, weight)) in wanted(first + index).enumerate() {
+                accumulate(target, resized.row(source), weight, tap == 0);
             }
             if cx.is_cancelled() {
                 return;
             }
         }
     })
+}
+
+/// Source rows, resized along the row when they are asked for, some at a time.
+struct Resized<'a> {
+    input: &'a Input<'a>,
+    columns: &'a Axis,
+    channels: usize,
+    source_row: usize,
+    /// In the order in which they are asked for, but for the last few, which are asked for again.
+    needed: Vec<usize>,
+    /// How many of these are resized.
+    ready: usize,
+    /// The last of them, each in the place of its number.
+    kept: Vec<f32>,
+    lines: Vec<f32>,
+    /// A pixel's channel of every row, then the next.
+    turned: Vec<f32>,
+    narrow: Vec<f32>,
+}
+
+impl<'a> Resized<'a> {
+    fn new(
+        input: &'a Input<'a>,
+        needed: Vec<usize>,
+        source_row: usize,
+        columns: &'a Axis,
+        channels: usize,
+    ) -> Resized<'a> {
+        let row = columns.outputs() * channels;
+        let turned = if columns.identity { 0 } else { LANES };
+        Resized {
+            input,
+            columns,
+            channels,
+            source_row,
+            needed,
+            ready: 0,
+            kept: vec![0.0; KEPT_ROWS * row],
+            lines: vec![0.0; LANES * source_row],
+            turned: vec![0.0; turned * source_row],
+            narrow: vec![0.0; turned * row],
+        }
+    }
+
+    fn row(&mut self, source: usize) -> &[f32] {
+        let row = self.columns.outputs() * self.channels;
+        let place = self.needed.partition_point(|needed| *needed < source);
+        while self.ready <= place {
+            self.resize_some(row);
+        }
+        &self.kept[place % KEPT_ROWS * row..][..row]
+    }
+
+    fn resize_some(&mut self, row: usize) {
+        let rows = &self.needed[self.ready..(self.ready + LANES).min(self.needed.len())];
+        let target = &mut self.kept[self.ready % KEPT_ROWS * row..][..rows.len() * row];
+        self.ready += rows.len();
+        let source_row = self.source_row;
+        let source = if rows[rows.len() - 1] - rows[0] + 1 == rows.len() {
+            self.input.block(rows[0] * source_row, rows.len() * source_row, &mut self.lines)
+        } else {
+            for (line, row) in self.lines.chunks_exact_mut(source_row).zip(rows) {
+                self.input.read(row * source_row, line);
+            }
+            &self.lines
+        };
+        if self.columns.identity {
+            return target.copy_from_slice(&source[..target.len()]);
+        }
+        transpose(source, source_row, (rows.len(), source_row), &mut self.turned, LANES);
+        weigh(&self.turned, self.columns, self.channels, &mut self.narrow);
+        transpose(&self.narrow, LANES, (row, rows.len()), target, row);
+    }
+}
+
+multiversion! {
+    /// Resizes one row in each lane.
+    fn weigh<>(turned: &[f32], axis: &Axis, channels: usize, out: &mut [f32]) where {} {
+        let (source, out) = (turned.as_chunks::<LANES>().0, out.as_chunks_mut::<LANES>().0);
+        for (pixel, range) in out.chunks_exact_mut(channels).zip(axis.starts.windows(2)) {
+            let range = range[0] as usize..range[1] as usize;
+            let taps = axis.indices[range.clone()].iter().zip(&axis.weights[range]);
+            for (channel, sums) in pixel.iter_mut().enumerate() {
+                let mut own = [0.0f32; LANES];
+                for (index, weight) in taps.clone() {
+                    for (sum, value) in own.iter_mut().zip(&source[*index as usize * channels + channel]) {
+                        *sum = multiply_add(*weight, *value, *sum);
+                    }
+                }
+                *sums = own;
+            }
+        }
+    }
 }
 
 multiversion! {
@@ -162,68 +262,7 @@ multiversion! {
             }
         } else {
             for (target, value) in target.iter_mut().zip(row) {
-                *target += weight * *value;
-            }
-        }
-    }
-}
-
-fn resize_row(source: &[f32], axis: &Axis, channels: usize, out: &mut [f32]) {
-    if axis.identity {
-        return out.copy_from_slice(source);
-    }
-    match (axis.uniform, channels) {
-        (Some(2), 1) => resize_uniform::<2, 1>(source, axis, out),
-        (Some(2), 3) => resize_uniform::<2, 3>(source, axis, out),
-        (Some(2), 4) => resize_uniform::<2, 4>(source, axis, out),
-        (Some(4), 1) => resize_uniform::<4, 1>(source, axis, out),
-        (Some(4), 3) => resize_uniform::<4, 3>(source, axis, out),
-        (Some(4), 4) => resize_uniform::<4, 4>(source, axis, out),
-        (_, 1) => resize_windows::<1>(source, axis, out),
-        (_, 3) => resize_windows::<3>(source, axis, out),
-        (_, 4) => resize_windows::<4>(source, axis, out),
-        _ => resize_any(source, axis, channels, out),
-    }
-}
-
-/// T taps for every output, C channels.
-fn resize_uniform<const T: usize, const C: usize>(source: &[f32], axis: &Axis, out: &mut [f32]) {
-    let (indices, weights) = (axis.indices.as_chunks::<T>().0, axis.weights.as_chunks::<T>().0);
-    let (source, out) = (source.as_chunks::<C>().0, out.as_chunks_mut::<C>().0);
-    for ((target, indices), weights) in out.iter_mut().zip(indices).zip(weights) {
-        let mut sums = [0.0f32; C];
-        for (index, weight) in indices.iter().zip(weights) {
-            for (sum, value) in sums.iter_mut().zip(&source[*index as usize]) {
-                *sum += *weight * *value;
-            }
-        }
-        *target = sums;
-    }
-}
-
-/// Any number of taps that are neighbours with equal weights, as `area` has them; C channels.
-fn resize_windows<const C: usize>(source: &[f32], axis: &Axis, out: &mut [f32]) {
-    let (source, out) = (source.as_chunks::<C>().0, out.as_chunks_mut::<C>().0);
-    for (target, range) in out.iter_mut().zip(axis.starts.windows(2)) {
-        let (start, end) = (range[0] as usize, range[1] as usize);
-        let first = axis.indices[start] as usize;
-        let mut sums = [0.0f32; C];
-        for pixel in &source[first..first + end - start] {
-            for (sum, value) in sums.iter_mut().zip(pixel) {
-                *sum += *value;
-            }
-        }
-        *target = sums.map(|sum| sum * axis.weights[start]);
-    }
-}
-
-fn resize_any(source: &[f32], axis: &Axis, channels: usize, out: &mut [f32]) {
-    for (place, target) in out.chunks_exact_mut(channels).enumerate() {
-        target.fill(0.0);
-        for (index, weight) in axis.taps(place) {
-            let pixel = &source[index * channels..][..channels];
-            for (sum, value) in target.iter_mut().zip(pixel) {
-                *sum += weight * *value;
+                *target = multiply_add(weight, *value, *target);
             }
         }
     }

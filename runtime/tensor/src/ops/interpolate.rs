@@ -3,7 +3,7 @@
 use super::InterpolateMode;
 use crate::cpu::elementwise::Input;
 use crate::cpu::lanczos::{lanczos, workspace as lanczos_workspace};
-use crate::cpu::resample::{Axis, nearest, resample};
+use crate::cpu::resample::{Axis, nearest, resample, workspace_of_thread};
 use crate::device::Task;
 use crate::shape::{Layout, Order};
 use crate::storage::{Allocation, Stored, with_buffer};
@@ -166,10 +166,12 @@ fn resampled(planes: &Planes<'_>, shape: Shape, mode: InterpolateMode, cx: &OpCo
     let mut result = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
     if shape.elements() > 0 {
         let tables = Axis::bytes(planes.height, height, mode) + Axis::bytes(planes.width, width, mode);
-        let _workspace = workspace(OP, tables, cx)?;
+        let _tables = workspace(OP, tables, cx)?;
         let rows = Axis::new(planes.height, height, mode);
         let columns = Axis::new(planes.width, width, mode);
         let size = (planes.height, planes.width, planes.channels);
+        let threads = rayon::current_num_threads();
+        let _workspace = workspace(OP, threads.saturating_mul(workspace_of_thread(size, &columns)), cx)?;
         resample(OP, &planes.input(OP, cx)?, size, &rows, &columns, &mut result.values, cx)?;
     }
     Ok(planes.tensor_of(shape, result))
