@@ -1,6 +1,7 @@
 //! Generators of random numbers: PyTorch's of the CPU, and Philox.
 #![allow(clippy::excessive_precision)] // Constants stand as they were published.
 
+use crate::cpu::simd::multiversion;
 use crate::{OpContext, TensorError};
 use std::f32::consts::TAU;
 
@@ -93,14 +94,14 @@ pub(crate) fn normal_like_pytorch(
     uniform_like_pytorch(op, generator, out, cx)?;
     for piece in out.chunks_mut(PIECE) {
         cx.check(op)?;
-        piece.as_chunks_mut::<LANES>().0.iter_mut().for_each(box_muller);
+        box_muller(piece.as_chunks_mut().0);
     }
     // What is left over is drawn again, together with some before it, to make a whole lot.
     if !out.len().is_multiple_of(LANES)
         && let Some(last) = out.last_chunk_mut::<LANES>()
     {
         last.iter_mut().for_each(|out| *out = generator.uniform());
-        box_muller(last);
+        box_muller(std::slice::from_mut(last));
     }
     Ok(())
 }
@@ -118,17 +119,23 @@ fn few_normals(generator: &mut MersenneTwister, out: &mut [f32]) {
     }
 }
 
-/// The first half gives the radii, the second the angles.
-fn box_muller(lot: &mut [f32; LANES]) {
-    for index in 0..LANES / 2 {
-        let radius = (-2.0 * cephes_log(1.0 - lot[index])).sqrt();
-        let (sine, cosine) = cephes_sin_cos(TAU * lot[index + LANES / 2]);
-        lot[index] = radius * cosine;
-        lot[index + LANES / 2] = radius * sine;
+multiversion! {
+    /// The first half of each lot gives the radii, the second the angles.
+    fn box_muller<>(lots: &mut [[f32; LANES]]) where {} {
+        for lot in lots {
+            let (first, second) = lot.split_at_mut(LANES / 2);
+            for (first, second) in first.iter_mut().zip(second) {
+                let radius = (-2.0 * cephes_log(1.0 - *first)).sqrt();
+                let (sine, cosine) = cephes_sin_cos(TAU * *second);
+                *first = radius * cosine;
+                *second = radius * sine;
+            }
+        }
     }
 }
 
 /// The natural logarithm of a number from 2⁻²⁴ to 1, rounded at every step as PyTorch's vectorised code does.
+#[inline(always)]
 fn cephes_log(x: f32) -> f32 {
     const P: [f32; 9] = [
         7.037_683_629_2e-2,
@@ -164,6 +171,7 @@ fn cephes_log(x: f32) -> f32 {
 }
 
 /// Sine and cosine of an angle from 0 to 2π, rounded at every step as PyTorch's vectorised code does.
+#[inline(always)]
 fn cephes_sin_cos(x: f32) -> (f32, f32) {
     let octant = ((x * 1.273_239_544_735_16) as i32 + 1) & !1;
     let y = octant as f32;
