@@ -4,6 +4,7 @@
 //! `target/cuda`, once. Where there is a GPU with a driver, the same tests run on it, and nothing is simulated.
 
 use std::{
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -67,7 +68,7 @@ fn has_gpu() -> bool {
 fn test_with(flags: &[String]) -> Result<()> {
     let mut libraries = vec![fetched("nvrtc", NVRTC)?.join("nvidia/cuda_nvrtc/lib")];
     if !has_gpu() {
-        run(&mut cargo(&["build", "-p", "vivarium-libcuda"]))?;
+        run(&mut cargo(&["build", "--workspace", "--all-targets"]))?;
         libraries.push(simulated_driver()?);
     }
     let path = std::env::join_paths(libraries).context("a path with a colon")?;
@@ -78,16 +79,32 @@ fn test_with(flags: &[String]) -> Result<()> {
             .env("VIVARIUM_TEST_GPU", "1")
             .env("VIVARIUM_TEST_KERNELS", folder().join("kernels"));
     };
-    let mut checker = cargo(&["test", "-p", "vivarium-ptx"]);
+    let mut checker = cargo(&["test", "--workspace", "--test", "kernels"]);
     environment(&mut checker);
     run(&mut checker)?;
-    let mut tests = cargo(&["test", "-p", "vivarium-tensor", "--features", "cuda"]);
+    // Of the whole workspace, as the other stages build it: of the crate alone, most would be compiled once more.
+    let mut tests = cargo(&["test", "--workspace"]);
+    for test in tensor_tests()? {
+        tests.args(["--test", &test]);
+    }
     environment(&mut tests);
     run(tests.args(flags))?;
     // Last, a server whose prompts compute there.
     let mut served = cargo(&["test", "--workspace", "--test", "end_to_end", "gpu"]);
     environment(&mut served);
     run(&mut served)
+}
+
+/// The names of the tests that run on whatever device there is.
+fn tensor_tests() -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(root().join("runtime/tensor/tests"))? {
+        let path = entry?.path();
+        if let (Some("rs"), Some(name)) = (path.extension().and_then(OsStr::to_str), path.file_stem()) {
+            names.push(name.to_string_lossy().into_owned());
+        }
+    }
+    Ok(names)
 }
 
 /// The simulated driver under the name that programs load, in a folder of its own.
@@ -118,7 +135,8 @@ fn table(check: bool) -> Result<()> {
     let nvrtc = fetched("nvrtc", NVRTC)?.join("nvidia/cuda_nvrtc/lib");
     let ptxas = fetched("nvcc", NVCC)?.join("nvidia/cuda_nvcc/bin/ptxas");
     let written = folder().join("ptx");
-    let mut dump = cargo(&["run", "-p", "vivarium-tensor", "--features", "cuda", "--example", "kernels", "--"]);
+    run(&mut cargo(&["build", "--workspace", "--all-targets"]))?;
+    let mut dump = example("kernels");
     run(dump.arg(&written).args(ARCHITECTURES.map(|number| number.to_string())).env("LD_LIBRARY_PATH", nvrtc))?;
     let kernels = fs::read_to_string(written.join("kernels.txt")).context("the list of kernels")?;
     let mut lines = String::new();
@@ -127,8 +145,7 @@ fn table(check: bool) -> Result<()> {
     }
     let page = root().join("docs/cuda.md");
     let text = fs::read_to_string(&page)?;
-    let mut roofline = cargo(&["run", "-q", "-p", "vivarium-tensor", "--features", "cuda", "--example", "roofline"]);
-    let estimates = output(&mut roofline)?;
+    let estimates = output(&mut example("roofline"))?;
     let head: String = ARCHITECTURES.map(|number| format!(" sm_{number} |")).concat();
     let rule = "--:|".repeat(ARCHITECTURES.len() + 1);
     let head = format!("| kernel |{head} shared memory, bytes |\n|---|{rule}\n");
@@ -143,6 +160,11 @@ fn table(check: bool) -> Result<()> {
         println!("docs/cuda.md: {} kernels", kernels.lines().count());
     }
     Ok(())
+}
+
+/// An example of the tensor crate that was built.
+fn example(name: &str) -> Command {
+    Command::new(target_dir().join(Profile::Debug.folder()).join("examples").join(name))
 }
 
 /// One kernel: registers, spilled bytes and shared memory on each architecture.
