@@ -14,6 +14,13 @@
 //! }
 //! ```
 //!
+//! # The program
+//! This crate is small, so that the first `cargo test` of a pack does not take long. The sandbox is in the program `vivarium`,
+//! the one that `vivarium pack new` was: the first call starts it, and it ends with the test program. It is looked for in
+//! `PATH`; the environment variable `VIVARIUM` can hold another path. Program and crate should come from the same version of
+//! Vivarium, and say so when they don't understand each other.
+//!
+//! # What a test can do
 //! Every call runs in a fresh instance under the limits of a server, with no powers but those that the test gives:
 //!
 //! | a node that … | the test says |
@@ -34,7 +41,7 @@
 //! | makes objects | [`Value::object_type`], [`Pack::call_method`] |
 //! | refuses | [`NodeCall::fails`], which answers a [`Failure`] |
 //! | must stop when it is interrupted | [`NodeCall::interrupt_at`] |
-//! | must keep to a limit | [`NodeCall::limits`] |
+//! | must keep to a limit | [`NodeCall::limit`] |
 //! | has a validator, a fingerprint | [`NodeCall::validate`], [`NodeCall::fingerprint`] |
 //!
 //! A test that went wrong panics with a sentence, so tests need no `unwrap`.
@@ -44,30 +51,34 @@
 //!
 //! # Layout
 //! - [`Pack`]: a component and where it comes from; [`cargo`] builds the one of the crate under test
-//! - [`NodeCall`]: one call of a node, being prepared; [`powers`]: what the host lends it, all of it made up
-//! - [`Answer`], [`Failure`]: how it ended
+//! - [`NodeCall`]: one call of a node, being prepared
+//! - [`Answer`], [`Failure`]: how it ended; [`notebook`]: what the node did on the way
 //! - [`Value`], [`Tensor`], [`Image`], [`Mask`]: what goes in and comes out
+//! - [`program`]: the `vivarium` that runs the nodes; [`wire`]: what it is told and answers
+//! - [`TestkitError`]: what can be wrong with it
 
 #![forbid(unsafe_code)]
 
 mod answer;
 mod call;
 mod cargo;
+mod error;
+mod notebook;
 mod pack;
 mod pixels;
-mod powers;
+mod program;
 mod tensor;
 mod value;
+pub mod wire;
 
-pub use answer::{Answer, Failure, Progress};
+pub use answer::{Answer, Failure, FailureKind};
 pub use call::NodeCall;
+pub use error::TestkitError;
+pub use notebook::{Finding, LogLevel, LogLine, OutputFolder, Progress, Request, Saved};
 pub use pack::Pack;
 pub use pixels::{Image, Mask};
-pub use powers::{LogLine, Saved};
-pub use tensor::Tensor;
+pub use program::use_program;
+pub use tensor::{DType, Tensor};
 pub use value::Value;
 
-pub use vivarium_outbound::Request;
 pub use vivarium_protocol::definition;
-pub use vivarium_sandbox::{CallErrorKind as FailureKind, Finding, Limits, LogLevel, OutputFolder};
-pub use vivarium_tensor::DType;

@@ -3,18 +3,25 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::Arc,
 };
 
 use vivarium_protocol::definition::{NodeDefinition, PackDefinition};
-use vivarium_sandbox::{EngineConfig, Limits, PackComponent, SandboxEngine};
 
-use crate::{NodeCall, Value, cargo, powers::Powers};
+use crate::{
+    NodeCall, TestkitError, Value, cargo, program,
+    wire::{Blob, Question, Reply},
+};
 
 /// A component, loaded into the sandbox. Cloning is cheap.
 #[derive(Clone, Debug)]
-pub struct Pack {
-    pub(crate) component: Arc<PackComponent>,
+pub struct Pack(Arc<Loaded>);
+
+#[derive(Debug)]
+struct Loaded {
+    /// The program's for it.
+    number: u64,
+    definition: PackDefinition,
 }
 
 impl Pack {
@@ -39,7 +46,10 @@ impl Pack {
     #[must_use]
     #[track_caller]
     pub fn of_crate(folder: impl AsRef<Path>) -> Self {
-        Self::from_file(cargo::build(folder.as_ref()).unwrap_or_else(|message| panic!("{message}")))
+        match cargo::build(folder.as_ref()) {
+            Ok(component) => Self::from_file(component),
+            Err(message) => panic!("{message}"),
+        }
     }
 
     /// A pack or component that was built before, in whatever language.
@@ -50,16 +60,26 @@ impl Pack {
     #[track_caller]
     pub fn from_file(path: impl AsRef<Path>) -> Self {
         let path = path.as_ref();
-        let bytes = fs::read(path).unwrap_or_else(|error| panic!("could not read {}: {error}", path.display()));
-        let component = engine().load(&bytes);
-        let component = component.unwrap_or_else(|error| panic!("{} can't be used: {error}", path.display()));
-        Self { component }
+        let component = match fs::read(path) {
+            Ok(bytes) => Blob(bytes),
+            Err(error) => panic!("could not read {}: {error}", path.display()),
+        };
+        match program::ask(Question::Load { component }) {
+            Ok(Reply::Loaded { pack: number, definition }) => Self(Arc::new(Loaded { number, definition })),
+            Ok(_) => panic!("{}", TestkitError::OffTopic),
+            Err(TestkitError::Refused(message)) => panic!("{} can't be used: {message}", path.display()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.0.number
     }
 
     /// What the pack says about itself.
     #[must_use]
     pub fn definition(&self) -> &PackDefinition {
-        self.component.definition()
+        &self.0.definition
     }
 
     /// Begins a call of a node.
@@ -73,11 +93,14 @@ impl Pack {
 
     #[track_caller]
     fn class(&self, class: &str) -> &NodeDefinition {
-        let nodes = &self.definition().nodes;
-        nodes.iter().find(|node| node.class_type == class).unwrap_or_else(|| {
-            let known: Vec<_> = nodes.iter().map(|node| node.class_type.as_str()).collect();
-            panic!("pack {} has no node `{class}`; it has {}", self.component.name(), known.join(", "))
-        })
+        let PackDefinition { name, nodes, .. } = self.definition();
+        match nodes.iter().find(|node| node.class_type == class) {
+            Some(node) => node,
+            None => {
+                let known: Vec<_> = nodes.iter().map(|node| node.class_type.as_str()).collect();
+                panic!("pack {name} has no node `{class}`; it has {}", known.join(", "))
+            }
+        }
     }
 
     /// Calls a method of an object, as another pack would. The pack that made the object answers, whichever this is.
@@ -87,22 +110,12 @@ impl Pack {
     #[track_caller]
     pub fn call_method(object: &Value, method: &str, arguments: impl Into<Value>) -> Value {
         let object = object.as_object();
-        let call = Powers::default().context("", &Limits::default());
-        let deadline = std::time::Instant::now() + call.limits.execute_time;
-        let answer = object.owner.call_object(call, deadline, object, method, &arguments.into().0);
-        Value(answer.unwrap_or_else(|error| panic!("{} of {}: {error}", method, object.type_name)))
+        let question = Question::Method { object: object.id, method: method.to_owned(), arguments: arguments.into().0 };
+        match program::ask(question) {
+            Ok(Reply::Value(value)) => Value(value),
+            Ok(Reply::Failed(failed)) => panic!("{method} of {}: {}", object.type_name, failed.message),
+            Ok(_) => panic!("{}", TestkitError::OffTopic),
+            Err(error) => panic!("{error}"),
+        }
     }
-}
-
-/// The sandbox of this process. Compiled components are kept beside the test program, where cargo keeps what it built: the
-/// next run finds them there.
-#[track_caller]
-fn engine() -> &'static Arc<SandboxEngine> {
-    static ENGINE: OnceLock<Arc<SandboxEngine>> = OnceLock::new();
-    ENGINE.get_or_init(|| {
-        let program = env::current_exe().ok();
-        let aot_folder = program.and_then(|program| Some(program.parent()?.join("vivarium-testkit")));
-        let engine = SandboxEngine::new(EngineConfig { aot_folder, ..EngineConfig::default() });
-        engine.unwrap_or_else(|error| panic!("{error}"))
-    })
 }

@@ -1,16 +1,22 @@
 //! Pictures.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
-use vivarium_image_codec::{DecodeLimits, decode_first, encode_png};
+use serde::{Deserialize, Serialize};
 
-use crate::Tensor;
+use crate::{Tensor, program};
 
 /// An IMAGE: [batch, height, width, channels], numbers from 0 to 1.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(into = "Tensor", try_from = "Tensor")]
 pub struct Image {
     tensor: Tensor,
-    numbers: Vec<f32>,
+    /// Once somebody looks.
+    numbers: OnceLock<Arc<[f32]>>,
     /// Batch, height, width, channels.
     lengths: [usize; 4],
 }
@@ -19,15 +25,30 @@ pub struct Image {
 #[derive(Clone, Debug)]
 pub struct Mask {
     tensor: Tensor,
-    numbers: Vec<f32>,
+    /// Once somebody looks.
+    numbers: OnceLock<Arc<[f32]>>,
     /// Batch, height, width.
     lengths: [usize; 3],
 }
 
-#[track_caller]
-fn lengths<const N: usize>(tensor: &Tensor, what: &str) -> [usize; N] {
+fn lengths<const N: usize>(tensor: &Tensor, what: &str) -> Result<[usize; N], String> {
     let shape: Vec<usize> = tensor.shape().into_iter().map(|length| usize::try_from(length).unwrap_or(0)).collect();
-    shape.try_into().unwrap_or_else(|shape| panic!("{what}, got {shape:?}"))
+    shape.try_into().map_err(|shape| format!("{what}, got {shape:?}"))
+}
+
+impl From<Image> for Tensor {
+    fn from(image: Image) -> Self {
+        image.tensor
+    }
+}
+
+impl TryFrom<Tensor> for Image {
+    type Error = String;
+
+    fn try_from(tensor: Tensor) -> Result<Self, String> {
+        let lengths = lengths(&tensor, "an IMAGE is [batch, height, width, channels]")?;
+        Ok(Self { tensor, numbers: OnceLock::new(), lengths })
+    }
 }
 
 impl Image {
@@ -54,9 +75,10 @@ impl Image {
     pub fn open(path: impl AsRef<Path>) -> Self {
         let path = path.as_ref();
         let bytes = fs::read(path).unwrap_or_else(|error| panic!("could not read {}: {error}", path.display()));
-        let frame = decode_first(&bytes, &DecodeLimits::default());
-        let frame = frame.unwrap_or_else(|error| panic!("could not read {}: {error}", path.display()));
-        Self::of(Tensor::new([1, frame.height.into(), frame.width.into(), 3], frame.rgb.to_f32()))
+        match program::decode(bytes) {
+            Ok(pixels) => Self::of(pixels),
+            Err(error) => panic!("could not read {}: {error}", path.display()),
+        }
     }
 
     /// Several pictures of one size as one IMAGE.
@@ -71,7 +93,7 @@ impl Image {
         let alike = images.iter().all(|image| image.lengths[1..] == first.lengths[1..]);
         assert!(alike, "the pictures of a batch have one size");
         let batch: usize = images.iter().map(Self::batch).sum();
-        let numbers: Vec<f32> = images.iter().flat_map(|image| image.numbers.iter().copied()).collect();
+        let numbers: Vec<f32> = images.iter().flat_map(|image| image.numbers().iter().copied()).collect();
         Self::of(Tensor::new([batch, height, width, channels].map(|length| length as u64), numbers))
     }
 
@@ -82,8 +104,10 @@ impl Image {
     #[must_use]
     #[track_caller]
     pub fn of(tensor: Tensor) -> Self {
-        let lengths = lengths(&tensor, "an IMAGE is [batch, height, width, channels]");
-        Self { numbers: tensor.numbers(), lengths, tensor }
+        match Self::try_from(tensor) {
+            Ok(image) => image,
+            Err(message) => panic!("{message}"),
+        }
     }
 
     /// How many pictures.
@@ -133,29 +157,20 @@ impl Image {
             "no pixel ({x}, {y}) in picture {index} of {batch} of {width}×{height}"
         );
         let start = ((index * height + y) * width + x) * channels;
-        let channel = |number: usize| self.numbers[start + number.min(channels - 1)];
+        let numbers = self.numbers();
+        let channel = |number: usize| numbers[start + number.min(channels - 1)];
         [channel(0), channel(1), channel(2)]
+    }
+
+    #[track_caller]
+    fn numbers(&self) -> &[f32] {
+        self.numbers.get_or_init(|| self.tensor.numbers().into())
     }
 
     /// The tensor itself.
     #[must_use]
     pub fn tensor(&self) -> &Tensor {
         &self.tensor
-    }
-
-    pub(crate) fn into_tensor(self) -> Tensor {
-        self.tensor
-    }
-
-    /// The first picture as the bytes of a PNG file.
-    #[track_caller]
-    pub(crate) fn png(&self) -> Vec<u8> {
-        let [_, height, width, channels] = self.lengths;
-        let byte = |number: &f32| (number.clamp(0.0, 1.0) * 255.0).round() as u8;
-        let bytes: Vec<u8> = self.numbers[..height * width * channels].iter().map(byte).collect();
-        let side = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-        let encoded = encode_png(&bytes, side(width), side(height), u8::try_from(channels).unwrap_or(u8::MAX), 1, &[]);
-        encoded.unwrap_or_else(|error| panic!("{error}"))
     }
 }
 
@@ -181,8 +196,10 @@ impl Mask {
     #[must_use]
     #[track_caller]
     pub fn of(tensor: Tensor) -> Self {
-        let lengths = lengths(&tensor, "a MASK is [batch, height, width]");
-        Self { numbers: tensor.numbers(), lengths, tensor }
+        match lengths(&tensor, "a MASK is [batch, height, width]") {
+            Ok(lengths) => Self { tensor, numbers: OnceLock::new(), lengths },
+            Err(message) => panic!("{message}"),
+        }
     }
 
     /// How many masks.
@@ -212,7 +229,12 @@ impl Mask {
     pub fn at(&self, x: usize, y: usize) -> f32 {
         let [_, height, width] = self.lengths;
         assert!(x < width && y < height, "no pixel ({x}, {y}) in a mask of {width}×{height}");
-        self.numbers[y * width + x]
+        self.numbers()[y * width + x]
+    }
+
+    #[track_caller]
+    fn numbers(&self) -> &[f32] {
+        self.numbers.get_or_init(|| self.tensor.numbers().into())
     }
 
     /// The tensor itself.

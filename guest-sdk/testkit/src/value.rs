@@ -1,33 +1,33 @@
 //! What nodes take and answer.
 
-use std::sync::Arc;
-
 use indexmap::IndexMap;
 use serde_json::{Number, Value as Json};
-use vivarium_sandbox::{NodeValue, PackObject};
 
-use crate::{Image, Mask, Tensor};
+use crate::{
+    Image, Mask, Tensor,
+    wire::{Datum, Object},
+};
 
 /// A value of any ComfyUI type. Made of Rust's types by `into()`; its accessors panic when it is something else.
 #[derive(Clone, Debug)]
-pub struct Value(pub(crate) NodeValue);
+pub struct Value(pub(crate) Datum);
 
 impl Value {
     /// Nothing; Python's None.
     #[must_use]
     pub fn nothing() -> Self {
-        Self(NodeValue::Null)
+        Self(Datum::Null)
     }
 
     /// A list of values of any types.
     pub fn list<T: Into<Value>>(items: impl IntoIterator<Item = T>) -> Self {
-        Self(NodeValue::List(items.into_iter().map(|item| item.into().0).collect()))
+        Self(Datum::List(items.into_iter().map(|item| item.into().0).collect()))
     }
 
     /// A dictionary, for example a LATENT: `Value::dictionary([("samples", tensor)])`.
     pub fn dictionary<T: Into<Value>>(entries: impl IntoIterator<Item = (&'static str, T)>) -> Self {
         let entries = entries.into_iter().map(|(key, value)| (key.to_owned(), value.into().0));
-        Self(NodeValue::Map(entries.collect()))
+        Self(Datum::Map(entries.collect()))
     }
 
     /// A LATENT of [batch, channels, height/8, width/8].
@@ -52,7 +52,22 @@ impl Value {
 
     #[track_caller]
     fn wrong(&self, wanted: &str) -> ! {
-        panic!("expected {wanted}, got {}", self.0.summary())
+        panic!("expected {wanted}, got {}", self.in_words())
+    }
+
+    fn in_words(&self) -> String {
+        match &self.0 {
+            Datum::Null => "nothing".to_owned(),
+            Datum::Bool(flag) => flag.to_string(),
+            Datum::Number(number) => number.to_string(),
+            Datum::Text(text) => format!("{text:?}"),
+            Datum::List(items) => format!("a list of {} values", items.len()),
+            Datum::Map(entries) => format!("a dictionary with the keys {:?}", entries.keys().collect::<Vec<_>>()),
+            Datum::Tensor(tensor) => format!("a tensor {:?} {:?}", tensor.dtype(), tensor.shape()),
+            Datum::Object(object) => format!("a {} of pack {}", object.type_name, object.pack),
+            Datum::Blocked(_) => "a blocker".to_owned(),
+            Datum::Link(node, slot) => format!("output {slot} of node {node}"),
+        }
     }
 
     /// A number of any kind.
@@ -60,7 +75,7 @@ impl Value {
     #[track_caller]
     pub fn number(&self) -> f64 {
         match &self.0 {
-            NodeValue::Number(number) => number.as_f64().unwrap_or(f64::NAN),
+            Datum::Number(number) => number.as_f64().unwrap_or(f64::NAN),
             _ => self.wrong("a number"),
         }
     }
@@ -70,7 +85,7 @@ impl Value {
     #[track_caller]
     pub fn integer(&self) -> i64 {
         match &self.0 {
-            NodeValue::Number(number) => number.as_i64().unwrap_or_else(|| self.wrong("a whole number")),
+            Datum::Number(number) => number.as_i64().unwrap_or_else(|| self.wrong("a whole number")),
             _ => self.wrong("a whole number"),
         }
     }
@@ -80,7 +95,7 @@ impl Value {
     #[track_caller]
     pub fn boolean(&self) -> bool {
         match self.0 {
-            NodeValue::Bool(flag) => flag,
+            Datum::Bool(flag) => flag,
             _ => self.wrong("a boolean"),
         }
     }
@@ -90,7 +105,7 @@ impl Value {
     #[track_caller]
     pub fn text(&self) -> &str {
         match &self.0 {
-            NodeValue::String(text) => text,
+            Datum::Text(text) => text,
             _ => self.wrong("a text"),
         }
     }
@@ -100,7 +115,7 @@ impl Value {
     #[track_caller]
     pub fn items(&self) -> Vec<Value> {
         match &self.0 {
-            NodeValue::List(items) => items.iter().cloned().map(Self).collect(),
+            Datum::List(items) => items.iter().cloned().map(Self).collect(),
             _ => self.wrong("a list"),
         }
     }
@@ -110,7 +125,7 @@ impl Value {
     #[track_caller]
     pub fn entry(&self, key: &str) -> Value {
         match &self.0 {
-            NodeValue::Map(entries) => match entries.get(key) {
+            Datum::Map(entries) => match entries.get(key) {
                 Some(value) => Self(value.clone()),
                 None => panic!("no entry `{key}`; there are {:?}", entries.keys().collect::<Vec<_>>()),
             },
@@ -123,7 +138,7 @@ impl Value {
     #[track_caller]
     pub fn tensor(&self) -> Tensor {
         match &self.0 {
-            NodeValue::Tensor(tensor) => Tensor(tensor.clone()),
+            Datum::Tensor(tensor) => tensor.clone(),
             _ => self.wrong("a tensor"),
         }
     }
@@ -145,13 +160,16 @@ impl Value {
     /// Whether it is nothing.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
-        matches!(self.0, NodeValue::Null)
+        matches!(self.0, Datum::Null)
     }
 
     /// Whether it stops every node that it reaches, and what it then says.
     #[must_use]
     pub fn blocked(&self) -> Option<Option<&str>> {
-        self.0.as_blocked()
+        match &self.0 {
+            Datum::Blocked(message) => Some(message.as_deref()),
+            _ => None,
+        }
     }
 
     /// The type of an object, for example `MODEL`.
@@ -162,9 +180,9 @@ impl Value {
     }
 
     #[track_caller]
-    pub(crate) fn as_object(&self) -> &Arc<PackObject> {
+    pub(crate) fn as_object(&self) -> &Object {
         match &self.0 {
-            NodeValue::Object(object) => object,
+            Datum::Object(object) => object,
             _ => self.wrong("an object"),
         }
     }
@@ -178,32 +196,32 @@ impl Value {
 
 impl From<Json> for Value {
     fn from(json: Json) -> Self {
-        Self(NodeValue::from_json(&json))
+        Self(Datum::from_json(json))
     }
 }
 
 impl From<&str> for Value {
     fn from(text: &str) -> Self {
-        Self(NodeValue::String(Arc::from(text)))
+        Self(Datum::Text(text.to_owned()))
     }
 }
 
 impl From<String> for Value {
     fn from(text: String) -> Self {
-        Self::from(text.as_str())
+        Self(Datum::Text(text))
     }
 }
 
 impl From<bool> for Value {
     fn from(flag: bool) -> Self {
-        Self(NodeValue::Bool(flag))
+        Self(Datum::Bool(flag))
     }
 }
 
 impl From<f64> for Value {
     /// What is not finite is nothing, as in JSON.
     fn from(number: f64) -> Self {
-        Self(Number::from_f64(number).map_or(NodeValue::Null, NodeValue::Number))
+        Self(Number::from_f64(number).map_or(Datum::Null, Datum::Number))
     }
 }
 
@@ -211,7 +229,7 @@ macro_rules! whole {
     ($($type:ty)*) => {$(
         impl From<$type> for Value {
             fn from(number: $type) -> Self {
-                Self(NodeValue::Number(number.into()))
+                Self(Datum::Number(number.into()))
             }
         }
     )*};
@@ -221,13 +239,13 @@ whole!(u8 u16 u32 u64 usize i32 i64);
 
 impl From<Tensor> for Value {
     fn from(tensor: Tensor) -> Self {
-        Self(NodeValue::Tensor(tensor.0))
+        Self(Datum::Tensor(tensor))
     }
 }
 
 impl From<Image> for Value {
     fn from(image: Image) -> Self {
-        image.into_tensor().into()
+        Tensor::from(image).into()
     }
 }
 
@@ -257,6 +275,6 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 
 impl<T: Into<Value>> From<IndexMap<String, T>> for Value {
     fn from(entries: IndexMap<String, T>) -> Self {
-        Self(NodeValue::Map(entries.into_iter().map(|(key, value)| (key, value.into().0)).collect()))
+        Self(Datum::Map(entries.into_iter().map(|(key, value)| (key, value.into().0)).collect()))
     }
 }

@@ -1,16 +1,28 @@
 //! Every kind of node, called as a pack's own tests call it. The nodes are those of `nodes-wasm`; `cargo xtask nodes` builds
-//! them.
+//! them. They run in `target/debug/vivarium`; `cargo build` builds it, and `cargo xtask test` does before it runs tests.
 
-use std::path::PathBuf;
+use std::{
+    path::{Path, PathBuf},
+    thread,
+};
 
 use serde_json::json;
-use vivarium_testkit::{FailureKind, Image, Mask, OutputFolder, Pack, Tensor, Value};
+use vivarium_testkit::{DType, FailureKind, Image, Mask, OutputFolder, Pack, Tensor, Value, use_program};
 
-fn built(path: &str) -> Pack {
-    // This program is in target/debug/deps.
+/// This program is in target/debug/deps.
+fn target() -> PathBuf {
     let program = std::env::current_exe().unwrap_or_default();
     let target = program.ancestors().nth(3).map(PathBuf::from).unwrap_or_default();
-    Pack::from_file(target.join(path))
+    let vivarium = target.join("debug/vivarium");
+    assert!(vivarium.is_file(), "{} is missing: build it with `cargo build` first", vivarium.display());
+    use_program(vivarium);
+    target
+}
+
+fn built(path: &str) -> Pack {
+    let file = target().join(path);
+    assert!(file.is_file(), "{} is missing: run `cargo xtask nodes` first", file.display());
+    Pack::from_file(file)
 }
 
 fn testing() -> Pack {
@@ -94,6 +106,10 @@ fn weights_are_read_where_they_are_granted_and_nowhere_else() {
     assert_eq!(refused.kind(), FailureKind::PermissionDenied);
     let read = call("TestWeights").grant("models/vae").run();
     read.output(0).tensor().assert_close(&numbers, 0.0);
+    let half =
+        testing().node("TestWeights").model("vae", "tiny.safetensors", &[("weight", numbers.cast(DType::Float16))]);
+    let half = half.input("folder", "vae").input("name", "tiny.safetensors").input("key", "weight");
+    assert_eq!(half.grant("models/vae").run().output(0).tensor().dtype(), DType::Float16);
     assert_eq!(call("TestWeightValues").grant("models/vae").fails().kind(), FailureKind::PermissionDenied);
     let text = call("TestWeightValues").grant("models/vae").grant("models/vae/values").run().ui();
     assert_eq!(text["text"], json!(["[1.0, 2.0, 3.0, 4.0]"]));
@@ -142,10 +158,63 @@ fn a_node_can_be_interrupted_at_a_point_of_its_progress() {
 #[test]
 fn limits_are_those_of_the_test() {
     let picture = || Image::filled(64, 64, [0.5; 3]);
-    let failure = image().node("ImageInvert").input("image", picture()).limits(|limits| limits.call_tensor_bytes = 100);
-    assert_eq!(failure.fails().kind(), FailureKind::OutOfTensorMemory);
-    let failure = image().node("ImageInvert").input("image", picture()).limits(|limits| limits.handles = 1).fails();
+    let failure = image().node("ImageInvert").input("image", picture()).limit("call_tensor_bytes", 100).fails();
+    assert_eq!(failure.kind(), FailureKind::OutOfTensorMemory);
+    let failure = image().node("ImageInvert").input("image", picture()).limit("handles", 1).fails();
     assert!(failure.message().contains("(handles"), "{failure}");
+}
+
+#[test]
+#[should_panic(expected = "there is no limit `handels`; there are guest_memory, ")]
+fn a_mistyped_limit_is_answered_with_those_there_are() {
+    let _ = testing().node("TestList").limit("handels", 1).run();
+}
+
+#[test]
+#[should_panic(expected = "can't be used: not a valid WebAssembly component")]
+fn what_is_no_pack_is_refused_in_words() {
+    target();
+    let _ = Pack::from_file(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+}
+
+#[test]
+fn tests_run_side_by_side() {
+    let pack = testing();
+    let long = pack.node("TestSleepLoop").input("milliseconds", 3000).input("every", 1);
+    let long = thread::spawn(move || long.run());
+    let short: Vec<_> = (0..4).map(|_| testing().node("TestList")).collect();
+    let short: Vec<_> = short.into_iter().map(|call| thread::spawn(move || call.run().output(0).json())).collect();
+    for short in short {
+        assert_eq!(short.join().ok(), Some(json!([0, 1, 2])));
+    }
+    assert!(!long.is_finished(), "the short ones waited for the long one");
+    assert!(long.join().is_ok_and(|answer| answer.progress().len() > 100));
+}
+
+#[test]
+fn elements_of_every_type_are_cast_and_read_as_numbers() {
+    target();
+    let numbers = Tensor::new([2, 2], [0.0, 1.5, 2.0, 300.0]);
+    let cast = |dtype| numbers.cast(dtype).numbers();
+    for dtype in [DType::Float32, DType::Float16, DType::Bfloat16] {
+        assert_eq!(cast(dtype), [0.0, 1.5, 2.0, 300.0], "{dtype:?}");
+    }
+    for dtype in [DType::Int32, DType::Int64] {
+        assert_eq!(cast(dtype), [0.0, 1.0, 2.0, 300.0], "{dtype:?}");
+    }
+    assert_eq!(cast(DType::Uint8), [0.0, 1.0, 2.0, 255.0]);
+    assert_eq!(cast(DType::Boolean), [0.0, 1.0, 1.0, 1.0]);
+    assert_eq!(cast(DType::Float8E4m3), [0.0, 1.5, 2.0, 288.0]);
+    assert_eq!(cast(DType::Float8E5m2), [0.0, 1.5, 2.0, 320.0]);
+    assert_eq!(numbers.cast(DType::Float16).bytes(), [0, 0, 0, 0x3e, 0, 0x40, 0xb0, 0x5c]);
+}
+
+#[test]
+fn pictures_come_from_files_of_any_format() {
+    target();
+    let photo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/workflows/photo-postcard/photo.jpg");
+    let photo = Image::open(photo);
+    assert!(photo.batch() == 1 && photo.channels() == 3 && photo.width() > 1 && photo.height() > 1);
 }
 
 #[test]

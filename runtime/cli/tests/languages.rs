@@ -29,6 +29,7 @@ fn lives(language: &str) {
     let shown = said(&mut vivarium(&["pack", "check", &file]));
     assert!(shown.contains("MyPackBrighten") && !shown.contains("models"), "{shown}");
 
+    vivarium_testkit::use_program(env!("CARGO_BIN_EXE_vivarium"));
     let pack = vivarium_testkit::Pack::from_file(&file);
     let image = vivarium_testkit::Image::filled(4, 4, [0.25, 0.5, 0.75]);
     let brighten = pack.node("MyPackBrighten").input("image", image).input("stops", 1.0);

@@ -189,6 +189,13 @@ fn a_pack_from_the_template_builds_passes_its_test_and_can_be_signed() {
     run(&mut vivarium(&["pack", "new", "my-pack", "--folder", &folder, "--publisher", "Ada"]));
     let said = run(&mut vivarium(&["pack", "test", &folder]));
     assert!(said.contains("workflows/brighten.json: ran") && said.contains("2 passed"), "{said}");
+    let mut alone = Command::new("cargo");
+    alone.arg("test").current_dir(&folder).env("CARGO_TARGET_DIR", &target).env("VIVARIUM", "/nowhere/vivarium");
+    let said = String::from_utf8(alone.output().unwrap().stdout).unwrap();
+    assert!(
+        said.contains("\nthere is no program `/nowhere/vivarium`") && said.contains("1 passed; 1 failed"),
+        "{said}"
+    );
     let key = place.text("signing.key");
     run(&mut vivarium(&["pack", "key", "new", "--key", &key]));
     let said = run(&mut vivarium(&["pack", "build", &folder, "--sign", "--key", &key]));

@@ -48,8 +48,8 @@ fn the_tutorial_works_word_by_word() {
     let mut shell = Command::new("bash");
     shell.arg("-c").arg(&script).current_dir(place.path("."));
     shell.env("PATH", path.unwrap()).env("VIVARIUM_BASE", place.path("base")).env_remove("VIVARIUM_SERVER");
-    shell.env("XDG_CONFIG_HOME", place.path("config"));
-    // Shared with the test of the template, so that the sandbox is compiled for packs once.
+    shell.env("XDG_CONFIG_HOME", place.path("config")).env_remove("VIVARIUM");
+    // Shared with the test of the template, so that the SDK is compiled for packs once.
     shell.env("CARGO_TARGET_DIR", PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("template"));
     let output = shell.output().unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -131,7 +131,7 @@ fn clippy_nodes() -> Result<()> {
 
 fn test_host() -> Result<()> {
     run(&mut cargo(&["test", "--workspace"]))?;
-    // What tests built there, a pack with a sandbox of its own among them, is for the next run on the same machine.
+    // What tests built there, packs with what they are written against, is for the next run on the same machine.
     let built = target_dir().join("tmp");
     if in_ci() && built.exists() {
         fs::remove_dir_all(&built).with_context(|| format!("removing {}", built.display()))?;

@@ -3,6 +3,7 @@
 //! # Layout
 //! - [`new`] (it copies [`template`]), [`build`], [`test`](mod@test), [`check`], [`key`], [`push`]: for authors
 //! - [`install`], [`update`], [`remove`], [`list`], [`info`], [`grant`], [`secret`], [`lock`]: for operators
+//! - [`sandbox`]: for the unit tests of packs, which start it
 //! - [`source`]: from a file, a folder or an address to a pack file; [`oci`]: from and to a registry
 //! - [`examined`]: a pack file whose component has been looked at, in the sandbox
 //! - [`words`]: what people are told
@@ -20,6 +21,7 @@ mod new;
 mod oci;
 mod push;
 mod remove;
+mod sandbox;
 mod secret;
 mod source;
 mod template;
@@ -58,6 +60,7 @@ enum Action {
     New(new::New),
     Build(build::Build),
     Test(test::Test),
+    Sandbox(sandbox::Sandbox),
     Check(check::Check),
     Key(key::Key),
     Sign(key::Sign),
@@ -79,6 +82,7 @@ impl PackCommand {
             Action::New(new) => new.run(),
             Action::Build(build) => build.run(),
             Action::Test(test) => test.run(),
+            Action::Sandbox(sandbox) => sandbox.run(),
             Action::Check(check) => check.run(),
             Action::Key(key) => key.run(),
             Action::Sign(sign) => sign.run(),

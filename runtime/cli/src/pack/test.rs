@@ -41,7 +41,9 @@ impl Test {
         build::read_manifest(&self.folder)?;
         if self.folder.join("Cargo.toml").is_file() {
             let mut cargo = Command::new("cargo");
-            run(cargo.arg("test").current_dir(&self.folder), "cargo test")?;
+            // Unit tests run nodes in this program, whether or not it is in `PATH`.
+            cargo.arg("test").current_dir(&self.folder).env("VIVARIUM", this_program()?);
+            run(&mut cargo, "cargo test")?;
         }
         let file = build::build(&self.folder, limits.component_bytes)?;
         let scratch = Scratch::create(file.bytes())?;
@@ -73,7 +75,7 @@ impl Scratch {
     }
 
     fn run_workflow(&self, workflow: &Path) -> Outcome<()> {
-        let program = env::current_exe().or_fail(Exit::Machine, || "could not find this program's own file")?;
+        let program = this_program()?;
         let mut command = Command::new(&program);
         command.arg("run").arg(workflow).arg("--base-directory").arg(&self.0).arg("-o").arg(self.0.join("output"));
         let stock = program.parent().map(|folder| folder.join("packs")).filter(|folder| folder.is_dir());
@@ -89,6 +91,10 @@ impl Drop for Scratch {
         // Nothing in it is needed any more.
         fs::remove_dir_all(&self.0).ok();
     }
+}
+
+fn this_program() -> Outcome<PathBuf> {
+    env::current_exe().or_fail(Exit::Machine, || "could not find this program's own file")
 }
 
 fn run(command: &mut Command, name: &str) -> Outcome<()> {

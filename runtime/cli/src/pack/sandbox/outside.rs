@@ -1,24 +1,16 @@
 //! The outside of a test: answers to HTTP requests, scratch files, input folders.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     fs::File,
 };
 
 use vivarium_outbound::{Request, Response, target::Target};
 use vivarium_protocol::permission::Permission;
 use vivarium_sandbox::{CallError, CallErrorKind, FolderEntry, ScratchEntry};
+use vivarium_testkit::wire::{Blob, HttpAnswer};
 
-use super::{Powers, file_of, not_found};
-
-/// What a test puts there.
-#[derive(Clone, Default)]
-pub(crate) struct Outside {
-    /// By address.
-    pub(crate) answers: HashMap<String, (u16, Vec<u8>)>,
-    /// By folder, then by path.
-    pub(crate) folders: HashMap<String, BTreeMap<String, Vec<u8>>>,
-}
+use super::powers::{Powers, file_of, not_found};
 
 impl Powers {
     pub(super) fn answer_http(&self, request: Request) -> Result<Response, CallError> {
@@ -32,11 +24,12 @@ impl Powers {
             let message = format!("the test grants no http/{}", target.host);
             return Err(CallError::new(CallErrorKind::PermissionDenied, message));
         }
-        let answer = self.outside.answers.get(&request.url);
+        let answer = self.http.get(&request.url);
         let missing = || not_found(format!("the test has no answer for {}; see `http`", request.url));
-        let (status, body) = answer.cloned().ok_or_else(missing)?;
-        let response = Response { status, url: request.url.clone(), headers: Vec::new(), body };
-        self.notebook().requests.push(request);
+        let HttpAnswer { status, body: Blob(body) } = answer.cloned().ok_or_else(missing)?;
+        let Request { method, url, headers, body: sent } = request;
+        let response = Response { status, url: url.clone(), headers: Vec::new(), body };
+        self.notebook().requests.push(vivarium_testkit::Request { method, url, headers, body: sent });
         Ok(response)
     }
 
@@ -50,16 +43,16 @@ impl Powers {
         self.notebook().scratch.get(name).cloned().ok_or_else(missing)
     }
 
-    fn folder(&self, folder: &str) -> Result<&BTreeMap<String, Vec<u8>>, CallError> {
+    fn folder(&self, folder: &str) -> Result<&BTreeMap<String, Blob>, CallError> {
         let missing = || not_found(format!("the test gives the node no folder {folder:?}; see `folder_file`"));
-        self.outside.folders.get(folder).ok_or_else(missing)
+        self.folders.get(folder).ok_or_else(missing)
     }
 
     pub(super) fn entries_of(&self, folder: &str, path: &str) -> Result<Vec<FolderEntry>, CallError> {
         let inside = if path.is_empty() { String::new() } else { format!("{}/", path.trim_end_matches('/')) };
         let mut folders = BTreeSet::new();
         let mut entries = Vec::new();
-        for (path, data) in self.folder(folder)? {
+        for (path, Blob(data)) in self.folder(folder)? {
             let Some(rest) = path.strip_prefix(&inside) else { continue };
             match rest.split_once('/') {
                 Some((name, _)) if folders.insert(name.to_owned()) => {
@@ -77,6 +70,7 @@ impl Powers {
 
     pub(super) fn open_file(&self, folder: &str, path: &str) -> Result<File, CallError> {
         let missing = || not_found(format!("there is no {path:?} in {folder}"));
-        file_of(self.folder(folder)?.get(path).ok_or_else(missing)?)
+        let Blob(bytes) = self.folder(folder)?.get(path).ok_or_else(missing)?;
+        file_of(bytes)
     }
 }
