@@ -64,6 +64,7 @@ extern crate self as vivarium_node;
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
+#[rustfmt::skip]
 pub mod bindings;
 pub mod codec;
 pub mod context;

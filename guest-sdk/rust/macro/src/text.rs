@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn doc_comments_become_running_text() {
-        let item: syn::ItemStruct = syn::parse_quote! {
+        let item: syn::DeriveInput = syn::parse_quote! {
             /// Two lines
             /// of one sentence.
             ///

@@ -7,7 +7,7 @@
 //! # Layout
 //! - [`ToProgram`], [`ToTest`], [`Question`], [`Reply`]: the messages; [`Call`]: what a node is run with
 //! - [`frame`]: how messages become bytes; `tail`: the bytes that their JSON points at
-//! - [`Datum`]: values
+//! - [`Datum`]: a value, with the tensors and the objects in it
 
 mod datum;
 pub mod frame;
