@@ -1,4 +1,4 @@
-//! Packs in Python and JavaScript, from the template to a picture. They need tools from PyPI and npm, so they are ignored
+//! Packs in Python, JavaScript and TypeScript, from the template to a picture. They need tools from PyPI and npm, so they are ignored
 //! unless asked for: `cargo xtask test guests` runs them where `.ci/run` installed those.
 
 #![allow(clippy::unwrap_used)]
@@ -48,6 +48,22 @@ fn a_pack_in_python_lives() {
 #[ignore = "needs componentize-qjs: `cargo xtask test guests`"]
 fn a_pack_in_javascript_lives() {
     lives("javascript");
+}
+
+#[test]
+#[ignore = "needs esbuild and tsc: `cargo xtask test guests`"]
+fn a_pack_in_typescript_lives_and_its_types_agree() {
+    lives("typescript");
+    let place = Place::new();
+    let folder = place.text("pack");
+    said(&mut vivarium(&["pack", "new", "my-pack", "--language", "ts", "--folder", &folder]));
+    let check = || Command::new("tsc").current_dir(&folder).output().unwrap();
+    let checked = check();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+    let source = fs::read_to_string(place.path("pack/app.ts")).unwrap();
+    fs::write(place.path("pack/app.ts"), source.replace("multiply(image, 2 ** stops)", "multiply(stops, image)"))
+        .unwrap();
+    assert!(!check().status.success(), "a number is no tensor");
 }
 
 #[test]

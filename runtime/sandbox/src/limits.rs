@@ -156,6 +156,8 @@ limits! {
     transfer_bytes: u64 = 64 * MIB, "bytes", Call, "data copied by one host call";
     /// Bytes that all host calls of one call may copy.
     total_transfer_bytes: u64 = 4096 * MIB, "bytes", Call, "data copied by all host calls of a node";
+    /// Bytes that one call may have copied from memory to the GPU and back.
+    gpu_transfer_bytes: u64 = 256 * 1024 * MIB, "bytes", Call, "data copied between memory and the GPU by one node";
     /// Captured text of one call: log, standard output and standard error each, bytes.
     log_bytes: u64 = 64 * KIB, "bytes", Call, "log and standard output of one node execution, each";
     /// An error message, bytes; longer ones are cut.

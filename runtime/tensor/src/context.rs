@@ -3,7 +3,7 @@
 use crate::cuda::GpuJob;
 use crate::{Budget, TensorError};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 /// The most multiplications and additions that one call may ask for: some minutes of a fast machine. Beyond it stands no
@@ -21,12 +21,47 @@ pub struct OpContext {
     pub gpu: Option<GpuJob>,
     /// From then on operations stop as if they were cancelled.
     pub deadline: Option<Instant>,
+    /// What may be copied to GPUs and back.
+    pub copies: Copies,
+}
+
+/// Bytes that all operations together may copy between this machine's memory and GPUs. Clones count together.
+#[derive(Debug, Clone)]
+pub struct Copies {
+    limit: u64,
+    copied: Arc<AtomicU64>,
+}
+
+impl Default for Copies {
+    /// As many as there are.
+    fn default() -> Self {
+        Copies::up_to(u64::MAX)
+    }
+}
+
+impl Copies {
+    /// So many bytes, and none so far.
+    pub fn up_to(limit: u64) -> Self {
+        Copies { limit, copied: Arc::default() }
+    }
+
+    /// Counts bytes that are about to be copied.
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+    pub(crate) fn count(&self, op: &'static str, bytes: u64) -> Result<(), TensorError> {
+        let before = self.copied.fetch_add(bytes, Ordering::Relaxed);
+        let copied = before.saturating_add(bytes);
+        if copied <= self.limit {
+            return Ok(());
+        }
+        let what = "the number of bytes copied to the GPU and back (gpu_transfer_bytes, limits.toml)";
+        Err(TensorError::Limit { op, what, asked: copied.to_string(), limit: self.limit })
+    }
 }
 
 impl OpContext {
     /// A context that nobody has cancelled yet.
     pub fn new(budget: Arc<Budget>) -> Self {
-        OpContext { budget, cancelled: Arc::default(), deadline: None, gpu: None }
+        OpContext { budget, cancelled: Arc::default(), deadline: None, gpu: None, copies: Copies::default() }
     }
 
     /// The same context with a GPU.

@@ -43,7 +43,7 @@ pub mod storage;
 pub mod tensor;
 
 pub use budget::{Budget, BudgetExceeded, Charge};
-pub use context::{MAX_OPERATIONS, OpContext};
+pub use context::{Copies, MAX_OPERATIONS, OpContext};
 pub use cuda::{Gpu, GpuJob};
 pub use dtype::{DType, Element};
 pub use error::{ErrorKind, TensorError};

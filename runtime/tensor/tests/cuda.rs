@@ -8,8 +8,8 @@ mod support;
 use std::sync::Arc;
 use support::*;
 use vivarium_tensor::{
-    Activation, BinaryOp, Budget, ConvGeometry, DType, ErrorKind, Gpu, InterpolateMode, OpContext, Operand, PadMode,
-    ReduceOp, Tensor, TensorError, UnaryOp,
+    Activation, BinaryOp, Budget, ConvGeometry, Copies, DType, ErrorKind, Gpu, InterpolateMode, OpContext, Operand,
+    PadMode, ReduceOp, Tensor, TensorError, UnaryOp,
 };
 
 type Work = fn(&Tensor, &OpContext) -> Result<Tensor, TensorError>;
@@ -240,4 +240,27 @@ fn casts_round_and_saturate_as_on_the_cpu() {
             Slow::of(&wanted.cast(back, &cpu).unwrap()).assert_close(&got.cast(back, &cx).unwrap(), 0.0);
         }
     }
+}
+
+#[test]
+fn copies_without_end_are_refused_and_others_go_on() {
+    let Some((gpu, _alone)) = alone() else { return };
+    let (cx, ..) = job(gpu);
+    let cx = OpContext { copies: Copies::up_to(100_000), ..cx };
+    let x = support::random(&[1000], DType::Float32, 3);
+    // There and back for every step: the CPU has it, the GPU takes the root of it, the CPU sorts that.
+    let step = |x: &Tensor, cx: &OpContext| x.unary(UnaryOp::Abs, cx)?.sort(0, false, cx).map(|(sorted, _)| sorted);
+    let mut steps = 0;
+    let mut last = x.clone();
+    let error = loop {
+        match step(&last, &cx) {
+            Ok(next) => last = next,
+            Err(error) => break error,
+        }
+        steps += 1;
+    };
+    assert_eq!((steps, error.kind()), (12, ErrorKind::LimitExceeded), "{error}");
+    assert!(error.to_string().contains("gpu_transfer_bytes") && error.to_string().contains("100000"), "{error}");
+    let (other, ..) = job(gpu);
+    assert_eq!(Slow::of(&step(&x, &other).unwrap()).values, Slow::of(&step(&x, &cpu_context()).unwrap()).values);
 }

@@ -1,4 +1,4 @@
-//! What makes components of Python and JavaScript: `.ci/run` installs it into `target/guest-tools`.
+//! What makes components of Python, JavaScript and TypeScript: `.ci/run` installs it into `target/guest-tools`.
 
 use std::{env, path::PathBuf, process::Command};
 
@@ -29,9 +29,11 @@ pub(crate) fn missing() -> Option<String> {
         let command = format!("python3 -m pip install --target {} componentize-py==0.25.1", python.display());
         return Some(format!("componentize-py is not installed: {command}"));
     }
-    if !javascript.join("node_modules/.bin/componentize-qjs").is_file() {
-        let command = format!("npm install --prefix {} componentize-qjs@0.4.5", javascript.display());
-        return Some(format!("componentize-qjs is not installed: {command}"));
+    let programs = ["componentize-qjs", "esbuild", "tsc"];
+    if let Some(program) = programs.iter().find(|program| !javascript.join("node_modules/.bin").join(program).is_file())
+    {
+        let packages = "componentize-qjs@0.4.5 esbuild@0.28.2 typescript@7.0.2";
+        return Some(format!("{program} is not installed: npm install --prefix {} {packages}", javascript.display()));
     }
     None
 }

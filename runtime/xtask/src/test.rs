@@ -59,7 +59,7 @@ const CHECKS: [Check; 15] = [
     },
     Check {
         name: "guests",
-        what: "packs in Python and JavaScript, from the template to a picture",
+        what: "packs in Python, JavaScript and TypeScript, from the template to a picture",
         run: guest_languages,
         missing: guests::missing,
     },

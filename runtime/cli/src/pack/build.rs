@@ -24,6 +24,8 @@ use crate::{
 
 const MANIFEST: &str = "pack.toml";
 const TARGET: &str = "wasm32-wasip2";
+/// What a shell answers, and npm after it, when there is no such program.
+const NOT_FOUND: i32 = 127;
 
 /// Build a pack out of its folder.
 #[derive(Args, Debug)]
@@ -133,17 +135,26 @@ fn build_as_told(folder: &Path, steps: &BuildSteps) -> Outcome<PathBuf> {
         command.args(arguments).current_dir(folder).stdout(Stdio::null()).env("PATH", tools_of(folder)?);
         let status = match command.status() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => match template::installs(program) {
-                Some(step) => fail!(
+                // npm does not bring itself.
+                Some(step) if !step.starts_with(program) => fail!(
                     Exit::Machine,
                     "{program} is not installed; in {}, this installs it: {step}",
                     folder.display()
                 ),
-                None => fail!(Exit::Machine, "{program}, which pack.toml says builds it, is not installed"),
+                _ => fail!(Exit::Machine, "{program}, which pack.toml says builds it, is not installed"),
             },
             status => status.or_fail(Exit::Machine, || format!("could not run {program}"))?,
         };
         if !status.success() {
-            fail!(Exit::Work, "`{}` failed: {status}", steps.command.join(" "));
+            let command = steps.command.join(" ");
+            match template::installs(program).filter(|_| status.code() == Some(NOT_FOUND)) {
+                Some(step) => fail!(
+                    Exit::Machine,
+                    "`{command}` did not find a program that it needs; in {}, this installs it: {step}",
+                    folder.display()
+                ),
+                None => fail!(Exit::Work, "`{command}` failed: {status}"),
+            }
         }
     }
     Ok(folder.join(&steps.component))

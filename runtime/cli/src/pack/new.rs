@@ -23,6 +23,7 @@ const REPOSITORY: &str = "https://github.com/vivarium-server/vivarium";
 Examples:
   vivarium pack new my-pack
   vivarium pack new my-pack --language python --publisher \"Ada\"
+  vivarium pack new my-pack --language typescript
   vivarium pack new my-pack --sdk ~/vivarium/guest-sdk/rust
 
 Then:

@@ -13,6 +13,9 @@ pub(super) enum Language {
     /// QuickJS in the component: 1.2 MB; needs componentize-qjs (npm)
     #[value(alias = "js")]
     Javascript,
+    /// As JavaScript, with types; needs npm
+    #[value(alias = "ts")]
+    Typescript,
 }
 
 macro_rules! file {
@@ -50,6 +53,16 @@ const JAVASCRIPT: [(&str, &str); 4] = [
 ];
 const JAVASCRIPT_BUILD: &str = include_str!("../../../../guest-sdk/templates/javascript/build.toml");
 
+const TYPESCRIPT: [(&str, &str); 6] = [
+    file!("app.ts" from "templates/typescript/app.ts"),
+    file!("vivarium-node.d.ts" from "templates/typescript/vivarium-node.d.ts"),
+    file!("vivarium-node.js" from "templates/javascript/vivarium-node.js"),
+    file!("package.json" from "templates/typescript/package.json"),
+    file!("tsconfig.json" from "templates/typescript/tsconfig.json"),
+    file!(".gitignore" from "templates/javascript/dot-gitignore"),
+];
+const TYPESCRIPT_BUILD: &str = include_str!("../../../../guest-sdk/templates/typescript/build.toml");
+
 /// The interface, for languages whose tools read it when they build. In Rust it is part of the SDK.
 const WIT: [(&str, &str); 7] = [
     file!("wit/pack.wit" from "templates/shared/pack.wit"),
@@ -68,6 +81,7 @@ impl Language {
             Self::Rust => (&RUST, "", &[]),
             Self::Python => (&PYTHON, PYTHON_BUILD, &WIT),
             Self::Javascript => (&JAVASCRIPT, JAVASCRIPT_BUILD, &WIT),
+            Self::Typescript => (&TYPESCRIPT, TYPESCRIPT_BUILD, &WIT),
         };
         let others = SHARED.iter().chain(own).chain(wit).map(|(path, text)| (*path, (*text).to_owned()));
         std::iter::once(("pack.toml", format!("{MANIFEST}{build}"))).chain(others).collect()
@@ -78,7 +92,7 @@ impl Language {
         match self {
             Self::Rust => None,
             Self::Python => Some(PYTHON_TOOL),
-            Self::Javascript => Some(JAVASCRIPT_TOOL),
+            Self::Javascript | Self::Typescript => Some(JAVASCRIPT_TOOL),
         }
     }
 }
@@ -90,7 +104,7 @@ const JAVASCRIPT_TOOL: &str = "npm install";
 pub(super) fn installs(program: &str) -> Option<&'static str> {
     match program {
         "componentize-py" => Some(PYTHON_TOOL),
-        "componentize-qjs" => Some(JAVASCRIPT_TOOL),
+        "componentize-qjs" | "npm" => Some(JAVASCRIPT_TOOL),
         _ => None,
     }
 }
@@ -114,8 +128,10 @@ mod tests {
 
     #[test]
     fn the_tools_that_are_named_are_of_the_version_that_is_tested() {
-        let pinned = JAVASCRIPT.iter().find(|(path, _)| *path == "package.json").unwrap().1;
-        assert!(pinned.contains("\"componentize-qjs\": \"0.4.5\""));
+        for template in [&JAVASCRIPT[..], &TYPESCRIPT] {
+            let pinned = template.iter().find(|(path, _)| *path == "package.json").unwrap().1;
+            assert!(pinned.contains("\"componentize-qjs\": \"0.4.5\""));
+        }
         assert!(PYTHON_BUILD.contains(PYTHON_TOOL), "pack.toml names another version of componentize-py");
     }
 }

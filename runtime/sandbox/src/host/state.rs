@@ -11,7 +11,7 @@ use std::{
 };
 
 use vivarium_protocol::permission::Permission;
-use vivarium_tensor::{ErrorKind as TensorErrorKind, OpContext, Tensor, TensorError};
+use vivarium_tensor::{Copies, ErrorKind as TensorErrorKind, OpContext, Tensor, TensorError};
 use wasmtime::{
     ResourceLimiter,
     component::{Resource, ResourceTable},
@@ -139,8 +139,13 @@ impl HostState {
         // WASI's own streams and pollables live in the same table; ours are counted apart, with an error a guest can handle.
         table.set_max_capacity(to_usize(limits.handles.saturating_mul(2)));
         let budget = call.budget.named_child(CALL_MEMORY, limits.call_tensor_bytes);
-        let op =
-            OpContext { budget, cancelled: call.interrupt.clone(), deadline: Some(deadline), gpu: call.gpu.clone() };
+        let op = OpContext {
+            budget,
+            cancelled: call.interrupt.clone(),
+            deadline: Some(deadline),
+            gpu: call.gpu.clone(),
+            copies: Copies::up_to(limits.gpu_transfer_bytes),
+        };
         let memory = MemoryMeter {
             memory: to_usize(limits.guest_memory),
             used: 0,

@@ -90,7 +90,7 @@ impl GpuJob {
         }
         drop(place);
         // On another GPU or in this machine's memory: from there.
-        let buffer = Arc::new(self.upload(op, tensor.buffer(op, cx)?)?);
+        let buffer = Arc::new(self.upload(op, tensor.buffer(op, cx)?, cx)?);
         place = tensor.storage.device().lock();
         *place = Some(Arc::clone(&buffer));
         drop(place);
@@ -106,8 +106,9 @@ impl GpuJob {
         Ok(buffer)
     }
 
-    fn upload(&self, op: &'static str, source: &Buffer) -> Result<DeviceBuffer, TensorError> {
+    fn upload(&self, op: &'static str, source: &Buffer, cx: &OpContext) -> Result<DeviceBuffer, TensorError> {
         let bytes: usize = with_buffer!(source, values => size_of_val(values.as_slice()));
+        cx.copies.count(op, bytes as u64)?;
         let mut buffer = self.allocate(op, bytes)?;
         add(&self.gpu.0.count.uploads, 1);
         add(&self.gpu.0.count.uploaded_bytes, bytes as u64);
@@ -190,6 +191,7 @@ impl DeviceBuffer {
         dtype: DType,
         cx: &OpContext,
     ) -> Result<(Buffer, Charge), TensorError> {
+        cx.copies.count(op, self.bytes())?;
         with_dtype!(dtype, T => {
             let elements = self.bytes() as usize / size_of::<T>();
             let mut target = Allocation::<T>::zeroed(op, elements, cx)?;
