@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     nodes, setup,
     shell::{cargo, root, run},
+    test::build_host,
 };
 
 /// Threats that a pack is, or its way in. The others are of requests and tenants.
@@ -33,7 +34,7 @@ pub(crate) fn command(arguments: &[String]) -> Result<()> {
     }
     setup::for_build()?;
     nodes::build()?;
-    run(&mut cargo(&["build", "--package", "vivarium-cli", "--bin", "vivarium"]))?;
+    run(&mut build_host())?;
     let mut count = Count::default();
     println!("\n{:<9}{:<40}{:>10}{:>10}{:>7}  what was said", "", "case", "meanwhile", "idle", "ratio");
     for (program, test) in [("attacks", "every_attack"), ("packs", "every_hostile_pack")] {

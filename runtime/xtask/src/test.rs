@@ -150,7 +150,7 @@ fn no_walls() -> Option<String> {
 }
 
 /// The binary, as `cargo test --workspace` builds it: of its crate alone, with fewer features, much would be compiled again.
-fn build_host() -> Command {
+pub(crate) fn build_host() -> Command {
     cargo(&["test", "--workspace", "--no-run", "--test", "end_to_end"])
 }
 
