@@ -68,9 +68,11 @@ impl Taps {
         self.0.iter().all(plain).then(|| self.0.map(|axis| axis.shift as usize))
     }
 
-    /// Every output pixel is made of the input pixel at the same place.
-    pub(crate) fn pointwise(&self) -> bool {
-        self.0.iter().all(|axis| axis.taps == 1 && axis.step == 1 && axis.shift == 0 && axis.divide == 1)
+    /// Every output pixel is made of the input pixel at the same place. The sizes count: a transposed convolution can be larger
+    /// than its input by its output padding.
+    pub(crate) fn pointwise(&self, input: &[usize], output: &[usize]) -> bool {
+        let here = |axis: &AxisTaps| axis.taps == 1 && axis.step == 1 && axis.shift == 0 && axis.divide == 1;
+        input == output && self.0.iter().all(here)
     }
 }
 
@@ -119,10 +121,9 @@ impl<T: MatrixType> Convolution<'_, T> {
             self.pack(weight, panels, &mut packed, cx)?;
             let right = Right::Packed(panels, &packed);
             let from = self.bias.map_or(Start::Nothing, |bias| Start::Row(&bias[group * outputs..][..outputs]));
-            // A transposed convolution can be larger than its input by its output padding.
             if self.planar {
                 self.planes(group, right, from, out, cx)?;
-            } else if self.taps.pointwise() && self.size[..2] == self.output[..2] {
+            } else if self.taps.pointwise(&self.size[..2], &self.output[..2]) {
                 let values = &self.input[group * inputs..];
                 let a = Matrix { values, rows: pixels, columns: inputs, row_stride: self.size[2], column_stride: 1 };
                 product_packed(self.op, Left::Plain(a), right, (&mut out[group * outputs..], channels), from, cx)?;

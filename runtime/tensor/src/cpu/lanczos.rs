@@ -5,6 +5,7 @@ use crate::cpu::elementwise::Input;
 use crate::cpu::fill_rows;
 use crate::cpu::simd::multiversion;
 use crate::cpu::transpose::transpose;
+use crate::storage::scratch;
 use crate::{OpContext, TensorError};
 
 /// Fraction bits of a weight: 32, less those of a byte, less two for weights beyond 1.
@@ -91,7 +92,8 @@ struct Strip {
 
 impl Strip {
     fn new(row: usize, target_row: usize, channels: usize, has_alpha: bool) -> Strip {
-        let (lines, turned) = (vec![0.0; ROWS * row], vec![0.0; ROWS * row]);
+        // Where there are fewer rows than lanes, the others are narrowed too.
+        let (lines, turned) = (scratch(ROWS * row), vec![0.0; ROWS * row]);
         let (bytes, narrow) = (vec![0; ROWS * row], vec![0; ROWS * target_row]);
         Strip { row, target_row, channels, has_alpha, lines, turned, bytes, narrow }
     }

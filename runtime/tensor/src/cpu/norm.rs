@@ -12,6 +12,13 @@ pub(crate) struct Affine<'a> {
     pub(crate) bias: Option<&'a [f32]>,
 }
 
+impl Affine<'_> {
+    /// What a channel is multiplied by, and what is added then.
+    fn of(&self, channel: usize) -> (f32, f32) {
+        (self.weight.map_or(1.0, |weight| weight[channel]), self.bias.map_or(0.0, |bias| bias[channel]))
+    }
+}
+
 /// Values whose sums fit well into float32.
 const SUMMED: usize = 1024;
 /// So many sums grow side by side that none has to wait for the one before.
@@ -150,9 +157,9 @@ impl Groups {
         let (mut scales, mut shifts) = (Vec::new(), Vec::new());
         for (index, (mean, scale)) in statistics.iter().enumerate() {
             for channel in index % self.groups * per_group..(index % self.groups + 1) * per_group {
-                let scale = scale * affine.weight.map_or(1.0, |weight| weight[channel]);
-                scales.push(scale);
-                shifts.push((*mean, affine.bias.map_or(0.0, |bias| bias[channel])));
+                let (weight, bias) = affine.of(channel);
+                scales.push(scale * weight);
+                shifts.push((*mean, bias));
             }
         }
         if self.channels_last {
@@ -191,9 +198,8 @@ impl Groups {
                 let (mean, scale) = statistics(values, self.eps);
                 let channels = values.chunks_exact(self.inner).zip(out.chunks_exact_mut(self.inner));
                 for (channel, (values, out)) in channels.enumerate() {
-                    let channel = (first + index) % self.groups * per_group + channel;
-                    let scale = scale * affine.weight.map_or(1.0, |weight| weight[channel]);
-                    let bias = affine.bias.map_or(0.0, |bias| bias[channel]);
+                    let (weight, bias) = affine.of((first + index) % self.groups * per_group + channel);
+                    let scale = scale * weight;
                     map1(values, out, move |v: f32| (v - mean) * scale + bias);
                 }
             }

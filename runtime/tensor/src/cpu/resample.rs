@@ -7,7 +7,7 @@ use crate::cpu::simd::{multiply_add, multiversion};
 use crate::cpu::transpose::transpose;
 use crate::device::Taps;
 use crate::ops::InterpolateMode;
-use crate::storage::Stored;
+use crate::storage::{Stored, scratch};
 use crate::{OpContext, TensorError};
 
 /// Rows that are resized along the row side by side, each in a lane of its own.
@@ -196,10 +196,11 @@ impl<'a> Resized<'a> {
             source_row,
             needed,
             ready: 0,
-            kept: vec![0.0; KEPT_ROWS * row],
-            lines: vec![0.0; LANES * source_row],
+            kept: scratch(KEPT_ROWS * row),
+            lines: scratch(LANES * source_row),
+            // Where there are fewer rows than lanes, the others are weighed too.
             turned: vec![0.0; turned * source_row],
-            narrow: vec![0.0; turned * row],
+            narrow: scratch(turned * row),
         }
     }
 

@@ -256,10 +256,9 @@ impl Job<'_> {
 
     /// Whether the products can be made of the planes of the input as they lie.
     fn reads_planes(&self, groups: usize) -> bool {
-        let [inputs, height, width] = [1, 2, 3].map(|dim| self.input.dims()[dim]);
+        let (inputs, size) = (self.input.dims()[1], &self.input.dims()[2..]);
         let depthwise = inputs == groups && self.output[0] == groups;
-        let alone = self.taps.pointwise() && !depthwise && [height, width] == self.output[1..];
-        alone && inputs > 1 && self.input.is_contiguous()
+        self.taps.pointwise(size, &self.output[1..]) && !depthwise && inputs > 1 && self.input.is_contiguous()
     }
 
     /// Fills `out` with the products of a dense input, channels last or, if [`Job::reads_planes`], first; and the bias.
