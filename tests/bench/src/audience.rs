@@ -1,4 +1,4 @@
-//! Many WebSockets that read everything and wait for the end of certain prompts.
+//! Many WebSockets: some that read everything and wait for the end of certain prompts, some that never read.
 
 use std::{
     net::{Shutdown, TcpStream},
@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
-use tungstenite::Message;
+use tungstenite::{Message, WebSocket};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -27,20 +27,15 @@ struct Heard {
 }
 
 impl Audience {
-    /// Connects that many sockets, each with a client id of its own.
+    /// Connects that many sockets, each with a client id of its own that begins with `name`.
     ///
     /// # Errors
     /// When one can't.
-    pub(crate) fn connect(base: &str, sockets: usize) -> Result<Self> {
-        let address = base.strip_prefix("http://").with_context(|| format!("{base} should begin with http://"))?;
+    pub(crate) fn connect(base: &str, name: &str, sockets: usize) -> Result<Self> {
         let mut audience = Self { streams: Vec::new(), readers: Vec::new(), heard: Arc::default() };
         for number in 0..sockets {
-            let stream = TcpStream::connect(address).with_context(|| format!("could not connect to {address}"))?;
-            stream.set_nodelay(true)?;
-            audience.streams.push(stream.try_clone()?);
-            let url = format!("ws://{address}/ws?clientId=audience-{number}");
-            let (mut socket, _) =
-                tungstenite::client(url, stream).map_err(|error| anyhow!("the WebSocket of {base}: {error}"))?;
+            let mut socket = connected(base, &format!("{name}-{number}"))?;
+            audience.streams.push(socket.get_ref().try_clone()?);
             let heard = audience.heard.clone();
             let read = move || {
                 let mut last = String::new();
@@ -90,6 +85,23 @@ impl Heard {
             self.more.notify_all();
         }
     }
+}
+
+/// Sockets that are open as long as this lives, and that nobody reads.
+///
+/// # Errors
+/// When one can't connect.
+pub(crate) fn deaf_sockets(base: &str, sockets: usize) -> Result<Vec<WebSocket<TcpStream>>> {
+    (0..sockets).map(|number| connected(base, &format!("deaf-{number}"))).collect()
+}
+
+fn connected(base: &str, client_id: &str) -> Result<WebSocket<TcpStream>> {
+    let address = base.strip_prefix("http://").with_context(|| format!("{base} should begin with http://"))?;
+    let stream = TcpStream::connect(address).with_context(|| format!("could not connect to {address}"))?;
+    stream.set_nodelay(true)?;
+    let url = format!("ws://{address}/ws?clientId={client_id}");
+    let (socket, _) = tungstenite::client(url, stream).map_err(|error| anyhow!("the WebSocket of {base}: {error}"))?;
+    Ok(socket)
 }
 
 /// Of each prompt that is waited for.

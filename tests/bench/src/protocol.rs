@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Result, anyhow};
 
 use crate::{
-    audience::Audience,
+    audience::{Audience, deaf_sockets},
     figure::{Better, Figure, Samples, Target},
     load,
     options::Options,
@@ -22,6 +22,8 @@ const CONNECTIONS: usize = 8;
 const UPLOAD_CONNECTIONS: usize = 4;
 const UPLOAD_BYTES: usize = 1_000_000;
 const SOCKETS: usize = 200;
+/// Sockets that never read, beside those that watch.
+const IDLE_SOCKETS: usize = 2000;
 /// Issue and design ask for it.
 const AIM: Target = Target::TimesBetter { factor: 5.0, recorded: f64::NAN };
 
@@ -33,6 +35,7 @@ pub(crate) fn measure(options: &Options, subjects: &mut [Subject]) -> Result<Vec
     let mut figures = requests(options, subjects)?;
     figures.extend(uploads(options, subjects)?);
     figures.extend(audience(options, subjects)?);
+    figures.extend(crowd(options, subjects)?);
     Ok(figures)
 }
 
@@ -115,22 +118,10 @@ fn audience(options: &Options, subjects: &mut [Subject]) -> Result<Vec<Figure>> 
     for round in 1..=options.times(4, 1) {
         say(&format!("events to {SOCKETS} sockets, round {round}"));
         for subject in &mut *subjects {
-            let listening = Audience::connect(&subject.url, SOCKETS)?;
-            let mut bodies = |count: usize| -> Vec<(String, Vec<u8>)> {
-                let name = |number| format!("bench-{}-{round}-{count}-{number}", std::process::id());
-                (0..count).map(|number| (name(number), request_named(&mut subject.colours, &name(number)))).collect()
-            };
-            let (one_by_one, together) = (bodies(20), bodies(prompts));
-            let times = one_by_one.iter().map(|(name, body)| {
-                listening.wait_for(name);
-                let begin = Instant::now();
-                subject.client.queue(body)?;
-                listening.until_all_heard()?;
-                Ok(begin.elapsed().as_secs_f64() * 1e3)
-            });
-            let times = times.collect::<Result<Samples>>()?;
-            single.of(subject.is_peer).push(times.median());
+            let listening = Audience::connect(&subject.url, "watching", SOCKETS)?;
+            single.of(subject.is_peer).push(one_by_one(subject, &listening, None, 20)?.median());
 
+            let together = bodies(subject, None, prompts);
             let used = subject.processor_seconds()?;
             let last = together.last().ok_or_else(|| anyhow!("no prompts"))?;
             listening.wait_for(&last.0);
@@ -144,6 +135,54 @@ fn audience(options: &Options, subjects: &mut [Subject]) -> Result<Vec<Figure>> 
         }
     }
     Ok(vec![rate.target(AIM), single, cost])
+}
+
+/// Prompts and their ids. Without a client id, their progress goes to every socket.
+fn bodies(subject: &mut Subject, client_id: Option<&str>, count: usize) -> Vec<(String, Vec<u8>)> {
+    let prompt = |_| {
+        // No colour comes twice.
+        let id = format!("bench-{}-{}", std::process::id(), subject.colours.take());
+        let body = request_named(&mut subject.colours, &id, client_id);
+        (id, body)
+    };
+    (0..count).map(prompt).collect()
+}
+
+/// The milliseconds from posting each prompt until all who listen heard its end.
+fn one_by_one(subject: &mut Subject, listening: &Audience, client_id: Option<&str>, prompts: usize) -> Result<Samples> {
+    let bodies = bodies(subject, client_id, prompts);
+    let times = bodies.iter().map(|(id, body)| {
+        listening.wait_for(id);
+        let begin = Instant::now();
+        subject.client.queue(body)?;
+        listening.until_all_heard()?;
+        Ok(begin.elapsed().as_secs_f64() * 1e3)
+    });
+    times.collect()
+}
+
+/// What a crowd of sockets costs somebody who is not one of them.
+fn crowd(options: &Options, subjects: &mut [Subject]) -> Result<Vec<Figure>> {
+    let group = "Prompts beside other sockets";
+    let mut alone = best(group, "one prompt, until its client heard its end", "ms", Better::Lower);
+    let name = format!("the same beside {IDLE_SOCKETS} sockets that never read and {SOCKETS} that watch");
+    let mut beside = best(group, name, "ms", Better::Lower);
+    for round in 1..=options.times(4, 1) {
+        say(&format!("prompts beside other sockets, round {round}"));
+        for subject in &mut *subjects {
+            let url = subject.url.clone();
+            let own = Audience::connect(&url, "own", 1)?;
+            let mut median =
+                || one_by_one(subject, &own, Some("own-0"), options.times(100, 10)).map(|times| times.median());
+            let before = median()?;
+            let _watching = Audience::connect(&url, "watching", SOCKETS)?;
+            let _idle = deaf_sockets(&url, IDLE_SOCKETS)?;
+            let after = median()?;
+            alone.of(subject.is_peer).push(before);
+            beside.of(subject.is_peer).push(after);
+        }
+    }
+    Ok(vec![alone, beside])
 }
 
 /// A figure of which the best rounds are compared.

@@ -37,9 +37,9 @@ pub(crate) fn request(colours: &mut Colours, size: u32, inverts: usize, client_i
     request.to_string().into_bytes()
 }
 
-/// The same with a prompt id and no client id: its progress goes to every socket.
-pub(crate) fn request_named(colours: &mut Colours, prompt_id: &str) -> Vec<u8> {
-    let body = request(colours, 64, 1, None);
+/// The same with a prompt id.
+pub(crate) fn request_named(colours: &mut Colours, prompt_id: &str, client_id: Option<&str>) -> Vec<u8> {
+    let body = request(colours, 64, 1, client_id);
     // The body is an object of our own making.
     [format!("{{\"prompt_id\":{},", Value::from(prompt_id)).as_bytes(), &body[1..]].concat()
 }
