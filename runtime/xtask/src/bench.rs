@@ -21,7 +21,7 @@ const FLAGS: [(&str, bool); 7] = [
 ];
 
 const HELP: &str = "\
-cargo xtask bench [--peer URL | --peer-start CMD --peer-url URL] [--quick] [--only servers|engine|protocol|interrupt|sandbox|guests|packs|processes] [--json FILE]
+cargo xtask bench [--peer URL | --peer-start CMD --peer-url URL] [--quick] [--only servers|engine|nodes|protocol|interrupt|sandbox|guests|packs|processes] [--json FILE]
                   [--numpy PYTHON]
 
 Builds everything in release and prints one table: `vivarium serve`, a real ComfyUI in the same run when one is given

@@ -95,7 +95,11 @@ pub(crate) fn deaf_sockets(base: &str, sockets: usize) -> Result<Vec<WebSocket<T
     (0..sockets).map(|number| connected(base, &format!("deaf-{number}"))).collect()
 }
 
-fn connected(base: &str, client_id: &str) -> Result<WebSocket<TcpStream>> {
+/// One socket.
+///
+/// # Errors
+/// When it can't connect.
+pub(crate) fn connected(base: &str, client_id: &str) -> Result<WebSocket<TcpStream>> {
     let address = base.strip_prefix("http://").with_context(|| format!("{base} should begin with http://"))?;
     let stream = TcpStream::connect(address).with_context(|| format!("could not connect to {address}"))?;
     stream.set_nodelay(true)?;

@@ -14,6 +14,7 @@
 //! - [`workload`]: the prompts
 //! - [`servers`]: the figures of servers, ours and the peer's in turns
 //! - [`engine`]: what a node costs in small and large prompts
+//! - [`nodes`]: what single nodes take with large pictures
 //! - [`protocol`]: their figures under load: requests, uploads, events to many sockets
 //! - [`interrupt`]: how soon an interrupt takes effect, and what two heavy branches gain side by side
 //! - [`sandbox`]: the figures of the sandbox, inside this process; languages of packs
@@ -35,6 +36,7 @@ mod interrupt;
 mod listener;
 mod load;
 mod many_packs;
+mod nodes;
 mod options;
 mod process;
 mod protocol;
@@ -48,7 +50,7 @@ mod workload;
 fn main() -> Result<()> {
     let options = Options::parse();
     let mut report = Report::begin();
-    if options.measures_servers() || options.measures_engine() || options.measures_protocol() {
+    if options.measures_a_server() {
         report.add(servers::measure(&options)?);
     }
     if options.measures_interrupts() {

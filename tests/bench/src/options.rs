@@ -52,6 +52,8 @@ enum Part {
     Servers,
     /// Of the servers only what a node costs in prompts of many shapes and sizes
     Engine,
+    /// The same: what single nodes take with large pictures
+    Nodes,
     /// The same, under load: requests, uploads, events to many sockets
     Protocol,
     /// Ours only: interrupts, and branches side by side
@@ -67,6 +69,11 @@ enum Part {
 }
 
 impl Options {
+    /// Whether `vivarium serve` has to be started for it.
+    pub(crate) fn measures_a_server(&self) -> bool {
+        self.measures_servers() || self.measures_engine() || self.measures_nodes() || self.measures_protocol()
+    }
+
     pub(crate) fn measures_servers(&self) -> bool {
         matches!(self.only, None | Some(Part::Servers))
     }
@@ -77,6 +84,10 @@ impl Options {
 
     pub(crate) fn measures_engine(&self) -> bool {
         matches!(self.only, None | Some(Part::Servers | Part::Engine))
+    }
+
+    pub(crate) fn measures_nodes(&self) -> bool {
+        matches!(self.only, None | Some(Part::Nodes))
     }
 
     pub(crate) fn measures_interrupts(&self) -> bool {

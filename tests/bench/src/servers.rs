@@ -14,6 +14,7 @@ use crate::{
     engine,
     figure::{Better, Figure, Samples, Target},
     listener::{CLIENT_ID, Listener},
+    nodes,
     options::Options,
     process::{Server, log_in, shell, vivarium_serve},
     protocol,
@@ -67,6 +68,9 @@ pub(crate) fn measure(options: &Options) -> Result<Vec<Figure>> {
     }
     if options.measures_engine() {
         figures.extend(engine::measure(options, &mut subjects)?);
+    }
+    if options.measures_nodes() {
+        figures.extend(nodes::measure(options, &mut subjects)?);
     }
     if options.measures_protocol() {
         figures.extend(protocol::measure(options, &mut subjects)?);
