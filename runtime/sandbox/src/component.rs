@@ -293,12 +293,11 @@ impl PackComponent {
         let (mut store, outcome) = self.with_value(call, class, &time, inputs, |pack, store, inputs| {
             pack.vivarium_node_nodes().call_execute(store, class, inputs)
         })?;
-        let broken = |error: wasmtime::Error| CallError::new(CallErrorKind::Trap, format!("{error:#}"));
         match outcome {
             nodes::Outcome::Outputs(outputs) => {
                 let ui = outputs.ui.map(|ui| crate::host::redact(ui, &store.data().secrets));
                 let ui = ui.map(|ui| parse_ui(&ui, &limits)).transpose()?;
-                match store.data_mut().take_value(outputs.slots).map_err(broken)?? {
+                match take(&mut store, outputs.slots, &time)? {
                     NodeValue::List(slots) => Ok(Outcome::Outputs { slots, ui }),
                     _ => Err(CallError::new(
                         CallErrorKind::Failed,
@@ -306,9 +305,7 @@ impl PackComponent {
                     )),
                 }
             }
-            nodes::Outcome::Expansion(value) => {
-                Ok(Outcome::Expansion(store.data_mut().take_value(value).map_err(broken)??))
-            }
+            nodes::Outcome::Expansion(value) => Ok(Outcome::Expansion(take(&mut store, value, &time)?)),
             nodes::Outcome::Blocked(message) => {
                 let bytes = usize::try_from(limits.error_bytes).unwrap_or(usize::MAX);
                 let message = message.map(|message| crate::host::redact(message, &store.data().secrets));
@@ -337,10 +334,7 @@ impl PackComponent {
         let (mut store, answer) = run_keeping(&self.engine, self.pre()?, state, &time, |pack, store| {
             pack.vivarium_node_nodes().call_call(store, &object.type_name, method, &state_value, &arguments)
         })?;
-        store
-            .data_mut()
-            .take_value(answer)
-            .map_err(|error| CallError::new(CallErrorKind::Trap, format!("{error:#}")))?
+        take(&mut store, answer, &time)
     }
 
     fn query<T>(
@@ -378,6 +372,16 @@ fn give(state: &mut HostState, value: &NodeValue) -> Result<WireValue, CallError
         .give_value(value)
         .map_err(|error| CallError::new(CallErrorKind::Internal, format!("{error:#}")))?
         .map_err(|error| state.guest_error(error))
+}
+
+/// What a call answered. Tensors that were put off are computed for it, within the time of the call.
+fn take(store: &mut Store<HostState>, value: WireValue, time: &TimeLimit) -> Result<NodeValue, CallError> {
+    let broken = |error: wasmtime::Error| CallError::new(CallErrorKind::Trap, format!("{error:#}"));
+    let taken = store.data_mut().take_value(value).map_err(broken)?;
+    taken.map_err(|error| match error.kind {
+        CallErrorKind::Interrupted if !store.data().interrupted() => time.error.clone(),
+        _ => error,
+    })
 }
 
 struct TimeLimit {

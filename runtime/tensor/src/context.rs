@@ -23,7 +23,12 @@ pub struct OpContext {
     pub deadline: Option<Instant>,
     /// What may be copied to GPUs and back.
     pub copies: Copies,
+    /// Elementwise results of so many elements or more are computed only when somebody needs them.
+    pub put_off_from: usize,
 }
+
+/// Results of 256 kB of float32: less would stay in a cache anyway, and planning would take longer than it saves.
+const PUT_OFF_FROM: usize = 64 * 1024;
 
 /// Bytes that all operations together may copy between this machine's memory and GPUs. Clones count together.
 #[derive(Debug, Clone)]
@@ -61,7 +66,14 @@ impl Copies {
 impl OpContext {
     /// A context that nobody has cancelled yet.
     pub fn new(budget: Arc<Budget>) -> Self {
-        OpContext { budget, cancelled: Arc::default(), deadline: None, gpu: None, copies: Copies::default() }
+        OpContext {
+            budget,
+            cancelled: Arc::default(),
+            deadline: None,
+            gpu: None,
+            copies: Copies::default(),
+            put_off_from: PUT_OFF_FROM,
+        }
     }
 
     /// The same context with a GPU.

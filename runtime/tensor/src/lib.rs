@@ -9,6 +9,9 @@
 //! [`DType::promote`] and [`DType::promote_scalar`]. Results keep the memory order of the operand, so an image that is
 //! seen as `[B,C,H,W]` stays channels-last through a chain of operations.
 //!
+//! Large elementwise results are computed when somebody needs their elements, a chain of them in one go through memory; what
+//! comes out is the same. [`Tensor::settle`] computes them at once.
+//!
 //! Where a context names a GPU, operations that have a kernel for it run there, and results stay there. Tensors never
 //! change, so one may have its elements in both memories: they are copied over when an operation first needs them on the
 //! other side, and the copies are counted.
@@ -19,6 +22,7 @@
 //! - [`dtype`], [`float8`], [`shape`]: element types; lengths, strides and how they are rearranged
 //! - [`budget`], [`storage`]: accounts; typed memory that holds a charge
 //! - [`tensor`]: the handle, and copies from and to the host
+//! - `fusion`: elementwise results that are computed when they are needed, several operations at once
 //! - `device`, `gpu`: what an operation asks of a GPU, and what there is to say about one, whichever it is
 //! - `ops/`: one definition of each operation: its rules for shape, type and cost
 //! - `cpu/`: the loops that do the work
@@ -36,6 +40,7 @@ mod device;
 pub mod dtype;
 mod error;
 pub mod float8;
+mod fusion;
 mod gpu;
 pub mod ops;
 pub mod shape;

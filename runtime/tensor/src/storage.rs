@@ -4,6 +4,7 @@
 use crate::budget::{Budget, BudgetExceeded, Charge};
 use crate::cuda::DeviceBuffer;
 use crate::float8::{F8E4M3, F8E5M2};
+use crate::fusion::Expression;
 use crate::{DType, Element, OpContext, TensorError};
 use half::{bf16, f16};
 use parking_lot::Mutex;
@@ -143,18 +144,67 @@ impl Buffer {
 pub(crate) struct Storage {
     dtype: DType,
     host: OnceLock<Buffer>,
+    /// What the elements are going to be, until somebody needs them.
+    put_off: Mutex<Option<PutOff>>,
     device: Mutex<Option<Arc<DeviceBuffer>>>,
     charge: Mutex<Charge>,
     /// For the copy in this machine's memory of what came to be on a GPU.
     copy_charge: Mutex<Option<Charge>>,
 }
 
+/// An expression, and what it was asked for under.
+#[derive(Debug)]
+struct PutOff {
+    expression: Arc<Expression>,
+    cx: OpContext,
+}
+
 impl Storage {
+    /// Charges for elements that are computed later.
+    pub(crate) fn put_off(
+        op: &'static str,
+        dtype: DType,
+        elements: usize,
+        expression: Expression,
+        cx: &OpContext,
+    ) -> Result<Arc<Storage>, TensorError> {
+        let charge = charge_bytes(op, elements as u64 * dtype.size() as u64, cx)?;
+        let expression = Arc::new(expression);
+        let storage = Arc::new(Storage {
+            dtype,
+            host: OnceLock::new(),
+            put_off: Mutex::new(Some(PutOff { expression: Arc::clone(&expression), cx: cx.clone() })),
+            device: Mutex::default(),
+            charge: Mutex::new(charge),
+            copy_charge: Mutex::default(),
+        });
+        expression.belongs_to(&storage);
+        Ok(storage)
+    }
+
+    /// What the elements are going to be, if nobody has needed them.
+    pub(crate) fn expression(&self) -> Option<Arc<Expression>> {
+        self.put_off.lock().as_ref().map(|put_off| Arc::clone(&put_off.expression))
+    }
+
+    /// Computes elements that were put off, under `cx`, or else under the context in which they were asked for.
+    pub(crate) fn settle(&self, op: &'static str, cx: Option<&OpContext>) -> Result<(), TensorError> {
+        // Held meanwhile: whoever else needs the elements waits for them.
+        let mut place = self.put_off.lock();
+        if let Some(PutOff { expression, cx: own }) = &*place {
+            // Nobody set it before, or the place would be empty.
+            let _ = self.host.set(expression.compute(op, cx.unwrap_or(own))?);
+            *place = None;
+        }
+        Ok(())
+    }
+
     pub(crate) fn new(buffer: Buffer, charge: Charge) -> Arc<Storage> {
         let dtype = buffer.dtype();
         Arc::new(Storage {
             dtype,
             host: OnceLock::from(buffer),
+            put_off: Mutex::default(),
             device: Mutex::default(),
             charge: Mutex::new(charge),
             copy_charge: Mutex::default(),
@@ -167,6 +217,7 @@ impl Storage {
         Arc::new(Storage {
             dtype,
             host: OnceLock::new(),
+            put_off: Mutex::default(),
             device: Mutex::new(Some(buffer)),
             charge: Mutex::new(charge),
             copy_charge: Mutex::default(),
@@ -184,6 +235,10 @@ impl Storage {
 
     /// The elements in this machine's memory, copied there if need be.
     pub(crate) fn bring_home(&self, op: &'static str, cx: &OpContext) -> Result<&Buffer, TensorError> {
+        if let Some(buffer) = self.host.get() {
+            return Ok(buffer);
+        }
+        self.settle(op, Some(cx))?;
         if let Some(buffer) = self.host.get() {
             return Ok(buffer);
         }
@@ -283,9 +338,12 @@ impl<T: Stored> Allocation<T> {
 }
 
 fn charge_elements<T>(op: &'static str, elements: usize, cx: &OpContext) -> Result<Charge, TensorError> {
-    // Shapes are at most 2^48 elements, so this cannot overflow.
-    let bytes = elements as u64 * size_of::<T>() as u64 + STORAGE_OVERHEAD;
-    cx.budget.charge(bytes).map_err(|source| TensorError::Budget { op, source })
+    charge_bytes(op, elements as u64 * size_of::<T>() as u64, cx)
+}
+
+/// Shapes are at most 2^48 elements, so nothing overflows here.
+fn charge_bytes(op: &'static str, bytes: u64, cx: &OpContext) -> Result<Charge, TensorError> {
+    cx.budget.charge(bytes + STORAGE_OVERHEAD).map_err(|source| TensorError::Budget { op, source })
 }
 
 /// `elements` zeros, or `None` when the machine has no such memory. (`vec![0; n]` would end the process instead.)

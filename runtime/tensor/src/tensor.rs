@@ -106,6 +106,12 @@ impl Tensor {
         Ok(Tensor::of(Layout::contiguous(shape), Allocation::adopt(OP, values, cx)?))
     }
 
+    /// Computes the elements now, if they were put off. Until then operands are kept alive, and computing may still fail for
+    /// want of memory or because it is cancelled.
+    pub fn settle(&self, cx: &OpContext) -> Result<(), TensorError> {
+        self.storage.settle("settle", Some(cx))
+    }
+
     /// The elements in row-major order without a copy, if they are of type T and lie so in this machine's memory.
     pub fn as_slice<T: HostElement>(&self) -> Option<&[T]> {
         let values = T::view(self.storage.host()?)?;

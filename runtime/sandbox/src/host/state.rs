@@ -140,11 +140,11 @@ impl HostState {
         table.set_max_capacity(to_usize(limits.handles.saturating_mul(2)));
         let budget = call.budget.named_child(CALL_MEMORY, limits.call_tensor_bytes);
         let op = OpContext {
-            budget,
             cancelled: call.interrupt.clone(),
             deadline: Some(deadline),
             gpu: call.gpu.clone(),
             copies: Copies::up_to(limits.gpu_transfer_bytes),
+            ..OpContext::new(budget)
         };
         let memory = MemoryMeter {
             memory: to_usize(limits.guest_memory),
@@ -389,6 +389,16 @@ impl HostState {
                 Handle::Tensor(handle) => HandleEntry::Tensor(self.table.delete(handle)?.0),
                 Handle::Object(handle) => HandleEntry::Object(self.table.delete(handle)?.0),
             });
+        }
+        // What is given away outlives the call, so it is computed now: the call pays for it, in time too.
+        for entry in &handles {
+            if let HandleEntry::Tensor(tensor) = entry
+                && let Err(error) = tensor.settle(&self.op)
+            {
+                let stopped = matches!(error.kind(), TensorErrorKind::Interrupted);
+                let error = self.tensor_error(&error);
+                return Ok(Err(if stopped { CallError::interrupted() } else { self.guest_error(error) }));
+            }
         }
         // Held while the JSON is taken apart: "[0,0,…" takes forty times its bytes.
         let _room = match self.op.budget.charge(value::most_decoded_bytes(&value.json)) {

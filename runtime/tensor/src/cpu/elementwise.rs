@@ -28,12 +28,21 @@ impl<'a> Input<'a> {
         }
     }
 
+    /// Whether any block is a slice of C.
+    pub(crate) fn is_slice<C: Compute>(&self) -> bool {
+        self.slice::<C>(0, 0).is_some()
+    }
+
+    /// A block of elements where they lie so as C.
+    pub(crate) fn slice<C: Compute>(&self, start: usize, length: usize) -> Option<&[C]> {
+        let Input::Tensor { buffer, reader } = self else { return None };
+        C::view(buffer)?.get(reader.contiguous(start, length)?)
+    }
+
     /// A block of elements as C: borrowed where they lie so, else read into `scratch`.
     pub(crate) fn block<'s, C: Compute>(&'s self, start: usize, length: usize, scratch: &'s mut [C]) -> &'s [C] {
-        if let Input::Tensor { buffer, reader } = self
-            && let (Some(values), Some(range)) = (C::view(buffer), reader.contiguous(start, length))
-        {
-            return &values[range];
+        if let Some(values) = self.slice(start, length) {
+            return values;
         }
         self.read(start, &mut scratch[..length]);
         &scratch[..length]

@@ -13,6 +13,7 @@ pub(crate) mod copy;
 pub(crate) mod elementwise;
 pub(crate) mod filter;
 pub(crate) mod fourier;
+pub(crate) mod fused;
 pub(crate) mod gemm;
 pub(crate) mod kernels;
 pub(crate) mod lanczos;

@@ -41,6 +41,6 @@ impl Tensor {
         let dtype = if self.dtype().is_float() { self.dtype() } else { DType::Float32 };
         let parameter = parameter as f32;
         let code = op.float_code().with([f64::from(parameter), 0.0]);
-        self.map_floats(OP, dtype, &code, cx, &|x, out| activation(op, parameter, x, out))
+        self.map_floats(OP, dtype, &code, cx, move |x, out| activation(op, parameter, x, out))
     }
 }

@@ -101,6 +101,7 @@ impl Tensor {
         cx.check(OP)?;
         let (start, length) = (offset as usize, length as usize);
         let mut out = Vec::with_capacity(bytes as usize);
+        self.storage.settle(OP, Some(cx))?;
         if self.storage.host().is_none() {
             // Only what was asked for leaves the GPU.
             let dense = self.contiguous(cx)?;
@@ -118,6 +119,7 @@ impl Tensor {
             let message = format!("has shape {} and not exactly one element", self.lengths_shape());
             return Err(TensorError::argument("item", "self", message));
         }
+        self.storage.settle("item", None)?;
         match self.storage.host() {
             Some(buffer) => Ok(with_buffer!(buffer, values => values[self.layout.offset].to_f64())),
             None => {

@@ -3,12 +3,15 @@
 use super::{BinaryOp, Operand, UnaryOp};
 use crate::cpu::convert::{Compute, Store};
 use crate::cpu::elementwise::{Input, Kernel, elementwise};
+use crate::cpu::fused::{FloatStep, TestStep};
 use crate::cpu::kernels::{Number, binary_float, binary_int, predicate, unary_float, unary_int};
 use crate::cpu::simd::{map1, map3};
 use crate::device::{DeviceCode, Task};
+use crate::fusion::{Expression, Step};
 use crate::shape::{Layout, Order};
 use crate::storage::{Allocation, with_dtype};
 use crate::{DType, OpContext, Shape, Tensor, TensorError};
+use std::sync::Arc;
 
 impl UnaryOp {
     /// Operations that answer integers for integers; the others compute in float32.
@@ -116,6 +119,50 @@ impl<'a, const N: usize> Plan<'a, N> {
         cx.on_device(op, Task::Elementwise { operands, layout, order, dtype, code })
     }
 
+    /// Computes in float32, stores as `dtype`. `code` says for a GPU what `kernel` does.
+    fn floats(
+        &self,
+        op: &'static str,
+        dtype: DType,
+        code: &DeviceCode,
+        cx: &OpContext,
+        kernel: impl Fn([&[f32]; N], &mut [f32]) + Send + Sync + 'static,
+    ) -> Result<Tensor, TensorError> {
+        if dtype != DType::Float32 || !self.may_wait(cx) {
+            return self.run::<f32>(op, dtype, code, cx, &kernel);
+        }
+        let step: FloatStep = Arc::new(move |blocks, out| {
+            if let Ok(blocks) = <[&[f32]; N]>::try_from(blocks) {
+                kernel(blocks, out);
+            }
+        });
+        Expression::put_off(op, &self.operands, (self.layout, self.order), Step::Floats(step), cx)
+    }
+
+    /// What `kernel` finds true, in float32.
+    fn test_floats(
+        &self,
+        op: &'static str,
+        code: &DeviceCode,
+        cx: &OpContext,
+        kernel: impl Fn([&[f32]; N], &mut [bool]) + Send + Sync + 'static,
+    ) -> Result<Tensor, TensorError> {
+        if !self.may_wait(cx) {
+            return self.test::<f32>(op, code, cx, &kernel);
+        }
+        let step: TestStep = Arc::new(move |blocks, out| {
+            if let Ok(blocks) = <[&[f32]; N]>::try_from(blocks) {
+                kernel(blocks, out);
+            }
+        });
+        Expression::put_off(op, &self.operands, (self.layout, self.order), Step::Test(step), cx)
+    }
+
+    /// Whether the result is large enough to be put off. On a GPU nothing waits anyway.
+    fn may_wait(&self, cx: &OpContext) -> bool {
+        cx.gpu.is_none() && self.elements >= cx.put_off_from.max(1)
+    }
+
     /// Computes in C, stores as `dtype`. `code` says for a GPU what `kernel` does.
     fn run<C: Compute>(
         &self,
@@ -182,7 +229,7 @@ impl Tensor {
         }
         let plan = Plan::new(OP, [("self", Operand::Tensor(self))])?;
         if self.dtype().is_float() {
-            plan.run::<f32>(OP, dtype, &DeviceCode::floats("a"), cx, &|[x], out| out.copy_from_slice(x))
+            plan.floats(OP, dtype, &DeviceCode::floats("a"), cx, move |[x], out| out.copy_from_slice(x))
         } else {
             plan.run::<i64>(OP, dtype, &DeviceCode::integers("a"), cx, &|[x], out| out.copy_from_slice(x))
         }
@@ -196,16 +243,16 @@ impl Tensor {
         let dtype = self.dtype();
         if op == UnaryOp::LogicalNot {
             return if dtype.is_float() {
-                plan.test::<f32>(OP, &DeviceCode::floats("a == 0"), cx, &|[x], out| map1(x, out, |v: f32| v == 0.0))
+                plan.test_floats(OP, &DeviceCode::floats("a == 0"), cx, move |[x], out| map1(x, out, |v: f32| v == 0.0))
             } else {
                 plan.test::<i64>(OP, &DeviceCode::integers("a == 0"), cx, &|[x], out| map1(x, out, |v: i64| v == 0))
             };
         }
         if dtype.is_float() {
-            return plan.run::<f32>(OP, dtype, &op.float_code(), cx, &|[x], out| unary_float(op, x, out));
+            return plan.floats(OP, dtype, &op.float_code(), cx, move |[x], out| unary_float(op, x, out));
         }
         if !op.keeps_integers() {
-            return plan.run::<f32>(OP, DType::Float32, &op.float_code(), cx, &|[x], out| unary_float(op, x, out));
+            return plan.floats(OP, DType::Float32, &op.float_code(), cx, move |[x], out| unary_float(op, x, out));
         }
         if dtype == DType::Boolean {
             return Err(TensorError::Type { op: OP, argument: "self", found: dtype, expected: "a number" });
@@ -220,9 +267,10 @@ impl Tensor {
         dtype: DType,
         code: &DeviceCode,
         cx: &OpContext,
-        kernel: &(dyn Fn(&[f32], &mut [f32]) + Sync),
+        kernel: impl Fn(&[f32], &mut [f32]) + Send + Sync + 'static,
     ) -> Result<Tensor, TensorError> {
-        Plan::new(op, [("self", Operand::Tensor(self))])?.run::<f32>(op, dtype, code, cx, &|[x], out| kernel(x, out))
+        let plan = Plan::new(op, [("self", Operand::Tensor(self))])?;
+        plan.floats(op, dtype, code, cx, move |[x], out| kernel(x, out))
     }
 
     /// `self op other`, broadcasting. Comparisons and logic answer booleans, `div` and `atan2` floats; else the type is
@@ -253,7 +301,7 @@ impl Tensor {
             let high = max.map_or(f32::INFINITY, |value| value as f32);
             let code = DeviceCode::floats("p != p || q != q ? NAN : a < p ? (p > q ? q : p) : (a > q ? q : a)");
             let code = code.with([f64::from(low), f64::from(high)]);
-            return plan.run::<f32>(OP, dtype, &code, cx, &move |[x], out| {
+            return plan.floats(OP, dtype, &code, cx, move |[x], out| {
                 if low.is_nan() || high.is_nan() {
                     return out.fill(f32::NAN);
                 }
@@ -283,7 +331,7 @@ impl Tensor {
         let dtype = promoted(self.dtype().promote(end.dtype()), weight);
         let plan = Plan::new(OP, named)?;
         let code = DeviceCode::floats("fabsf(c) < 0.5f ? a + c * (b - a) : b - (b - a) * (1.0f - c)");
-        plan.run::<f32>(OP, dtype, &code, cx, &|[start, end, weight], out| {
+        plan.floats(OP, dtype, &code, cx, move |[start, end, weight], out| {
             // From the nearer end, so that a weight of 1 gives `end` exactly.
             map3(start, end, weight, out, |start: f32, end: f32, weight: f32| {
                 let difference = end - start;
@@ -303,7 +351,7 @@ impl Tensor {
         let named = [("self", Operand::Tensor(self)), ("condition", Operand::Tensor(condition)), ("other", other)];
         let plan = Plan::new(OP, named)?;
         if dtype.is_float() {
-            plan.run::<f32>(OP, dtype, &DeviceCode::floats(CHOOSE), cx, &|[own, condition, other], out| {
+            plan.floats(OP, dtype, &DeviceCode::floats(CHOOSE), cx, move |[own, condition, other], out| {
                 choose(own, condition, other, out);
             })
         } else {
@@ -332,7 +380,7 @@ fn binary(
     let plan = Plan::new(name, [("self", left), ("other", right)])?;
     if op.is_predicate() {
         return if dtype.is_float() {
-            plan.test::<f32>(name, &op.float_code(), cx, &|[a, b], out| predicate(op, a, b, out))
+            plan.test_floats(name, &op.float_code(), cx, move |[a, b], out| predicate(op, a, b, out))
         } else {
             plan.test::<i64>(name, &op.integer_code(), cx, &|[a, b], out| predicate(op, a, b, out))
         };
@@ -347,9 +395,9 @@ fn binary(
             && let Some((power, code)) = simple_power(exponent)
         {
             let code = DeviceCode::floats(code);
-            return plan.run::<f32>(name, dtype, &code, cx, &|[base, _], out| map1(base, out, power));
+            return plan.floats(name, dtype, &code, cx, move |[base, _], out| map1(base, out, power));
         }
-        return plan.run::<f32>(name, dtype, &op.float_code(), cx, &|[a, b], out| binary_float(op, a, b, out));
+        return plan.floats(name, dtype, &op.float_code(), cx, move |[a, b], out| binary_float(op, a, b, out));
     }
     if let Operand::Scalar(exponent) = right
         && op == BinaryOp::Pow

@@ -14,7 +14,9 @@ pub fn context() -> OpContext {
 /// the same tests hold for both. The GPU's memory is charged to the same account.
 pub fn budgeted(bytes: u64) -> (OpContext, Arc<Budget>) {
     let budget = Budget::root(bytes);
-    (on_test_gpu(OpContext::new(Arc::clone(&budget))), budget)
+    // Small results wait too, as large ones do elsewhere; `fusion.rs` compares that with computing at once.
+    let cx = OpContext { put_off_from: 1, ..OpContext::new(Arc::clone(&budget)) };
+    (on_test_gpu(cx), budget)
 }
 
 /// On the CPU, whatever the environment says: the oracle.

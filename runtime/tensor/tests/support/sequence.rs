@@ -23,7 +23,9 @@ const TIME: Duration = Duration::from_millis(100);
 /// Runs a program to its end.
 pub fn run(bytes: &[u8]) {
     let budget = Budget::root(LIMIT);
-    let cx = OpContext { deadline: Some(Instant::now() + TIME), ..OpContext::new(Arc::clone(&budget)) };
+    // Some programs put results off, some don't.
+    let put_off_from = if bytes.len().is_multiple_of(2) { 1 } else { usize::MAX };
+    let cx = OpContext { deadline: Some(Instant::now() + TIME), put_off_from, ..OpContext::new(Arc::clone(&budget)) };
     let one = Tensor::zeros(&[], DType::Float32, &cx).expect("one number");
     let mut program = Program { bytes, held: vec![one], cx };
     while !program.bytes.is_empty() {

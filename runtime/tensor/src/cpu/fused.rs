@@ -1,0 +1,265 @@
+//! Runs the steps of an expression over blocks of elements, whose results in between stay in the nearest cache.
+
+use crate::cpu::elementwise::Input;
+use crate::cpu::fill;
+use crate::fusion::{Expression, Source, Step};
+use crate::shape::{Layout, Order};
+use crate::{OpContext, Tensor, TensorError};
+use std::sync::Arc;
+
+/// Makes a block of results of blocks of operands.
+pub(crate) type FloatStep = Arc<dyn Fn(&[&[f32]], &mut [f32]) + Send + Sync>;
+/// The same for a test.
+pub(crate) type TestStep = Arc<dyn Fn(&[&[f32]], &mut [bool]) + Send + Sync>;
+
+/// Elements of a block: some ten blocks fit the nearest cache.
+const BLOCK: usize = 512;
+
+/// The steps of an expression in order.
+pub(crate) struct Program<'a> {
+    steps: Vec<Planned<'a>>,
+    scalars: Vec<f32>,
+    /// What is read from memory. Held, since an expression inside may be somebody's result that was just computed.
+    tensors: Vec<Tensor>,
+    order: Order,
+    shape: Layout,
+    registers: usize,
+}
+
+struct Planned<'a> {
+    step: &'a Step,
+    operands: Vec<Place>,
+    /// The register that takes the result; that of the last step goes to memory.
+    register: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    Scalar(usize),
+    Tensor(usize),
+    /// The result of a step.
+    Step(usize),
+}
+
+impl<'a> Program<'a> {
+    /// Plans an expression whose result lies in memory in `order`. Expressions inside that somebody else holds are computed.
+    pub(crate) fn new(
+        op: &'static str,
+        expression: &'a Expression,
+        (shape, order): (Layout, Order),
+        cx: &OpContext,
+    ) -> Result<Program<'a>, TensorError> {
+        let mut program =
+            Program { steps: Vec::new(), scalars: Vec::new(), tensors: Vec::new(), order, shape, registers: 0 };
+        program.add(op, expression, &mut Vec::new(), cx)?;
+        program.assign_registers();
+        Ok(program)
+    }
+
+    /// Adds what an expression is made of, then the expression. `done` are those that are steps already.
+    fn add(
+        &mut self,
+        op: &'static str,
+        expression: &'a Expression,
+        done: &mut Vec<(*const Expression, Place)>,
+        cx: &OpContext,
+    ) -> Result<(), TensorError> {
+        let mut operands = Vec::with_capacity(expression.sources.len());
+        for source in &expression.sources {
+            let place = match source {
+                Source::Scalar(value) => self.scalar(*value),
+                Source::Tensor(tensor) => self.tensor(tensor.clone()),
+                Source::Expression(inner) => {
+                    let key = Arc::as_ptr(inner);
+                    let known = done.iter().find(|(other, _)| *other == key).map(|(_, place)| *place);
+                    match (known, inner.held()) {
+                        (Some(place), _) => place,
+                        (None, Some(tensor)) => {
+                            tensor.buffer(op, cx)?;
+                            let place = self.tensor(tensor);
+                            done.push((key, place));
+                            place
+                        }
+                        (None, None) => {
+                            self.add(op, inner, done, cx)?;
+                            let place = Place::Step(self.steps.len() - 1);
+                            done.push((key, place));
+                            place
+                        }
+                    }
+                }
+            };
+            operands.push(place);
+        }
+        self.steps.push(Planned { step: &expression.step, operands, register: 0 });
+        Ok(())
+    }
+
+    fn scalar(&mut self, value: f32) -> Place {
+        let bits = value.to_bits();
+        let known = self.scalars.iter().position(|other| other.to_bits() == bits);
+        Place::Scalar(known.unwrap_or_else(|| {
+            self.scalars.push(value);
+            self.scalars.len() - 1
+        }))
+    }
+
+    fn tensor(&mut self, tensor: Tensor) -> Place {
+        let same = |other: &Tensor| other.shares_storage(&tensor) && other.layout == tensor.layout;
+        let known = self.tensors.iter().position(same);
+        Place::Tensor(known.unwrap_or_else(|| {
+            self.tensors.push(tensor);
+            self.tensors.len() - 1
+        }))
+    }
+
+    /// A register is free again after the last step that reads it.
+    fn assign_registers(&mut self) {
+        let mut last_use = vec![0; self.steps.len()];
+        for (index, planned) in self.steps.iter().enumerate() {
+            for operand in &planned.operands {
+                if let Place::Step(step) = operand {
+                    last_use[*step] = index;
+                }
+            }
+        }
+        let mut free = Vec::new();
+        for index in 0..self.steps.len() {
+            // Its operands are still read while its result is written.
+            self.steps[index].register = free.pop().unwrap_or_else(|| {
+                self.registers += 1;
+                self.registers - 1
+            });
+            let mut ended: Vec<usize> = self.steps[index]
+                .operands
+                .iter()
+                .filter_map(|place| match place {
+                    Place::Step(step) if last_use[*step] == index => Some(self.steps[*step].register),
+                    _ => None,
+                })
+                .collect();
+            ended.sort_unstable();
+            ended.dedup();
+            free.extend(ended);
+        }
+    }
+
+    /// Runs a program that ends with floats.
+    pub(crate) fn floats(&self, op: &'static str, out: &mut [f32], cx: &OpContext) -> Result<(), TensorError> {
+        self.run(op, out, cx, &|step, operands, out| match step {
+            Step::Floats(step) => step(operands, out),
+            Step::Test(_) => out.fill(0.0),
+        })
+    }
+
+    /// Runs a program that ends with a test.
+    pub(crate) fn tests(&self, op: &'static str, out: &mut [bool], cx: &OpContext) -> Result<(), TensorError> {
+        self.run(op, out, cx, &|step, operands, out| match step {
+            Step::Test(step) => step(operands, out),
+            Step::Floats(_) => out.fill(false),
+        })
+    }
+
+    fn run<T: Send>(
+        &self,
+        op: &'static str,
+        out: &mut [T],
+        cx: &OpContext,
+        last: &(dyn Fn(&Step, &[&[f32]], &mut [T]) + Sync),
+    ) -> Result<(), TensorError> {
+        let mut inputs = Vec::with_capacity(self.tensors.len());
+        for tensor in &self.tensors {
+            let layout = tensor.layout.expanded(self.shape.shape).permuted(self.order.dims());
+            inputs.push(Input::new(tensor.buffer(op, cx)?, &layout));
+        }
+        fill(op, out, cx, &|start, chunk| {
+            let mut blocks = Blocks::new(self);
+            for (index, piece) in chunk.chunks_mut(BLOCK).enumerate() {
+                self.block(&inputs, start + index * BLOCK, piece, &mut blocks, last);
+            }
+        })
+    }
+
+    fn block<T>(
+        &self,
+        inputs: &[Input<'_>],
+        at: usize,
+        piece: &mut [T],
+        blocks: &mut Blocks,
+        last: &dyn Fn(&Step, &[&[f32]], &mut [T]),
+    ) {
+        let length = piece.len();
+        let Some((ending, before)) = self.steps.split_last() else { return };
+        // Tensors that don't lie so that a block of them is a slice are read once.
+        for (input, scratch) in inputs.iter().zip(&mut blocks.tensors) {
+            if !input.is_slice::<f32>() {
+                input.read(at, &mut scratch[..length]);
+            }
+        }
+        for planned in before {
+            let mut result = std::mem::take(&mut blocks.registers[planned.register]);
+            let operands = Operands::new(self, planned, inputs, at, length, blocks);
+            match planned.step {
+                Step::Floats(step) => step(operands.all(), &mut result[..length]),
+                Step::Test(step) => {
+                    let mut truths = [false; BLOCK];
+                    step(operands.all(), &mut truths[..length]);
+                    for (result, truth) in result.iter_mut().zip(&truths[..length]) {
+                        *result = f32::from(u8::from(*truth));
+                    }
+                }
+            }
+            blocks.registers[planned.register] = result;
+        }
+        last(ending.step, Operands::new(self, ending, inputs, at, length, blocks).all(), piece);
+    }
+}
+
+/// Scratch memory of one thread.
+struct Blocks {
+    scalars: Vec<Vec<f32>>,
+    tensors: Vec<Vec<f32>>,
+    registers: Vec<Vec<f32>>,
+}
+
+impl Blocks {
+    fn new(program: &Program<'_>) -> Blocks {
+        let blocks = |count: usize| (0..count).map(|_| vec![0.0; BLOCK]).collect();
+        Blocks {
+            scalars: program.scalars.iter().map(|value| vec![*value; BLOCK]).collect(),
+            tensors: blocks(program.tensors.len()),
+            registers: blocks(program.registers),
+        }
+    }
+}
+
+/// The blocks that a step reads; no operation takes more than three.
+struct Operands<'b> {
+    blocks: [&'b [f32]; 3],
+    count: usize,
+}
+
+impl<'b> Operands<'b> {
+    fn new(
+        program: &Program<'_>,
+        planned: &Planned<'_>,
+        inputs: &'b [Input<'_>],
+        at: usize,
+        length: usize,
+        blocks: &'b Blocks,
+    ) -> Operands<'b> {
+        let mut operands = Operands { blocks: [&[]; 3], count: planned.operands.len() };
+        for (block, place) in operands.blocks.iter_mut().zip(&planned.operands) {
+            *block = match *place {
+                Place::Scalar(index) => &blocks.scalars[index][..length],
+                Place::Tensor(index) => inputs[index].slice(at, length).unwrap_or(&blocks.tensors[index][..length]),
+                Place::Step(step) => &blocks.registers[program.steps[step].register][..length],
+            };
+        }
+        operands
+    }
+
+    fn all(&self) -> &[&'b [f32]] {
+        &self.blocks[..self.count]
+    }
+}
