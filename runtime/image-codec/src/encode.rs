@@ -1,12 +1,12 @@
 //! Pixels to files.
 
+use crate::png_data;
 use crate::text::{RawChunk, text_chunk};
 use crate::watched::GoOn;
 use crate::{CodecError, Format};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use std::borrow::Cow;
-use std::io::Write;
 
 /// How WebP compresses.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,11 +55,9 @@ pub(crate) fn encode_png_with_chunks(
     go_on: GoOn<'_>,
 ) -> Result<Vec<u8>, CodecError> {
     check_pixels(pixels, width, height, channels, &[1, 3, 4])?;
-    let compression = match compress_level {
-        0 => png::DeflateCompression::NoCompression,
-        1..=9 => png::DeflateCompression::Level(compress_level),
-        _ => return Err(CodecError::argument("compress_level", format!("is {compress_level}; 0 to 9 will do"))),
-    };
+    if compress_level > 9 {
+        return Err(CodecError::argument("compress_level", format!("is {compress_level}; 0 to 9 will do")));
+    }
     let unwritable = |error: png::EncodingError| CodecError::unwritable(Format::Png, error);
     let texts: usize = chunks.iter().map(|chunk| chunk.data.len() + 12).sum();
     let mut out = Vec::with_capacity(pixels.len() / 2 + texts + 1024);
@@ -70,29 +68,17 @@ pub(crate) fn encode_png_with_chunks(
         _ => png::ColorType::Rgba,
     });
     encoder.set_depth(png::BitDepth::Eight);
-    encoder.set_deflate_compression(compression);
-    encoder.set_filter(if compress_level == 0 { png::Filter::NoFilter } else { png::Filter::Adaptive });
     let mut writer = encoder.write_header().map_err(unwritable)?;
     for chunk in chunks {
         writer.write_chunk(chunk.kind, &chunk.data).map_err(unwritable)?;
     }
-    let mut rows = writer.stream_writer_with_size(DATA_CHUNK).map_err(unwritable)?;
-    for piece in pixels.chunks(PIECE) {
-        if !go_on() {
-            return Err(CodecError::GivenUp);
-        }
-        rows.write_all(piece).map_err(|error| CodecError::unwritable(Format::Png, error))?;
+    let step = usize::from(channels);
+    for part in png_data::compressed(pixels, width as usize * step, step, compress_level, go_on)? {
+        writer.write_chunk(png::chunk::IDAT, &part).map_err(unwritable)?;
     }
-    rows.finish().map_err(unwritable)?;
     writer.finish().map_err(unwritable)?;
     Ok(out)
 }
-
-/// Bytes of pixels between two questions whether to go on: a millisecond or two of work.
-const PIECE: usize = 64 << 10;
-
-/// Of one IDAT chunk.
-const DATA_CHUNK: usize = 1 << 20;
 
 /// A JPEG file of `width · height` pixels of 1 (grey), 3 (RGB) or 4 bytes, of which alpha is dropped. `quality` is 1 to 100.
 pub fn encode_jpeg(pixels: &[u8], width: u32, height: u32, channels: u8, quality: u8) -> Result<Vec<u8>, CodecError> {

@@ -8,7 +8,7 @@
 //! # Layout
 //! - `limits`, `error`: what is refused, and how it is told
 //! - `probe`, `decode`: what a file is; its frames
-//! - `encode`, `text`: PNG, JPEG, WebP; the text chunks of a PNG
+//! - `encode`, `png_data`, `text`: PNG, JPEG, WebP; the compressed pixels and the text chunks of a PNG
 //! - `view`, `mask`, `scale`: what `/view`, `/upload/mask` and progress previews need
 //! - `samples`: between floats and bytes
 //! - `watched`: giving up half-way
@@ -20,6 +20,7 @@ mod encode;
 mod error;
 mod limits;
 mod mask;
+mod png_data;
 mod probe;
 mod samples;
 mod scale;

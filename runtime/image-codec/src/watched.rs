@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom};
 use crate::CodecError;
 
 /// Asked again and again while a picture is read or written: `false` gives it up.
-pub type GoOn<'a> = &'a dyn Fn() -> bool;
+pub type GoOn<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// Bytes between two questions. Short of a millisecond of work for the decoders.
 const PIECE: usize = 16 << 10;
@@ -60,7 +60,7 @@ pub(crate) fn unless_given_up<T>(go_on: GoOn<'_>, answer: Result<T, CodecError>)
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::cell::Cell;
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
     use super::*;
     use crate::{DecodeLimits, decode_while, encode_png, encode_png_while};
@@ -68,9 +68,9 @@ mod tests {
     const SIDE: u32 = 512;
 
     /// Goes on so many times.
-    fn times(count: u32) -> impl Fn() -> bool {
-        let left = Cell::new(count);
-        move || left.replace(left.get().saturating_sub(1)) > 0
+    fn times(count: u32) -> impl Fn() -> bool + Sync {
+        let left = AtomicU32::new(count);
+        move || left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
     fn noise() -> Vec<u8> {

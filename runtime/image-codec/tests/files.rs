@@ -40,6 +40,24 @@ fn png_keeps_pixels_at_every_level() {
     assert!(encode_png(&[], 0, 0, 3, 1, &[]).is_err());
 }
 
+/// Bands are compressed apart; rows refer to those above them across their borders.
+#[test]
+fn png_keeps_pixels_of_pictures_of_several_bands() {
+    let noise = |place: u32| (place.wrapping_mul(2_654_435_761) >> 21) as u8;
+    let soft = |place: u32| (place / 5 % 256) as u8;
+    for (width, height, channels) in [(700, 1100, 3), (2_100_000, 2, 1), (1, 70_001, 4), (1024, 1024, 1)] {
+        for value in [noise, soft] {
+            let pixels: Vec<u8> = (0..width * height * u32::from(channels)).map(value).collect();
+            for level in [0, 1, 4] {
+                let file = encode_png(&pixels, width, height, channels, level, &[]).unwrap();
+                let read = image::load_from_memory_with_format(&file, ImageFormat::Png).unwrap();
+                assert_eq!((read.width(), read.height()), (width, height));
+                assert!(read.into_bytes() == pixels, "{width}x{height}x{channels} at level {level}");
+            }
+        }
+    }
+}
+
 #[test]
 fn texts_are_latin1_chunks_where_possible() {
     let long = "x".repeat(100_000);
