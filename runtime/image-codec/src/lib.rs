@@ -10,7 +10,6 @@
 //! - `probe`, `decode`: what a file is; its frames
 //! - `encode`, `png_data`, `text`: PNG, JPEG, WebP; the compressed pixels and the text chunks of a PNG
 //! - `view`, `mask`, `scale`: what `/view`, `/upload/mask` and progress previews need
-//! - `samples`: between floats and bytes
 //! - `watched`: giving up half-way
 
 #![forbid(unsafe_code)]
@@ -22,7 +21,6 @@ mod limits;
 mod mask;
 mod png_data;
 mod probe;
-mod samples;
 mod scale;
 mod text;
 mod view;
@@ -34,7 +32,6 @@ pub use error::CodecError;
 pub use limits::DecodeLimits;
 pub use mask::replace_alpha;
 pub use probe::{Format, ImageInfo, probe};
-pub use samples::f32_to_u8_truncating;
 pub use scale::{Preview, preview};
 pub use text::png_text;
 pub use view::{PreviewFormat, ViewRequest, Viewed, transcode_for_view};

@@ -10,16 +10,16 @@
 use crate::cpu::fused::{FloatStep, Program, TestStep};
 use crate::ops::Operand;
 use crate::shape::{Layout, Order};
-use crate::storage::{Buffer, Storage, Stored, unfilled_vec};
+use crate::storage::{Buffer, Storage, Stored, unfilled_vec, with_dtype};
 use crate::{DType, OpContext, Tensor, TensorError};
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-/// An expression of more steps or tensors is computed before it becomes part of another: beyond this, scratch memory leaves
-/// the nearest cache, and too much is kept alive.
-const MAX_STEPS: usize = 24;
-const MAX_LEAVES: usize = 6;
+/// Operands are computed first where an expression would have more steps or tensors: beyond this, scratch memory leaves the
+/// nearest cache, and too much is kept alive.
+const MAX_STEPS: usize = 48;
+const MAX_TENSORS: usize = 8;
 
 /// What is done to the elements of the operands.
 pub(crate) enum Step {
@@ -31,11 +31,9 @@ pub(crate) enum Step {
 pub(crate) struct Expression {
     pub(crate) step: Step,
     pub(crate) sources: Vec<Source>,
+    dtype: DType,
     layout: Layout,
     order: Order,
-    /// Of this expression and those inside, counted again wherever they are used again.
-    steps: usize,
-    leaves: usize,
     /// Where the result is or will be, as long as somebody holds it.
     result: Mutex<Weak<Storage>>,
 }
@@ -57,6 +55,7 @@ impl Source {
             Operand::Tensor(tensor) => tensor,
         };
         if let Some(expression) = tensor.storage.expression()
+            && expression.can_be_part()
             && tensor.layout == expression.layout
             && tensor.layout.shape == layout.shape
         {
@@ -69,50 +68,84 @@ impl Source {
         tensor.buffer(op, cx)?;
         Ok(Source::Tensor(tensor.clone().labelled(None)))
     }
+}
 
-    fn size(&self) -> (usize, usize) {
-        match self {
-            Source::Scalar(_) => (0, 0),
-            Source::Tensor(_) => (0, 1),
-            Source::Expression(expression) => (expression.steps, expression.leaves),
+/// What an expression is made of, each once.
+#[derive(Default)]
+struct Parts {
+    steps: Vec<*const Expression>,
+    tensors: Vec<*const Storage>,
+}
+
+impl Parts {
+    fn of(sources: &[Source]) -> Parts {
+        let mut parts = Parts::default();
+        parts.add(sources);
+        parts
+    }
+
+    fn add(&mut self, sources: &[Source]) {
+        for source in sources {
+            match source {
+                Source::Scalar(_) => {}
+                Source::Tensor(tensor) => {
+                    let storage = Arc::as_ptr(&tensor.storage);
+                    if !self.tensors.contains(&storage) {
+                        self.tensors.push(storage);
+                    }
+                }
+                Source::Expression(expression) => {
+                    let place = Arc::as_ptr(expression);
+                    if !self.steps.contains(&place) {
+                        self.steps.push(place);
+                        self.add(&expression.sources);
+                    }
+                }
+            }
         }
+    }
+
+    fn are_too_many(&self) -> bool {
+        self.steps.len() >= MAX_STEPS || self.tensors.len() > MAX_TENSORS
     }
 }
 
 impl Expression {
-    /// A result of `layout`, dense in `order`, that is charged now and computed later: float32, or booleans of a test.
+    /// A result of `layout`, dense in `order`, that is charged now and computed later. That of a test is booleans.
     pub(crate) fn put_off(
         op: &'static str,
         operands: &[Operand<'_>],
         (layout, order): (Layout, Order),
+        dtype: DType,
         step: Step,
         cx: &OpContext,
     ) -> Result<Tensor, TensorError> {
         cx.check(op)?;
         let sources = operands.iter().map(|operand| Source::of(op, *operand, &layout, cx));
         let mut sources = sources.collect::<Result<Vec<_>, _>>()?;
-        let size = |sources: &[Source]| {
-            sources
-                .iter()
-                .map(Source::size)
-                .fold((1, 0), |(steps, leaves), (more, further)| (steps + more, leaves + further))
-        };
-        let (mut steps, mut leaves) = size(&sources);
-        if steps > MAX_STEPS || leaves > MAX_LEAVES {
+        if Parts::of(&sources).are_too_many() {
             for (source, operand) in sources.iter_mut().zip(operands) {
                 if let (Source::Expression(_), Operand::Tensor(tensor)) = (&source, operand) {
                     *source = Source::computed(op, tensor, cx)?;
                 }
             }
-            (steps, leaves) = size(&sources);
         }
-        let dtype = match step {
-            Step::Floats(_) => DType::Float32,
-            Step::Test(_) => DType::Boolean,
-        };
-        let expression = Expression { step, sources, layout, order, steps, leaves, result: Mutex::default() };
+        let expression = Expression { step, sources, dtype, layout, order, result: Mutex::default() };
         let storage = Storage::put_off(op, dtype, layout.shape.elements(), expression, cx)?;
         Ok(Tensor { storage, layout, label: None })
+    }
+
+    /// Other types round what is stored; what comes after has to begin with that.
+    fn can_be_part(&self) -> bool {
+        matches!(self.dtype, DType::Float32 | DType::Boolean)
+    }
+
+    /// Whether one of the operands waits to be computed, and could be so on the way.
+    pub(crate) fn is_among(operands: &[Operand<'_>]) -> bool {
+        operands.iter().any(|operand| match operand {
+            Operand::Tensor(tensor) => tensor.storage.expression().is_some_and(|expression| expression.can_be_part()),
+            Operand::Scalar(_) => false,
+        })
     }
 
     /// Where the result will be.
@@ -131,7 +164,9 @@ impl Expression {
         let program = Program::new(op, self, (self.layout, self.order), cx)?;
         let elements = self.layout.shape.elements();
         match self.step {
-            Step::Floats(_) => filled(op, elements, |out| program.floats(op, out, cx)),
+            Step::Floats(_) => {
+                with_dtype!(self.dtype, T => filled::<T>(op, elements, |out| program.floats(op, out, cx)))
+            }
             Step::Test(_) => filled(op, elements, |out| program.tests(op, out, cx)),
         }
     }
@@ -150,6 +185,7 @@ fn filled<T: Stored>(
 
 impl fmt::Debug for Expression {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Expression({} steps of {} tensors)", self.steps, self.leaves)
+        let parts = Parts::of(&self.sources);
+        write!(formatter, "Expression({} steps on {} tensors)", parts.steps.len() + 1, parts.tensors.len())
     }
 }

@@ -1,7 +1,7 @@
 //! `image`: image files of the tenant, through names that the caller was given.
 
-use vivarium_image_codec::{CodecError, DecodeLimits, Frame, decode_while, encode_png_while, f32_to_u8_truncating};
-use vivarium_tensor::{DType, OpContext, Tensor, TensorError};
+use vivarium_image_codec::{CodecError, DecodeLimits, Frame, Samples, decode_while, encode_png_while};
+use vivarium_tensor::{BinaryOp, DType, OpContext, Operand, Tensor, TensorError};
 use wasmtime::component::Resource;
 
 use super::{
@@ -131,32 +131,19 @@ impl HostState {
             return Err(Error { kind: ErrorKind::InvalidArgument, message: "the image has no frame".into() });
         };
         let count = frames.len() as u64;
-        let total = frames.iter().map(|frame| frame.rgb.len()).sum();
         let transparent = frames.iter().any(|frame| frame.alpha.is_some());
-        // Until it is charged as tensors: calls beside this one must not count on the same memory.
-        let floats = (total + if transparent { total / 3 } else { 0 }) as u64;
-        let room = self.op().budget.charge(floats.saturating_mul(size_of::<f32>() as u64)).map_err(|refused| {
-            self.tensor_memory_refused = true;
-            limit_error(format!("the pixels of the image: {refused}"))
-        })?;
-        let mut rgb = vec![0.0_f32; total];
-        let mut alpha = vec![1.0_f32; if transparent { total / 3 } else { 0 }];
-        let (mut rgb_start, mut alpha_start) = (0, 0);
+        let (mut colours, mut opacities) = (Vec::new(), Vec::new());
         for frame in frames {
-            frame.rgb.write_f32(&mut rgb[rgb_start..]);
-            if let Some(samples) = &frame.alpha {
-                samples.write_f32(&mut alpha[alpha_start..]);
-            }
-            rgb_start += frame.rgb.len();
-            alpha_start += frame.rgb.len() / 3;
+            let opaque = || Samples::U8(vec![u8::MAX; frame.rgb.len() / 3]);
+            opacities.extend(transparent.then(|| frame.alpha.unwrap_or_else(opaque)));
+            colours.push(frame.rgb);
         }
-        drop(room);
-        let pixels = Tensor::from_vec(&[count, height, width, 3], rgb, self.op());
+        let pixels = floats(colours, &[count, height, width, 3], self.op());
         let pixels = pixels.map_err(|error| self.tensor_error(&error))?;
         if !transparent {
             return Ok((pixels, None));
         }
-        let alpha = Tensor::from_vec(&[count, height, width], alpha, self.op());
+        let alpha = floats(opacities, &[count, height, width], self.op());
         let alpha = alpha.map_err(|error| self.tensor_error(&error))?;
         Ok((pixels, Some(alpha)))
     }
@@ -239,6 +226,35 @@ fn png(
     })
 }
 
+/// Samples one after the other as 0..1. Bytes are converted by the operations of tensors, where and when they are needed.
+fn floats(parts: Vec<Samples>, shape: &[u64], cx: &OpContext) -> Result<Tensor, TensorError> {
+    let total: usize = parts.iter().map(Samples::len).sum();
+    if parts.iter().all(|part| matches!(part, Samples::U8(_))) {
+        let bytes = parts.into_iter().filter_map(|part| match part {
+            Samples::U8(bytes) => Some(bytes),
+            Samples::U16(_) => None,
+        });
+        // Of one part, which is the rule, nothing is copied.
+        let bytes = bytes.reduce(|mut all, part| {
+            all.extend(part);
+            all
+        });
+        let bytes = Tensor::from_vec(shape, bytes.unwrap_or_default(), cx)?;
+        return bytes.cast(DType::Float32, cx)?.binary(BinaryOp::Div, Operand::Scalar(255.0), cx);
+    }
+    // Until it is charged as a tensor: calls beside this one must not count on the same memory.
+    let bytes = total as u64 * size_of::<f32>() as u64;
+    let room = cx.budget.charge(bytes).map_err(|source| TensorError::Budget { op: "load-image", source })?;
+    let mut values = vec![0.0_f32; total];
+    let mut start = 0;
+    for part in &parts {
+        part.write_f32(&mut values[start..]);
+        start += part.len();
+    }
+    drop(room);
+    Tensor::from_vec(shape, values, cx)
+}
+
 fn png_side(length: u64, name: &str) -> Result<u32, Error> {
     match u32::try_from(length) {
         Ok(length) if (1..=65_535).contains(&length) => Ok(length),
@@ -256,9 +272,5 @@ fn one_image(images: &Tensor, index: usize, cx: &OpContext) -> Result<Vec<u8>, T
 
 /// 8 bits per channel: clamped to 0..1, truncated as ComfyUI does.
 pub(crate) fn to_pixels(image: &Tensor, cx: &OpContext) -> Result<Vec<u8>, TensorError> {
-    let image = image.cast(DType::Float32, cx)?.contiguous(cx)?;
-    match image.as_slice::<f32>() {
-        Some(values) => Ok(f32_to_u8_truncating(values)),
-        None => Ok(f32_to_u8_truncating(&image.to_vec::<f32>(cx)?)),
-    }
+    image.to_pixels(cx)?.to_vec::<u8>(cx)
 }

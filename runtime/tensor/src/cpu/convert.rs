@@ -2,6 +2,7 @@
 
 use crate::cpu::BLOCK;
 use crate::cpu::reader::{Reader, read};
+use crate::cpu::simd::map1;
 use crate::float8::{F8E4M3, F8E5M2};
 use crate::storage::{Buffer, Stored, with_buffer};
 use half::slice::HalfFloatSliceExt;
@@ -95,15 +96,50 @@ macro_rules! store {
     };
 }
 
+/// The integer below, cut to 0..255; 0 for not-a-number. What `as u8` answers, but many at a time.
+#[inline(always)]
+pub(crate) fn truncated_byte(value: f32) -> u8 {
+    // Adding 2²³ leaves the nearest integer in the low bits.
+    const SHIFT: f32 = 8_388_608.0;
+    let cut = if value > 0.0 { value } else { 0.0 };
+    let cut = if cut < 255.0 { cut } else { 255.0 };
+    let nearest = cut + SHIFT;
+    let below = if nearest - SHIFT > cut { 1 } else { 0 };
+    (nearest.to_bits() - below) as u8
+}
+
+/// The bits of the nearest float16, halves to the even one. Plain integers, so that many are converted at a time.
+#[inline(always)]
+fn half_bits(value: f32) -> u16 {
+    const INFINITY: u32 = 0x7F80_0000;
+    /// 2¹⁶, from which on everything is infinite.
+    const TOO_LARGE: u32 = 0x4780_0000;
+    /// 2⁻¹⁴, below which float16 has fewer digits.
+    const NORMAL: u32 = 0x3880_0000;
+    /// One half: added to a small number, the sum's last digit is that of the smallest float16.
+    const HALF: u32 = 0x3F00_0000;
+    /// From the exponent's bias of 127 to that of 15, and nearly half of a last digit.
+    const REBIAS: u32 = 0xC800_0FFF;
+    let bits = value.to_bits();
+    let size = bits & 0x7FFF_FFFF;
+    let small = (f32::from_bits(size) + f32::from_bits(HALF)).to_bits().wrapping_sub(HALF);
+    let normal = size.wrapping_add(REBIAS).wrapping_add(size >> 13 & 1) >> 13;
+    // Not-a-number stays so, with what fits of its digits.
+    let special = if size > INFINITY { 0x7E00 | (size >> 13 & 0x3FF) } else { 0x7C00 };
+    let finite = if size < NORMAL { small } else { normal };
+    let found = if size < TOO_LARGE { finite } else { special };
+    (bits >> 16 & 0x8000 | found) as u16
+}
+
 fn each<C: Copy, T>(source: &[C], target: &mut [T], convert: impl Fn(C) -> T) {
     for (target, value) in target.iter_mut().zip(source) {
         *target = convert(*value);
     }
 }
 store!(f32:
-    f16 => |block, out| out.convert_from_f32_slice(block),
-    bf16 => |block, out| each(block, out, bf16::from_f32),
-    u8 => |block, out| each(block, out, |v| v as u8),
+    f16 => |block, out| map1(block, out, |v: f32| f16::from_bits(half_bits(v))),
+    bf16 => |block, out| map1(block, out, bf16::from_f32),
+    u8 => |block, out| map1(block, out, truncated_byte),
     i32 => |block, out| each(block, out, |v| v as i32),
     i64 => |block, out| each(block, out, |v| v as i64),
     bool => |block, out| each(block, out, |v| v != 0.0),
@@ -120,3 +156,36 @@ store!(i64:
     F8E4M3 => |block, out| each(block, out, |v| F8E4M3::from_f32(v as f32)),
     F8E5M2 => |block, out| each(block, out, |v| F8E5M2::from_f32(v as f32)),
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_those_of_a_cast() {
+        let many = (-300..70_000).map(|step| step as f32 / 256.0);
+        let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 254.999_98, 255.0, 1e30, -0.0, f32::MIN_POSITIVE];
+        for value in many.chain(odd) {
+            assert_eq!(truncated_byte(value), value as u8, "{value}");
+        }
+    }
+
+    /// Every float16, its neighbours in float32, and the points half-way to the next.
+    #[test]
+    fn halves_are_the_nearest() {
+        let check = |value: f32| {
+            let (own, wanted) = (f16::from_bits(half_bits(value)), f16::from_f32(value));
+            assert!(own.to_bits() == wanted.to_bits() || own.is_nan() && wanted.is_nan(), "{value:e}: {own} {wanted}");
+        };
+        for half in 0..=u16::MAX {
+            let bits = f16::from_bits(half).to_f32().to_bits();
+            for near in [0, 1, 0x0FFF, 0x1000, 0x1001, 0x1FFF] {
+                check(f32::from_bits(bits.wrapping_add(near)));
+            }
+        }
+        for step in 0..200_000u32 {
+            check(f32::from_bits(step * 21_474));
+        }
+        check(f32::MIN_POSITIVE);
+    }
+}

@@ -2,79 +2,131 @@
 
 use crate::cpu::copy::border;
 use crate::cpu::elementwise::Input;
-use crate::cpu::fill_rows;
 use crate::cpu::simd::multiversion;
 use crate::ops::PadMode;
 use crate::{OpContext, TensorError};
+use rayon::prelude::*;
 
 /// Results that are summed up at once, in registers.
 const LANES: usize = 64;
-/// Columns that are filtered across many rows before the next ones, so that the rows stay in the cache.
-const TILE: usize = 1024;
-
 /// Height, width, interleaved channels.
 type Size = (usize, usize, usize);
 
-/// Filters every row of `input` into `out`.
-pub(crate) fn along_rows(
-    op: &'static str,
-    input: &Input<'_>,
-    (_, width, channels): Size,
-    kernel: &[f32],
-    mode: PadMode,
-    out: &mut [f32],
-    cx: &OpContext,
-) -> Result<(), TensorError> {
-    let (radius, row) = (kernel.len() / 2, width * channels);
-    fill_rows(op, out, row, kernel.len(), cx, &|first, rows| {
-        let mut padded = vec![0.0f32; (width + 2 * radius) * channels];
-        let mut scratch = vec![0.0f32; row];
-        for (index, target) in rows.chunks_exact_mut(row).enumerate() {
-            let source = input.block((first + index) * row, row, &mut scratch);
-            let middle = radius * channels;
-            padded[middle..middle + row].copy_from_slice(source);
-            for place in (0..radius).chain(radius + width..width + 2 * radius) {
-                if let Some(inside) = border(mode, place as isize - radius as isize, width) {
-                    let from = middle + inside * channels;
-                    padded.copy_within(from..from + channels, place * channels);
-                }
-            }
-            correlate_row(&padded, channels, kernel, target);
-        }
-    })
+/// A filter along rows, then across them.
+pub(crate) struct Separable<'a> {
+    pub(crate) size: Size,
+    pub(crate) kernel_y: &'a [f32],
+    pub(crate) kernel_x: &'a [f32],
+    pub(crate) border: PadMode,
 }
 
-/// Filters every column of `source` into `out`.
-pub(crate) fn across_rows(
-    op: &'static str,
-    source: &[f32],
-    (height, width, channels): Size,
-    kernel: &[f32],
-    mode: PadMode,
-    out: &mut [f32],
-    cx: &OpContext,
-) -> Result<(), TensorError> {
-    let (radius, row) = (kernel.len() / 2, width * channels);
-    // Several rows at once, or the cache is filled anew for each.
-    let cost = (kernel.len() / 16).max(1);
-    fill_rows(op, out, row, cost, cx, &|first, rows| {
-        let zeros = [0.0f32; TILE];
-        let mut taps: Vec<&[f32]> = Vec::with_capacity(kernel.len());
-        for tile in (0..row).step_by(TILE) {
-            let width = TILE.min(row - tile);
-            for (index, target) in rows.chunks_exact_mut(row).enumerate() {
-                let (plane, y) = ((first + index) / height, (first + index) % height);
-                taps.clear();
-                taps.extend((0..kernel.len()).map(|tap| {
-                    match border(mode, (y + tap) as isize - radius as isize, height) {
-                        Some(inside) => &source[(plane * height + inside) * row + tile..][..width],
-                        None => &zeros[..width],
-                    }
-                }));
-                correlate_rows(&taps, kernel, &mut target[tile..tile + width]);
+impl Separable<'_> {
+    /// Rows of results that are made one after the other. Rows above and below them are filtered along once more by the
+    /// neighbours: an eighth more work at most.
+    fn strip(&self) -> usize {
+        const ROWS: usize = 32;
+        (8 * (self.kernel_y.len() - 1)).max(ROWS)
+    }
+
+    /// Bytes of workspace that each thread takes.
+    pub(crate) fn workspace(&self) -> usize {
+        let (_, width, channels) = self.size;
+        let padded = (width + self.kernel_x.len()) * channels;
+        (padded + (self.kernel_y.len() + 1) * width * channels) * size_of::<f32>()
+    }
+
+    /// Filters `input` into `out`.
+    pub(crate) fn run(
+        &self,
+        op: &'static str,
+        input: &Input<'_>,
+        out: &mut [f32],
+        cx: &OpContext,
+    ) -> Result<(), TensorError> {
+        let (height, width, channels) = self.size;
+        let row = width * channels;
+        // Strips end where planes do.
+        let planes = out.chunks_mut(height * row).enumerate();
+        let strips: Vec<(usize, usize, &mut [f32])> = planes
+            .flat_map(|(plane, rows)| {
+                let strips = rows.chunks_mut(self.strip() * row).enumerate();
+                strips.map(move |(index, rows)| (plane * height, index * self.strip(), rows))
+            })
+            .collect();
+        strips
+            .into_par_iter()
+            .try_for_each(|(plane, first, rows)| self.run_strip(op, input, plane, first, rows, cx))?;
+        cx.check(op)
+    }
+
+    /// `plane` is the number of its first row among all.
+    fn run_strip(
+        &self,
+        op: &'static str,
+        input: &Input<'_>,
+        plane: usize,
+        first: usize,
+        rows: &mut [f32],
+        cx: &OpContext,
+    ) -> Result<(), TensorError> {
+        let (height, width, channels) = self.size;
+        let (row, taps) = (width * channels, self.kernel_y.len());
+        let mut along = AlongRows::new(self.kernel_x, width, channels, self.border);
+        // Filtered rows, each in the place of its number modulo the taps; those beyond the border are rows inside, or zeros.
+        let mut ring = vec![0.0f32; taps * row];
+        let mut fill = |ring: &mut [f32], number: usize| {
+            let place = &mut ring[number % taps * row..][..row];
+            match border(self.border, number as isize - (taps / 2) as isize, height) {
+                Some(inside) => along.filter(input, (plane + inside) * row, place),
+                None => place.fill(0.0),
+            }
+        };
+        (first..first + taps - 1).for_each(|number| fill(&mut ring, number));
+        for (index, target) in rows.chunks_exact_mut(row).enumerate() {
+            if index % ROWS_PER_CHECK == 0 {
+                cx.check(op)?;
+            }
+            let number = first + index;
+            fill(&mut ring, number + taps - 1);
+            let lines: Vec<&[f32]> =
+                (number..number + taps).map(|number| &ring[number % taps * row..][..row]).collect();
+            correlate_rows(&lines, self.kernel_y, target);
+        }
+        Ok(())
+    }
+}
+
+const ROWS_PER_CHECK: usize = 16;
+
+/// Filters single rows.
+struct AlongRows<'a> {
+    kernel: &'a [f32],
+    width: usize,
+    channels: usize,
+    border: PadMode,
+    padded: Vec<f32>,
+    scratch: Vec<f32>,
+}
+
+impl AlongRows<'_> {
+    fn new(kernel: &[f32], width: usize, channels: usize, border: PadMode) -> AlongRows<'_> {
+        let padded = vec![0.0; (width + kernel.len() - 1) * channels];
+        AlongRows { kernel, width, channels, border, padded, scratch: vec![0.0; width * channels] }
+    }
+
+    fn filter(&mut self, input: &Input<'_>, start: usize, target: &mut [f32]) {
+        let (radius, row, channels) = (self.kernel.len() / 2, self.width * self.channels, self.channels);
+        let source = input.block(start, row, &mut self.scratch);
+        let middle = radius * channels;
+        self.padded[middle..middle + row].copy_from_slice(source);
+        for place in (0..radius).chain(radius + self.width..self.width + 2 * radius) {
+            if let Some(inside) = border(self.border, place as isize - radius as isize, self.width) {
+                let from = middle + inside * channels;
+                self.padded.copy_within(from..from + channels, place * channels);
             }
         }
-    })
+        correlate_row(&self.padded, channels, self.kernel, target);
+    }
 }
 
 multiversion! {

@@ -1,5 +1,6 @@
 //! Runs the steps of an expression over blocks of elements, whose results in between stay in the nearest cache.
 
+use crate::cpu::convert::Store;
 use crate::cpu::elementwise::Input;
 use crate::cpu::fill;
 use crate::fusion::{Expression, Source, Step};
@@ -145,10 +146,17 @@ impl<'a> Program<'a> {
     }
 
     /// Runs a program that ends with floats.
-    pub(crate) fn floats(&self, op: &'static str, out: &mut [f32], cx: &OpContext) -> Result<(), TensorError> {
-        self.run(op, out, cx, &|step, operands, out| match step {
-            Step::Floats(step) => step(operands, out),
-            Step::Test(_) => out.fill(0.0),
+    pub(crate) fn floats<T: Store<f32>>(
+        &self,
+        op: &'static str,
+        out: &mut [T],
+        cx: &OpContext,
+    ) -> Result<(), TensorError> {
+        self.run(op, out, cx, &|step, operands, out| {
+            T::with_block(out, |out| match step {
+                Step::Floats(step) => step(operands, out),
+                Step::Test(_) => out.fill(0.0),
+            });
         })
     }
 

@@ -1,6 +1,7 @@
 //! The Lanczos filter of Pillow (10 to 12) on 8 bits, to the bit: fixed-point weights, first along rows, then across them, each rounded
 //! to a byte. (A library does it faster on one core, but took longer to compile than everything else here together.)
 
+use crate::cpu::convert::truncated_byte;
 use crate::cpu::elementwise::Input;
 use crate::cpu::fill_rows;
 use crate::cpu::simd::multiversion;
@@ -126,14 +127,7 @@ impl Strip {
 multiversion! {
     fn to_bytes<>(values: &[f32], out: &mut [u8]) where {} {
         for (byte, value) in out.iter_mut().zip(values) {
-            // `as u8` does the same, but one number at a time. Adding 2²³ leaves the nearest integer in the low bits.
-            const SHIFT: f32 = 8_388_608.0;
-            let scaled = 255.0 * *value;
-            let scaled = if scaled > 0.0 { scaled } else { 0.0 };
-            let scaled = if scaled < 255.0 { scaled } else { 255.0 };
-            let nearest = scaled + SHIFT;
-            let below = if nearest - SHIFT > scaled { 1 } else { 0 };
-            *byte = (nearest.to_bits() - below) as u8;
+            *byte = truncated_byte(255.0 * *value);
         }
     }
 }

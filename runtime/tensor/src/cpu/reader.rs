@@ -158,6 +158,15 @@ fn read_rectangle<T: Copy, U>(
     convert: impl Fn(T) -> U,
 ) {
     let Rectangle { offset, rows, row_stride, columns, column_stride } = *rectangle;
+    if row_stride == 1 && rows > columns {
+        // Planes side by side, or one number for each channel: what pictures are.
+        match columns {
+            2 => return interleave::<2, _, _>(values, offset, column_stride, out, convert),
+            3 => return interleave::<3, _, _>(values, offset, column_stride, out, convert),
+            4 => return interleave::<4, _, _>(values, offset, column_stride, out, convert),
+            _ => {}
+        }
+    }
     if columns <= NARROW && rows > columns {
         for column in 0..columns {
             let from = (offset as isize + column as isize * column_stride) as usize;
@@ -176,6 +185,26 @@ fn read_rectangle<T: Copy, U>(
             for (target, value) in target.iter_mut().zip(strided(values, from, column_stride, columns)) {
                 *target = convert(value);
             }
+        }
+    }
+}
+
+/// One element of each of `N` runs after the other.
+fn interleave<const N: usize, T: Copy, U>(
+    values: &[T],
+    offset: usize,
+    column_stride: isize,
+    out: &mut [U],
+    convert: impl Fn(T) -> U,
+) {
+    let rows = out.len() / N;
+    let columns: [&[T]; N] = std::array::from_fn(|column| {
+        let from = (offset as isize + column as isize * column_stride) as usize;
+        &values[from..from + rows]
+    });
+    for (row, target) in out.as_chunks_mut::<N>().0.iter_mut().enumerate() {
+        for (target, column) in target.iter_mut().zip(columns) {
+            *target = convert(column[row]);
         }
     }
 }

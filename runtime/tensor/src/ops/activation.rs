@@ -1,6 +1,8 @@
 //! Activations that UnaryOp does not have; some take a parameter.
 
 use crate::cpu::kernels::activation;
+use crate::cpu::simd::map1;
+use crate::device::DeviceCode;
 use crate::{DType, OpContext, Tensor, TensorError};
 
 /// Functions of each element, with a parameter where they have one.
@@ -42,5 +44,14 @@ impl Tensor {
         let parameter = parameter as f32;
         let code = op.float_code().with([f64::from(parameter), 0.0]);
         self.map_floats(OP, dtype, &code, cx, move |x, out| activation(op, parameter, x, out))
+    }
+
+    /// 255 times each float, cut to 0..255 and truncated, as uint8: what ComfyUI saves. Not-a-number becomes 0.
+    pub fn to_pixels(&self, cx: &OpContext) -> Result<Tensor, TensorError> {
+        const OP: &str = "to-pixels";
+        self.check_float(OP, "self")?;
+        let code = DeviceCode::floats("fminf(fmaxf(255.0f * a, 0.0f), 255.0f)");
+        // The cast to bytes cuts and truncates.
+        self.map_floats(OP, DType::Uint8, &code, cx, |x, out| map1(x, out, |v: f32| 255.0 * v))
     }
 }

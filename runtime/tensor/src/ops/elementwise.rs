@@ -128,7 +128,9 @@ impl<'a, const N: usize> Plan<'a, N> {
         cx: &OpContext,
         kernel: impl Fn([&[f32]; N], &mut [f32]) + Send + Sync + 'static,
     ) -> Result<Tensor, TensorError> {
-        if dtype != DType::Float32 || !self.may_wait(cx) {
+        // What nothing can be added to need not wait, unless it is itself added to what does.
+        let fuses = dtype == DType::Float32 || Expression::is_among(&self.operands);
+        if !fuses || !self.may_wait(cx) {
             return self.run::<f32>(op, dtype, code, cx, &kernel);
         }
         let step: FloatStep = Arc::new(move |blocks, out| {
@@ -136,7 +138,7 @@ impl<'a, const N: usize> Plan<'a, N> {
                 kernel(blocks, out);
             }
         });
-        Expression::put_off(op, &self.operands, (self.layout, self.order), Step::Floats(step), cx)
+        Expression::put_off(op, &self.operands, (self.layout, self.order), dtype, Step::Floats(step), cx)
     }
 
     /// What `kernel` finds true, in float32.
@@ -155,7 +157,7 @@ impl<'a, const N: usize> Plan<'a, N> {
                 kernel(blocks, out);
             }
         });
-        Expression::put_off(op, &self.operands, (self.layout, self.order), Step::Test(step), cx)
+        Expression::put_off(op, &self.operands, (self.layout, self.order), DType::Boolean, Step::Test(step), cx)
     }
 
     /// Whether the result is large enough to be put off. On a GPU nothing waits anyway.

@@ -4,7 +4,7 @@ use super::PadMode;
 use super::interpolate::{Planes, workspace};
 use super::pad::check_amount;
 use crate::cpu::copy::border as inside;
-use crate::cpu::filter::{across_rows, along_rows};
+use crate::cpu::filter::Separable;
 use crate::device::{Taps, Task};
 use crate::shape::Layout;
 use crate::storage::Allocation;
@@ -17,7 +17,7 @@ impl Tensor {
     /// Correlates the last two dimensions of `[B,C,H,W]` with kernel_y ⊗ kernel_x, every channel alone. Odd lengths; the
     /// size stays, and `border` says what stands beyond it (zeros for `constant`). Needs floats.
     ///
-    /// Workspace: one more image of the size of the result.
+    /// Workspace: for each thread as many rows as `kernel_y` is long.
     pub fn separable_filter(
         &self,
         kernel_y: &[f32],
@@ -39,15 +39,13 @@ impl Tensor {
             return Ok(result);
         }
         let size = (planes.height, planes.width, planes.channels);
-        let mut along = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
-        along_rows(OP, &planes.input(OP, cx)?, size, kernel_x, border, &mut along.values, cx)?;
-        if kernel_y == [1.0] {
-            return planes.tensor_of(shape, along).cast(self.dtype(), cx);
+        let mut result = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
+        if shape.elements() > 0 {
+            let filter = Separable { size, kernel_y, kernel_x, border };
+            let _workspace = workspace(OP, filter.workspace().saturating_mul(rayon::current_num_threads()), cx)?;
+            filter.run(OP, &planes.input(OP, cx)?, &mut result.values, cx)?;
         }
-        let mut across = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
-        across_rows(OP, &along.values, size, kernel_y, border, &mut across.values, cx)?;
-        drop(along);
-        planes.tensor_of(shape, across).cast(self.dtype(), cx)
+        planes.tensor_of(shape, result).cast(self.dtype(), cx)
     }
 }
 
