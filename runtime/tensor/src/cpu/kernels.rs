@@ -67,7 +67,7 @@ pub(crate) fn activation(op: Activation, p: f32, x: &[f32], out: &mut [f32]) {
 fn of_angles(x: &[f32], out: &mut [f32], near: impl Fn(f32) -> f32, any: impl Fn(f32) -> f32) {
     map1(x, out, near);
     let is_far = |angle: f32| angle.abs() > math::LARGEST_ANGLE;
-    let mut far = [false; 16];
+    let mut far = [false; 32];
     fold_lanes(&mut far, x, |far, angle: f32| far | is_far(angle));
     if far.contains(&true) {
         x.iter().zip(out).filter(|(angle, _)| is_far(**angle)).for_each(|(angle, out)| *out = any(*angle));

@@ -293,14 +293,14 @@ pub(crate) fn softmax(
 
 /// The largest value; not-a-number is passed over.
 pub(crate) fn maximum(values: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; 16];
+    let mut lanes = [f32::NEG_INFINITY; 32];
     fold_lanes(&mut lanes, values, |a, v: f32| if v > a { v } else { a });
     lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
 }
 
 /// The sum, of at most some thousand values.
 pub(crate) fn total(values: &[f32]) -> f64 {
-    let mut lanes = [0.0f32; 16];
+    let mut lanes = [0.0f32; 32];
     fold_lanes(&mut lanes, values, |a, v: f32| a + v);
     lanes.into_iter().map(f64::from).sum()
 }

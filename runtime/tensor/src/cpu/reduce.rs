@@ -72,7 +72,7 @@ impl Reduction<'_> {
     /// Folds `length` reduced elements from `from` on, for one kept element.
     fn along<F: Fold>(&self, fold: F, kept: usize, from: usize, length: usize) -> F::Accumulator {
         let reader = Reader::of_dims(self.kept.locate(kept) as usize, self.reduced.iter().copied());
-        let mut lanes = [fold.start(); 16];
+        let mut lanes = [fold.start(); 32];
         let mut scratch = [F::Value::default(); BLOCK];
         let mut done = 0;
         while done < length {

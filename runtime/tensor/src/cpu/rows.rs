@@ -83,20 +83,71 @@ pub(crate) fn best<C: Ordered>(
     })
 }
 
-/// Runs `work` over every row.
-pub(crate) fn cumulate<C: Compute>(
+/// The sums of each element and those before it in its row. They wrap.
+pub(crate) fn cumulate(
     op: &'static str,
-    input: &[C],
+    input: &[i64],
     row: usize,
-    out: &mut [C],
+    out: &mut [i64],
     cx: &OpContext,
-    work: &(dyn Fn(&[C], &mut [C]) + Sync),
 ) -> Result<(), TensorError> {
     fill_rows(op, out, row.max(1), 1, cx, &|first, rows| {
         for (index, out) in rows.chunks_exact_mut(row).enumerate() {
-            work(&input[(first + index) * row..][..row], out);
+            let mut sum = 0i64;
+            for (out, value) in out.iter_mut().zip(&input[(first + index) * row..]) {
+                sum = sum.wrapping_add(*value);
+                *out = sum;
+            }
         }
     })
+}
+
+/// What `step` makes of each element and those before it in its row, from `start` on, in double precision.
+pub(crate) fn cumulate_floats(
+    op: &'static str,
+    input: &[f32],
+    row: usize,
+    out: &mut [f32],
+    cx: &OpContext,
+    (start, step): (f64, impl Fn(f64, f64) -> f64 + Copy + Sync),
+) -> Result<(), TensorError> {
+    // Each step waits for the one before, so that several rows take no longer than one.
+    const TOGETHER: usize = 4;
+    fill_rows(op, out, row.max(1), 1, cx, &|first, rows| {
+        let mut number = first;
+        let mut groups = rows.chunks_exact_mut(TOGETHER * row);
+        for group in &mut groups {
+            cumulate_together::<TOGETHER>(&input[number * row..], row, group, start, step);
+            number += TOGETHER;
+        }
+        for out in groups.into_remainder().chunks_exact_mut(row) {
+            cumulate_together::<1>(&input[number * row..], row, out, start, step);
+            number += 1;
+        }
+    })
+}
+
+fn cumulate_together<const N: usize>(
+    input: &[f32],
+    row: usize,
+    out: &mut [f32],
+    start: f64,
+    step: impl Fn(f64, f64) -> f64,
+) {
+    let mut so_far = [start; N];
+    let inputs: [&[f32]; N] = std::array::from_fn(|index| &input[index * row..][..row]);
+    let mut rest = out;
+    let mut outs: [&mut [f32]; N] = std::array::from_fn(|_| {
+        let (own, others) = std::mem::take(&mut rest).split_at_mut(row);
+        rest = others;
+        own
+    });
+    for place in 0..row {
+        for ((so_far, input), out) in so_far.iter_mut().zip(&inputs).zip(&mut outs) {
+            *so_far = step(*so_far, f64::from(input[place]));
+            out[place] = *so_far as f32;
+        }
+    }
 }
 
 /// Counts what of each row falls into each of `bins` even parts of `min`..=`max`; `out` is zero.

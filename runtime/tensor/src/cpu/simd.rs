@@ -102,10 +102,10 @@ multiversion! {
 }
 
 multiversion! {
-    /// Folds `a` into 16 lanes, the i-th value into lane i mod 16.
-    pub(crate) fn fold_lanes<A: Copy, C: Copy, F>(lanes: &mut [A; 16], a: &[C], f: F) where { F: Fn(A, C) -> A } {
+    /// Folds `a` into 32 lanes, the i-th value into lane i mod 32: additions wait for those before in the same lane only.
+    pub(crate) fn fold_lanes<A: Copy, C: Copy, F>(lanes: &mut [A; 32], a: &[C], f: F) where { F: Fn(A, C) -> A } {
         let mut own = *lanes;
-        let (whole, rest) = a.as_chunks::<16>();
+        let (whole, rest) = a.as_chunks::<32>();
         for chunk in whole {
             for (lane, a) in own.iter_mut().zip(chunk) {
                 *lane = f(*lane, *a);

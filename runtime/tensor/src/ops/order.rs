@@ -97,13 +97,7 @@ impl Tensor {
             return self.cumulated(OP, dim, 0.0, |sum, value| sum + value, cx);
         } else {
             let mut result = Allocation::<i64>::zeroed(OP, shape.elements(), cx)?;
-            rows::cumulate(OP, rows.values::<i64>(), rows.row, &mut result.values, cx, &|values, out| {
-                let mut sum = 0i64;
-                for (out, value) in out.iter_mut().zip(values) {
-                    sum = sum.wrapping_add(*value);
-                    *out = sum;
-                }
-            })?;
+            rows::cumulate(OP, rows.values(), rows.row, &mut result.values, cx)?;
             Tensor::of(Layout::contiguous(shape), result)
         };
         Ok(result.back_from_memory_order(&rows.order))
@@ -115,19 +109,13 @@ impl Tensor {
         op: &'static str,
         dim: i32,
         start: f64,
-        step: fn(f64, f64) -> f64,
+        step: impl Fn(f64, f64) -> f64 + Copy + Sync,
         cx: &OpContext,
     ) -> Result<Tensor, TensorError> {
         let rows = self.rows_to_compare(op, dim, cx)?;
         let shape = *rows.tensor.lengths_shape();
         let mut result = Allocation::<f32>::unfilled(op, shape.elements(), cx)?;
-        rows::cumulate(op, rows.values::<f32>(), rows.row, &mut result.values, cx, &|values, out| {
-            let mut so_far = start;
-            for (out, value) in out.iter_mut().zip(values) {
-                so_far = step(so_far, f64::from(*value));
-                *out = so_far as f32;
-            }
-        })?;
+        rows::cumulate_floats(op, rows.values(), rows.row, &mut result.values, cx, (start, step))?;
         let result = Tensor::of(Layout::contiguous(shape), result).cast(self.dtype(), cx)?;
         Ok(result.back_from_memory_order(&rows.order))
     }
