@@ -4,6 +4,8 @@
 //! operands are copied there.
 #![cfg_attr(not(feature = "cuda"), allow(dead_code))]
 
+use crate::cpu::pool::Window;
+use crate::cpu::windows::Folding;
 use crate::shape::{Layout, Order};
 use crate::{Activation, BinaryOp, DType, OpContext, Operand, ReduceOp, Shape, Tensor, TensorError, UnaryOp};
 
@@ -62,6 +64,23 @@ pub(crate) enum Task<'a> {
     Gather { source: &'a Tensor, layout: Layout, dim: usize, index: (&'a Tensor, Layout), shape: Shape },
     /// Weighted sums along dimension `axis` of the four of `layout`. The result is row-major float32.
     Resample { source: &'a Tensor, layout: Layout, axis: usize, taps: Taps<'a> },
+    /// Numbers that depend on their place only, as row-major float32.
+    Create { shape: Shape, series: Series },
+    /// The largest, or the mean, under windows over the planes of row-major `source`. The result is row-major, of its type.
+    Pool { source: &'a Tensor, window: &'a Window, shape: Shape },
+    /// Windows laid over planes and added up. `source` is row-major; so is the result, of its type.
+    Fold { source: &'a Tensor, folding: &'a Folding, shape: Shape },
+}
+
+/// What a number is at each place.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Series {
+    /// start + i·step for the first `from_start`, and counted back from `end`, the last, for the others; in double precision.
+    Progression { start: f64, end: f64, step: f64, from_start: usize },
+    /// Philox 4×32-10, from 0 to 1.
+    Uniform { seed: u64 },
+    /// Philox 4×32-10, of the standard normal distribution.
+    Normal { seed: u64 },
 }
 
 /// How a row is normalised.

@@ -8,8 +8,8 @@ mod support;
 use std::sync::Arc;
 use support::*;
 use vivarium_tensor::{
-    Activation, BinaryOp, Budget, ConvGeometry, Copies, DType, ErrorKind, Gpu, InterpolateMode, OpContext, Operand,
-    PadMode, ReduceOp, Tensor, TensorError, UnaryOp,
+    Activation, BinaryOp, Budget, ConvGeometry, Copies, DType, ErrorKind, Generator, Gpu, InterpolateMode, OpContext,
+    Operand, PadMode, ReduceOp, Tensor, TensorError, UnaryOp,
 };
 
 type Work = fn(&Tensor, &OpContext) -> Result<Tensor, TensorError>;
@@ -59,6 +59,29 @@ const ON_THE_GPU: &[(&str, Work)] = &[
         x.separable_filter(&[0.2, 0.5, 0.3], &[0.1, 0.2, 0.4, 0.2, 0.1], PadMode::Reflect, cx)
     }),
     ("area", |x, cx| x.interpolate(5, 4, InterpolateMode::Area, cx)),
+    ("pad by reflection", |x, cx| x.pad(&[0, 0, 3, 0], &[0, 0, 2, 9], PadMode::Reflect, 0.0, cx)),
+    ("pad by the border", |x, cx| {
+        x.permute(&[0, 2, 3, 1], cx)?.pad(&[1, 0, 4, 0], &[0, 2, 1, 0], PadMode::Replicate, 0.0, cx)
+    }),
+    ("pad around", |x, cx| x.pad(&[2, 0, 5, 0], &[0, 1, 0, 10], PadMode::Circular, 0.0, cx)),
+    ("max-pool2d", |x, cx| x.permute(&[0, 1, 3, 2], cx)?.max_pool2d([3, 2], [2, 1], [1, 0], cx)),
+    ("avg-pool2d", |x, cx| x.avg_pool2d([4, 3], [3, 2], [2, 1], true, cx)),
+    ("avg-pool2d inside", |x, cx| x.avg_pool2d([2, 3], [2, 2], [1, 1], false, cx)),
+    ("fold", |x, cx| {
+        let geometry = ConvGeometry { stride: [2, 1], padding: [1, 2], dilation: [1, 2], groups: 1 };
+        x.reshape(&[2, 96, 10], cx)?.fold([3, 8], [4, 2], &geometry, cx)
+    }),
+];
+
+/// What is made of nothing must be made on the GPU.
+const MADE_ON_THE_GPU: &[(&str, fn(&OpContext) -> Result<Tensor, TensorError>)] = &[
+    ("zeros", |cx| Tensor::zeros(&[3, 7], DType::Float8E4m3, cx)),
+    ("full", |cx| Tensor::full(&[5, 2], -7.9, DType::Int64, cx)),
+    ("arange", |cx| Tensor::arange(2.5, -900.0, -1.1, cx)),
+    ("linspace", |cx| Tensor::linspace(-1.0, 0.3, 300, cx)),
+    ("linspace of one", |cx| Tensor::linspace(4.0, 5.0, 1, cx)),
+    ("rand", |cx| Tensor::rand(&[3, 341], 1 << 40 | 5, Generator::Philox, cx)),
+    ("randn", |cx| Tensor::randn(&[3, 341], 77, Generator::Philox, cx)),
 ];
 
 /// A job with accounts of its own for both memories.
@@ -106,6 +129,22 @@ fn operations_stay_on_the_gpu_and_answer_what_the_cpu_answers() {
             drop((input, got));
             assert_eq!((host.used(), device.used()), (0, 0), "{name} keeps memory");
         }
+    }
+}
+
+#[test]
+fn what_is_made_of_nothing_is_made_on_the_gpu() {
+    let Some((gpu, _alone)) = alone() else { return };
+    for (name, work) in MADE_ON_THE_GPU {
+        let (cx, host, device) = job(gpu);
+        let before = gpu.counters();
+        let got = work(&cx).unwrap();
+        let after = gpu.counters();
+        assert!(after.launches > before.launches, "{name} started no kernel");
+        assert_eq!((after.uploads, after.downloads), (before.uploads, before.downloads), "{name} was copied");
+        compare(name, DType::Float32, &work(&cpu_context()).unwrap(), &got);
+        drop(got);
+        assert_eq!((host.used(), device.used()), (0, 0), "{name} keeps memory");
     }
 }
 

@@ -34,6 +34,8 @@ sources!(
     ATTENTION "attention",
     GATHER "gather",
     RESAMPLE "resample",
+    CREATE "create",
+    WINDOWS "windows",
 );
 
 /// Architectures that kernels are compiled for, in tenths; a GPU takes the newest that it can run.
@@ -80,7 +82,7 @@ fn compile(op: &'static str, architecture: &'static str, text: &str) -> Result<S
         .map_err(|error| TensorError::Device { op, message: format!("a kernel does not compile: {error:?}") })
 }
 
-/// The kernels that work of SD 1.5 spends its time in, for tools that look at them without a GPU.
+/// The kernels that work of SD 1.5 spends its time in, and of the others those that need most, for tools that look at them without a GPU.
 pub fn kernel_sources() -> Vec<KernelSource> {
     let float = [("COMPUTE", "float"), ("INDEX", "u32")];
     let one = |source: Source, variant: &str, defines: &[(&str, &str)]| KernelSource {
@@ -113,6 +115,9 @@ pub fn kernel_sources() -> Vec<KernelSource> {
         one(ATTENTION, "width 128", &[("WIDTH", "128")]),
         one(GATHER, "2 bytes", &[("ELEMENT", "u16")]),
         one(RESAMPLE, "any", &[]),
+        one(CREATE, "normal", &[("SERIES", "NORMAL")]),
+        one(WINDOWS, "max pool", &[("WORK", "LARGEST")]),
+        one(WINDOWS, "fold", &[("WORK", "FOLD")]),
     ]
 }
 

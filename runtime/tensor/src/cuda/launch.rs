@@ -121,7 +121,42 @@ pub(super) struct Start<'a> {
     pub(super) threads: u32,
 }
 
+impl<'a> Start<'a> {
+    /// A kernel with about one thread for each of so many items.
+    pub(super) fn over(op: &'static str, source: Source, defines: &'a [(&'a str, &'a str)], items: usize) -> Start<'a> {
+        Start { op, source, defines, grid: blocks_for(items), threads: THREADS }
+    }
+}
+
 impl GpuJob {
+    /// Starts a kernel that makes one tensor, dense in `layout`, of others and of tables. `arguments` makes its parameter of
+    /// views of the tensors, and the addresses of the tables and of the result. `None` where there are no elements.
+    pub(super) fn make<A: DeviceRepr>(
+        &self,
+        start: &Start<'_>,
+        (inputs, tables): (&[&Tensor], &[&DeviceBuffer]),
+        (layout, dtype): (Layout, DType),
+        cx: &OpContext,
+        arguments: impl FnOnce(&[View], &[u64], u64) -> A,
+    ) -> Result<Option<Tensor>, TensorError> {
+        let elements = layout.shape.elements();
+        if elements == 0 || inputs.iter().any(|input| input.elements() == 0) {
+            return Ok(None);
+        }
+        let residents = inputs.iter().map(|input| self.resident(start.op, input, cx)).collect::<Result<Vec<_>, _>>()?;
+        let mut out = self.allocate(start.op, elements * dtype.size())?;
+        let reads: Vec<&DeviceBuffer> =
+            residents.iter().map(|buffer| &**buffer).chain(tables.iter().copied()).collect();
+        self.start(start, &reads, &mut out, |pointers, target| {
+            let view = |(input, pointer): (&&Tensor, &u64)| {
+                View::new(*pointer, input.dtype(), input.layout.offset, input.layout.strides())
+            };
+            let views: Vec<View> = inputs.iter().zip(pointers).map(view).collect();
+            arguments(&views, &pointers[inputs.len()..], target)
+        })?;
+        self.tensor(start.op, layout, dtype, out, cx).map(Some)
+    }
+
     /// Starts a kernel that reads `reads` and writes `out`. `arguments` makes its parameter of their addresses.
     ///
     /// The kernel must stay inside these buffers for these arguments: shapes and strides were checked by the operation,

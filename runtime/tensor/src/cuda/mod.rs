@@ -19,6 +19,7 @@
 mod attention;
 mod buffer;
 mod compile;
+mod create;
 mod elementwise;
 mod gemm;
 mod gpu;
@@ -27,6 +28,7 @@ mod lookup;
 mod meter;
 mod reduce;
 mod rows;
+mod windows;
 
 pub(crate) use buffer::DeviceBuffer;
 pub use compile::{KernelSource, kernel_sources};
@@ -62,6 +64,9 @@ impl GpuJob {
             }
             Task::Resample { source, layout, axis, taps } => self.resample(op, (source, layout), axis, taps, cx),
             Task::Assemble { layout, dtype, fill, pieces } => self.assemble(op, layout, dtype, fill, pieces, cx),
+            Task::Create { shape, series } => self.create(op, shape, series, cx),
+            Task::Pool { source, window, shape } => self.pool(source, window, shape, cx),
+            Task::Fold { source, folding, shape } => self.fold(source, folding, shape, cx),
         }
     }
 }
