@@ -64,6 +64,19 @@ pub(crate) enum Task<'a> {
     Gather { source: &'a Tensor, layout: Layout, dim: usize, index: (&'a Tensor, Layout), shape: Shape },
     /// Weighted sums along dimension `axis` of the four of `layout`. The result is row-major float32.
     Resample { source: &'a Tensor, layout: Layout, axis: usize, taps: Taps<'a> },
+    /// The sum or product of each element and all before it along the last dimension of row-major `source`. The result is
+    /// row-major, of its type for floats and int64 for the rest.
+    Accumulate { source: &'a Tensor, product: bool },
+    /// Where the largest (or smallest) element along the last dimension of row-major `source` is, as row-major int64 whose last
+    /// length is 1.
+    Argmax { source: &'a Tensor, smallest: bool },
+    /// Where the first `kept` elements along the last dimension of row-major `source` are, once they are sorted, as row-major
+    /// int64. Equal ones keep their order; not-a-number counts as the largest.
+    SortedPlaces { source: &'a Tensor, kept: usize, descending: bool },
+    /// Row-major `target` with the elements of `source` that have one in `index` written to (or added at) their places, with the
+    /// coordinate `dim` replaced by the index. The indices have been found to be in range. Of several for one place, the last in
+    /// row-major order is written. The types of target and source are equal; to be added, they are float32 or int64.
+    Scatter { target: &'a Tensor, dim: usize, index: &'a Tensor, source: &'a Tensor, adds: bool },
     /// Numbers that depend on their place only, as row-major float32.
     Create { shape: Shape, series: Series },
     /// The largest, or the mean, under windows over the planes of row-major `source`. The result is row-major, of its type.

@@ -59,6 +59,23 @@ const ON_THE_GPU: &[(&str, Work)] = &[
         x.separable_filter(&[0.2, 0.5, 0.3], &[0.1, 0.2, 0.4, 0.2, 0.1], PadMode::Reflect, cx)
     }),
     ("area", |x, cx| x.interpolate(5, 4, InterpolateMode::Area, cx)),
+    ("sort", |x, cx| x.sort(2, true, cx).map(|(values, _)| values)),
+    ("places of sort", |x, cx| x.slice(1, 1, 4, 1, cx)?.sort(1, false, cx).map(|(_, places)| places)),
+    ("topk", |x, cx| x.topk(3, -1, true, cx).map(|(values, _)| values)),
+    ("argmax", |x, cx| x.argmax(1, false, true, cx)),
+    ("argmin", |x, cx| x.permute(&[3, 1, 0, 2], cx)?.argmax(-1, true, false, cx)),
+    ("cumsum", |x, cx| x.cumsum(0, cx)),
+    ("cumprod", |x, cx| x.binary(BinaryOp::Div, Operand::Scalar(4.0), cx)?.cumprod(1, cx)),
+    ("median", |x, cx| x.median(2, false, cx)),
+    ("quantile", |x, cx| x.quantile(0.3, 3, true, cx)),
+    ("scatter", |x, cx| {
+        let index = Tensor::from_vec(&[2, 1, 3, 2], vec![7i64, 0, 4, 5, 7, 1, 0, 0, 3, 3, 2, 6], cx)?;
+        x.scatter(1, &index, &x.unary(UnaryOp::Neg, cx)?, cx)
+    }),
+    ("scatter-add", |x, cx| {
+        let index = Tensor::from_vec(&[1, 2, 3, 2], vec![9i32, 0, 4, 4, 4, 1, 0, 0, 3, 3, 2, 9], cx)?;
+        x.permute(&[0, 1, 3, 2], cx)?.scatter_add(2, &index, x, cx)
+    }),
     ("pad by reflection", |x, cx| x.pad(&[0, 0, 3, 0], &[0, 0, 2, 9], PadMode::Reflect, 0.0, cx)),
     ("pad by the border", |x, cx| {
         x.permute(&[0, 2, 3, 1], cx)?.pad(&[1, 0, 4, 0], &[0, 2, 1, 0], PadMode::Replicate, 0.0, cx)
@@ -79,6 +96,7 @@ const MADE_ON_THE_GPU: &[(&str, fn(&OpContext) -> Result<Tensor, TensorError>)] 
     ("full", |cx| Tensor::full(&[5, 2], -7.9, DType::Int64, cx)),
     ("arange", |cx| Tensor::arange(2.5, -900.0, -1.1, cx)),
     ("linspace", |cx| Tensor::linspace(-1.0, 0.3, 300, cx)),
+    ("eye", |cx| Tensor::eye(5, 7, DType::Bfloat16, cx)),
     ("linspace of one", |cx| Tensor::linspace(4.0, 5.0, 1, cx)),
     ("rand", |cx| Tensor::rand(&[3, 341], 1 << 40 | 5, Generator::Philox, cx)),
     ("randn", |cx| Tensor::randn(&[3, 341], 77, Generator::Philox, cx)),
@@ -177,6 +195,45 @@ fn sizes_beyond_one_tile_agree() {
         );
     }
     compare("softmax", DType::Float32, &long.softmax(1, &cpu).unwrap(), &long.softmax(1, &cx).unwrap());
+}
+
+/// Many equal elements, not-a-number, both zeros and the ends of the range, in one row that takes several blocks and in many.
+#[test]
+fn rows_are_ordered_to_the_last_place() {
+    let Some((gpu, _alone)) = alone() else { return };
+    let (cx, ..) = job(gpu);
+    let cpu = cpu_context();
+    let mut values: Vec<f32> =
+        (0..3000u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as f32 - 128.0).collect();
+    for (place, odd) in
+        [f32::NAN, -0.0, 0.0, f32::INFINITY, f32::NEG_INFINITY, 1e-40].into_iter().cycle().take(60).enumerate()
+    {
+        values[place * 47 + 3] = odd;
+    }
+    let floats = Tensor::from_vec(&[3000], values, &cpu).unwrap();
+    // Beyond what float64 tells apart.
+    let whole = |index: i64| (index * 7919 % 1000 - 500) * 9_007_199_254_740_993 + index % 3;
+    let wide = Tensor::from_vec(&[1, 3000], (0..3000).map(whole).collect(), &cpu).unwrap();
+    let short = floats.reshape(&[75, 40], &cpu).unwrap();
+    let small = short.cast(DType::Uint8, &cpu).unwrap();
+    let bytes = |tensor: &Tensor| tensor.read(0, tensor.elements() as u64, &cpu_context()).unwrap();
+    for tensor in [&floats, &wide, &short, &small] {
+        for flag in [false, true] {
+            let [wanted, got] = [&cpu, &cx].map(|cx| {
+                let (sorted, places) = tensor.sort(-1, flag, cx).unwrap();
+                let kept = tensor.topk(30, -1, flag, cx).unwrap();
+                let best = tensor.argmax(-1, flag, false, cx).unwrap();
+                [sorted, places, kept.0, kept.1, best].map(|tensor| bytes(&tensor))
+            });
+            assert!(wanted == got, "{tensor:?} {flag}");
+        }
+    }
+    let finite = floats.clamp(Some(-100.0), Some(100.0), &cpu).unwrap().slice(0, 4, 3000, 47, &cpu).unwrap();
+    let sums = |cx: &OpContext| [&wide, &small, &finite, &short].map(|tensor| tensor.cumsum(-1, cx).unwrap());
+    for (wanted, got) in sums(&cpu).iter().zip(&sums(&cx)) {
+        compare("cumsum", wanted.dtype(), wanted, got);
+    }
+    assert!(bytes(&sums(&cpu)[0]) == bytes(&sums(&cx)[0]), "sums of int64 are exact");
 }
 
 #[test]
@@ -286,9 +343,10 @@ fn copies_without_end_are_refused_and_others_go_on() {
     let Some((gpu, _alone)) = alone() else { return };
     let (cx, ..) = job(gpu);
     let cx = OpContext { copies: Copies::up_to(100_000), ..cx };
-    let x = support::random(&[1000], DType::Float32, 3);
-    // There and back for every step: the CPU has it, the GPU takes the root of it, the CPU sorts that.
-    let step = |x: &Tensor, cx: &OpContext| x.unary(UnaryOp::Abs, cx)?.sort(0, false, cx).map(|(sorted, _)| sorted);
+    // So many places that a kernel has no step for it.
+    let x = support::random(&[503, 2], DType::Float32, 3);
+    // There and back for every step: the CPU has it, the GPU takes the magnitudes, the CPU transforms them.
+    let step = |x: &Tensor, cx: &OpContext| x.unary(UnaryOp::Abs, cx)?.fft(&[0], false, cx);
     let mut steps = 0;
     let mut last = x.clone();
     let error = loop {

@@ -102,6 +102,16 @@ impl Walk {
     }
 }
 
+/// A type of CUDA C of the size of an element, for kernels that only move them.
+pub(super) fn element_type(dtype: DType) -> &'static str {
+    match dtype.size() {
+        1 => "u8",
+        2 => "u16",
+        4 => "u32",
+        _ => "u64",
+    }
+}
+
 /// The type that a kernel counts elements in.
 pub(super) fn index_type(elements: usize) -> (&'static str, &'static str) {
     ("INDEX", if elements < NARROW { "u32" } else { "u64" })

@@ -2,7 +2,7 @@
 
 use super::compile::{GATHER, RESAMPLE};
 use super::gpu::GpuJob;
-use super::launch::{Start, THREADS, View, blocks_for, padded};
+use super::launch::{Start, THREADS, View, blocks_for, element_type, padded};
 use crate::device::Taps;
 use crate::shape::{Layout, MAX_RANK};
 use crate::{DType, OpContext, Shape, Tensor, TensorError};
@@ -60,15 +60,9 @@ impl GpuJob {
         }
         let (from, places) = (self.resident(op, source, cx)?, self.resident(op, index, cx)?);
         let mut out = self.allocate(op, elements * source.dtype().size())?;
-        let element = match source.dtype().size() {
-            1 => "u8",
-            2 => "u16",
-            4 => "u32",
-            _ => "u64",
-        };
         let mut strides = layout.strides().to_vec();
         let step = std::mem::take(&mut strides[dim]);
-        let defines = [("ELEMENT", element)];
+        let defines = [("ELEMENT", element_type(source.dtype()))];
         let grid = blocks_for(elements);
         let start = Start { op, source: GATHER, defines: &defines, grid, threads: THREADS };
         self.start(&start, &[&from, &places], &mut out, |pointers, target| Gather {

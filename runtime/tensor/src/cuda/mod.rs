@@ -26,8 +26,10 @@ mod gpu;
 mod launch;
 mod lookup;
 mod meter;
+mod ordering;
 mod reduce;
 mod rows;
+mod scatter;
 mod windows;
 
 pub(crate) use buffer::DeviceBuffer;
@@ -64,6 +66,12 @@ impl GpuJob {
             }
             Task::Resample { source, layout, axis, taps } => self.resample(op, (source, layout), axis, taps, cx),
             Task::Assemble { layout, dtype, fill, pieces } => self.assemble(op, layout, dtype, fill, pieces, cx),
+            Task::Accumulate { source, product } => self.accumulate(op, source, product, cx),
+            Task::Argmax { source, smallest } => self.argmax(op, source, smallest, cx),
+            Task::SortedPlaces { source, kept, descending } => self.sorted_places(op, source, kept, descending, cx),
+            Task::Scatter { target, dim, index, source, adds } => {
+                self.scatter(op, (target, dim), index, source, adds, cx)
+            }
             Task::Create { shape, series } => self.create(op, shape, series, cx),
             Task::Pool { source, window, shape } => self.pool(source, window, shape, cx),
             Task::Fold { source, folding, shape } => self.fold(source, folding, shape, cx),

@@ -175,10 +175,14 @@ impl Tensor {
         let source = source.cast(self.dtype(), cx)?;
         let scatter = Scatter::new(OP, self, dim, index, &source, cx)?;
         let dense = self.contiguous(cx)?;
+        if let Some(result) = scatter.on_device(&dense, index, false, cx)? {
+            return Ok(result);
+        }
         with_buffer!(dense.buffer(OP, cx)?, values => scatter.run(values, &dense, cx, |_, new| new))
     }
 
-    /// As [`Tensor::scatter`], but adds to what is there. Not for booleans.
+    /// As [`Tensor::scatter`], but adds to what is there. Not for booleans. On a GPU, floats are added in an order that may
+    /// change from call to call, and with it the last bit of sums of more than two.
     pub fn scatter_add(
         &self,
         dim: i32,
@@ -195,6 +199,9 @@ impl Tensor {
         let source = source.cast(self.dtype(), cx)?.cast(compute, cx)?;
         let scatter = Scatter::new(OP, self, dim, index, &source, cx)?;
         let dense = self.cast(compute, cx)?.contiguous(cx)?;
+        if let Some(sum) = scatter.on_device(&dense, index, true, cx)? {
+            return sum.cast(self.dtype(), cx);
+        }
         let buffer = dense.buffer(OP, cx)?;
         let sum = match (f32::view(buffer), i64::view(buffer)) {
             (Some(values), _) => scatter.run(values, &dense, cx, |old, new| old + new)?,
@@ -231,6 +238,16 @@ impl<'a> Scatter<'a> {
         check_inside(op, index, "source", source, None)?;
         let indices = Indices::new(op, index, target.dims()[dim], cx)?;
         Ok(Scatter { op, shape: *index.lengths_shape(), dim, indices, source })
+    }
+
+    fn on_device(
+        &self,
+        dense: &Tensor,
+        index: &Tensor,
+        adds: bool,
+        cx: &OpContext,
+    ) -> Result<Option<Tensor>, TensorError> {
+        cx.on_device(self.op, Task::Scatter { target: dense, dim: self.dim, index, source: self.source, adds })
     }
 
     /// `dense` is the target, row-major; its elements are `values` from its offset on.

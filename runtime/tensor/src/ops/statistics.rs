@@ -23,7 +23,7 @@ impl Tensor {
     pub fn cumprod(&self, dim: i32, cx: &OpContext) -> Result<Tensor, TensorError> {
         const OP: &str = "cumprod";
         self.check_float(OP, "self")?;
-        self.cumulated(OP, dim, 1.0, |product, value| product * value, cx)
+        self.cumulated(OP, dim, true, cx)
     }
 
     /// The lower middle one of the elements along `dim` in order, as PyTorch's; not-a-number if there is one.
