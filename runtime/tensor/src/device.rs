@@ -6,6 +6,7 @@
 
 use crate::cpu::pool::Window;
 use crate::cpu::windows::Folding;
+use crate::ops::{SampleBorder, SampleMode};
 use crate::shape::{Layout, Order};
 use crate::{Activation, BinaryOp, DType, OpContext, Operand, ReduceOp, Shape, Tensor, TensorError, UnaryOp};
 
@@ -77,6 +78,22 @@ pub(crate) enum Task<'a> {
     /// coordinate `dim` replaced by the index. The indices have been found to be in range. Of several for one place, the last in
     /// row-major order is written. The types of target and source are equal; to be added, they are float32 or int64.
     Scatter { target: &'a Tensor, dim: usize, index: &'a Tensor, source: &'a Tensor, adds: bool },
+    /// A function of `color.cu` of every three elements of row-major `source`. The result is row-major, of its type.
+    Recolor { source: &'a Tensor, pixel: &'static str },
+    /// Pixels of `[B,C,H,W]` at the places of `[B,h,w,2]`, see the operation. The result is `[B,C,h,w]`, `shape`, channels-last
+    /// and of the type of `source`.
+    GridSample {
+        source: &'a Tensor,
+        grid: &'a Tensor,
+        mode: SampleMode,
+        border: SampleBorder,
+        align_corners: bool,
+        shape: Shape,
+    },
+    /// Places `[B,h,w,2]`, `shape`, of matrices `[B,2,3]`. The result is row-major, of their type.
+    AffineGrid { matrices: &'a Tensor, align_corners: bool, shape: Shape },
+    /// `source` as `[B,H,W,C]`, `layout`, resized to `shape` through 8 bits. The result is row-major, of its type.
+    Lanczos { source: &'a Tensor, layout: Layout, shape: Shape },
     /// Numbers that depend on their place only, as row-major float32.
     Create { shape: Shape, series: Series },
     /// The largest, or the mean, under windows over the planes of row-major `source`. The result is row-major, of its type.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use support::*;
 use vivarium_tensor::{
     Activation, BinaryOp, Budget, ConvGeometry, Copies, DType, ErrorKind, Generator, Gpu, InterpolateMode, OpContext,
-    Operand, PadMode, ReduceOp, Tensor, TensorError, UnaryOp,
+    Operand, PadMode, ReduceOp, SampleBorder, SampleMode, Tensor, TensorError, UnaryOp,
 };
 
 type Work = fn(&Tensor, &OpContext) -> Result<Tensor, TensorError>;
@@ -76,6 +76,27 @@ const ON_THE_GPU: &[(&str, Work)] = &[
         let index = Tensor::from_vec(&[1, 2, 3, 2], vec![9i32, 0, 4, 4, 4, 1, 0, 0, 3, 3, 2, 9], cx)?;
         x.permute(&[0, 1, 3, 2], cx)?.scatter_add(2, &index, x, cx)
     }),
+    ("rgb-to-hsv", |x, cx| colors(x, cx)?.rgb_to_hsv(cx)),
+    ("hsv-to-rgb", |x, cx| x.slice(3, 0, 3, 1, cx)?.hsv_to_rgb(cx)),
+    // Differences of numbers of up to 100, so those are what the last bit is of.
+    ("rgb-to-lab", |x, cx| colors(x, cx)?.rgb_to_lab(cx)?.binary(BinaryOp::Div, Operand::Scalar(100.0), cx)),
+    ("lab-to-rgb", |x, cx| x.slice(3, 1, 4, 1, cx)?.binary(BinaryOp::Mul, Operand::Scalar(8.0), cx)?.lab_to_rgb(cx)),
+    ("rgb-to-ycbcr", |x, cx| colors(x, cx)?.rgb_to_ycbcr(cx)),
+    ("ycbcr-to-rgb", |x, cx| colors(x, cx)?.ycbcr_to_rgb(cx)),
+    ("grid-sample, nearest", |x, cx| sampled(x, SampleMode::Nearest, SampleBorder::Reflection, true, cx)),
+    ("grid-sample, bilinear", |x, cx| sampled(x, SampleMode::Bilinear, SampleBorder::Zeros, false, cx)),
+    ("grid-sample, bicubic", |x, cx| sampled(x, SampleMode::Bicubic, SampleBorder::Border, false, cx)),
+    ("grid-sample, mirrored", |x, cx| sampled(x, SampleMode::Bicubic, SampleBorder::Reflection, false, cx)),
+    ("affine-grid", |x, cx| x.slice(3, 1, 7, 1, cx)?.reshape(&[192, 2, 3], cx)?.affine_grid(1, 3, true, cx)),
+    ("lanczos", |x, cx| colors(x, cx)?.permute(&[0, 3, 1, 2], cx)?.interpolate(5, 17, InterpolateMode::Lanczos, cx)),
+    ("lanczos with alpha", |x, cx| {
+        let bright = x.binary(BinaryOp::Div, Operand::Scalar(9.0), cx)?;
+        bright.slice(1, 2, 6, 1, cx)?.interpolate(20, 10, InterpolateMode::Lanczos, cx)
+    }),
+    ("lanczos along rows", |x, cx| colors(x, cx)?.interpolate(12, 7, InterpolateMode::Lanczos, cx)),
+    ("nearest of integers", |x, cx| {
+        x.cast(DType::Int32, cx)?.permute(&[0, 2, 3, 1], cx)?.interpolate(5, 11, InterpolateMode::Nearest, cx)
+    }),
     ("pad by reflection", |x, cx| x.pad(&[0, 0, 3, 0], &[0, 0, 2, 9], PadMode::Reflect, 0.0, cx)),
     ("pad by the border", |x, cx| {
         x.permute(&[0, 2, 3, 1], cx)?.pad(&[1, 0, 4, 0], &[0, 2, 1, 0], PadMode::Replicate, 0.0, cx)
@@ -89,6 +110,23 @@ const ON_THE_GPU: &[(&str, Work)] = &[
         x.reshape(&[2, 96, 10], cx)?.fold([3, 8], [4, 2], &geometry, cx)
     }),
 ];
+
+/// Three numbers from 0 to 1 in the last dimension.
+fn colors(x: &Tensor, cx: &OpContext) -> Result<Tensor, TensorError> {
+    x.slice(3, 2, 8, 2, cx)?.binary(BinaryOp::Div, Operand::Scalar(16.0), cx)?.binary(BinaryOp::Add, 0.5.into(), cx)
+}
+
+/// At places in the picture and around it.
+fn sampled(
+    x: &Tensor,
+    mode: SampleMode,
+    border: SampleBorder,
+    corners: bool,
+    cx: &OpContext,
+) -> Result<Tensor, TensorError> {
+    let grid = x.slice(1, 0, 3, 1, cx)?.slice(3, 0, 9, 8, cx)?.binary(BinaryOp::Div, Operand::Scalar(4.0), cx)?;
+    x.permute(&[0, 1, 3, 2], cx)?.grid_sample(&grid, mode, border, corners, cx)
+}
 
 /// What is made of nothing must be made on the GPU.
 const MADE_ON_THE_GPU: &[(&str, fn(&OpContext) -> Result<Tensor, TensorError>)] = &[

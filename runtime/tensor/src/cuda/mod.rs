@@ -18,17 +18,20 @@
 
 mod attention;
 mod buffer;
+mod color;
 mod compile;
 mod create;
 mod elementwise;
 mod gemm;
 mod gpu;
+mod lanczos;
 mod launch;
 mod lookup;
 mod meter;
 mod ordering;
 mod reduce;
 mod rows;
+mod sample;
 mod scatter;
 mod windows;
 
@@ -72,6 +75,14 @@ impl GpuJob {
             Task::Scatter { target, dim, index, source, adds } => {
                 self.scatter(op, (target, dim), index, source, adds, cx)
             }
+            Task::Recolor { source, pixel } => self.recolor(op, source, pixel, cx),
+            Task::GridSample { source, grid, mode, border, align_corners, shape } => {
+                self.grid_sample(op, [source, grid], (mode, border), align_corners, shape, cx)
+            }
+            Task::AffineGrid { matrices, align_corners, shape } => {
+                self.affine_grid(op, matrices, align_corners, shape, cx)
+            }
+            Task::Lanczos { source, layout, shape } => self.lanczos(op, (source, layout), shape, cx),
             Task::Create { shape, series } => self.create(op, shape, series, cx),
             Task::Pool { source, window, shape } => self.pool(source, window, shape, cx),
             Task::Fold { source, folding, shape } => self.fold(source, folding, shape, cx),
