@@ -4,6 +4,7 @@
 //! operands are copied there.
 #![cfg_attr(not(feature = "cuda"), allow(dead_code))]
 
+use crate::cpu::morphology::{Footprint, Median};
 use crate::cpu::pool::Window;
 use crate::cpu::windows::Folding;
 use crate::ops::{SampleBorder, SampleMode};
@@ -94,6 +95,21 @@ pub(crate) enum Task<'a> {
     AffineGrid { matrices: &'a Tensor, align_corners: bool, shape: Shape },
     /// `source` as `[B,H,W,C]`, `layout`, resized to `shape` through 8 bits. The result is row-major, of its type.
     Lanczos { source: &'a Tensor, layout: Layout, shape: Shape },
+    /// The largest (or smallest) of what a footprint sees around every pixel of row-major `[B,C,H,W]`. The result is row-major
+    /// float32; infinite where nothing is seen.
+    Extremes { source: &'a Tensor, footprint: &'a Footprint, largest: bool },
+    /// The median of a window around every pixel of row-major `[B,C,H,W]`. The result is row-major, of its type.
+    Median { source: &'a Tensor, median: &'a Median },
+    /// How many elements along the last dimension of row-major `source` fall into each of `bins` even parts of a range, as
+    /// row-major int64 of `shape`.
+    Histogram { source: &'a Tensor, bins: usize, range: [f64; 2], shape: Shape },
+    /// How far the nearest true element of its plane, the last two dimensions of row-major booleans, is. Row-major float32.
+    Distances { zero: &'a Tensor },
+    /// Where a gradient, row-major float32 `[B,1,H,W]`, has a ridge above the second threshold, or above the first and connected
+    /// to such a one: 1, elsewhere 0, as row-major float32.
+    Edges { across: &'a Tensor, down: &'a Tensor, thresholds: [f32; 2] },
+    /// Fourier transforms of the lines of row-major `[…,length,2]`, as row-major float32. The inverse divides by the length.
+    Transform { lines: &'a Tensor, inverse: bool },
     /// Numbers that depend on their place only, as row-major float32.
     Create { shape: Shape, series: Series },
     /// The largest, or the mean, under windows over the planes of row-major `source`. The result is row-major, of its type.

@@ -8,8 +8,8 @@ mod support;
 use std::sync::Arc;
 use support::*;
 use vivarium_tensor::{
-    Activation, BinaryOp, Budget, ConvGeometry, Copies, DType, ErrorKind, Generator, Gpu, InterpolateMode, OpContext,
-    Operand, PadMode, ReduceOp, SampleBorder, SampleMode, Tensor, TensorError, UnaryOp,
+    Activation, BinaryOp, Budget, ConvGeometry, Copies, DType, ErrorKind, Generator, Gpu, InterpolateMode,
+    MorphologyOp, OpContext, Operand, PadMode, ReduceOp, SampleBorder, SampleMode, Tensor, TensorError, UnaryOp,
 };
 
 type Work = fn(&Tensor, &OpContext) -> Result<Tensor, TensorError>;
@@ -97,6 +97,23 @@ const ON_THE_GPU: &[(&str, Work)] = &[
     ("nearest of integers", |x, cx| {
         x.cast(DType::Int32, cx)?.permute(&[0, 2, 3, 1], cx)?.interpolate(5, 11, InterpolateMode::Nearest, cx)
     }),
+    ("dilate", |x, cx| {
+        let footprint = Tensor::from_vec(&[2, 3], vec![true, false, true, false, true, true], cx)?;
+        x.morphology(MorphologyOp::Dilate, &footprint, cx)
+    }),
+    ("erode a square", |x, cx| x.morphology(MorphologyOp::Erode, &Tensor::from_vec(&[3, 5], vec![true; 15], cx)?, cx)),
+    ("median-filter", |x, cx| {
+        x.permute(&[0, 1, 3, 2], cx)?.slice(1, 0, 2, 1, cx)?.median_filter([3, 5], PadMode::Reflect, cx)
+    }),
+    ("histogram", |x, cx| x.reshape(&[2, 960], cx)?.histogram(7, -3.0, 6.5, cx)),
+    ("histogram of many bins", |x, cx| x.reshape(&[1, 1920], cx)?.histogram(5000, -8.0, 8.0, cx)),
+    ("distance-transform", |x, cx| x.binary(BinaryOp::Gt, Operand::Scalar(-7.0), cx)?.distance_transform(cx)),
+    ("canny", |x, cx| x.slice(1, 0, 3, 1, cx)?.canny(2.5, 6.0, cx)),
+    // Errors are those of the largest numbers.
+    ("fft", |x, cx| {
+        x.reshape(&[2, 8, 60, 2], cx)?.binary(BinaryOp::Div, Operand::Scalar(32.0), cx)?.fft(&[1, 2], false, cx)
+    }),
+    ("inverse fft", |x, cx| x.reshape(&[96, 10, 2], cx)?.slice(0, 0, 84, 2, cx)?.fft(&[0], true, cx)),
     ("pad by reflection", |x, cx| x.pad(&[0, 0, 3, 0], &[0, 0, 2, 9], PadMode::Reflect, 0.0, cx)),
     ("pad by the border", |x, cx| {
         x.permute(&[0, 2, 3, 1], cx)?.pad(&[1, 0, 4, 0], &[0, 2, 1, 0], PadMode::Replicate, 0.0, cx)
@@ -272,6 +289,32 @@ fn rows_are_ordered_to_the_last_place() {
         compare("cumsum", wanted.dtype(), wanted, got);
     }
     assert!(bytes(&sums(&cpu)[0]) == bytes(&sums(&cx)[0]), "sums of int64 are exact");
+}
+
+/// A ridge as long as the picture is wide, many times over, strong at one end only: across blocks, and along a spiral.
+#[test]
+fn edges_are_followed_to_their_end() {
+    let Some((gpu, _alone)) = alone() else { return };
+    let (cx, ..) = job(gpu);
+    let side = 40u64;
+    // A spiral of lines four pixels apart, fading along its way; and so much noise that no two neighbours are equally strong.
+    let noise = |place: u32| (place.wrapping_mul(2_654_435_761) >> 16) as f32 / 65_536.0 * 0.02;
+    let mut picture: Vec<f32> = (0..(side * side) as u32).map(noise).collect();
+    let (mut x, mut y, mut step, mut bright) = (2i64, 2i64, (1i64, 0i64), 1.0f32);
+    for turn in 0..17i64 {
+        for _ in 0..if turn < 3 { 36 } else { 32 - (turn - 3) / 2 * 4 } {
+            picture[(y * side as i64 + x) as usize] += bright;
+            bright = (bright * 0.985).max(0.3);
+            (x, y) = (x + step.0, y + step.1);
+        }
+        step = (-step.1, step.0);
+    }
+    let picture = Tensor::from_vec(&[1, 1, side, side], picture, &cpu_context()).unwrap();
+    let [wanted, got] = [&cpu_context(), &cx].map(|cx| picture.canny(0.1, 0.9, cx).unwrap());
+    let kept = Slow::of(&wanted).values.iter().sum::<f64>();
+    let strong = Slow::of(&picture.canny(0.9, 0.9, &cx).unwrap()).values.iter().sum::<f64>();
+    assert!(strong > 0.0 && kept > 3.0 * strong, "the picture is no test: {strong} of {kept} places are strong");
+    Slow::of(&wanted).assert_close(&got, 0.0);
 }
 
 #[test]

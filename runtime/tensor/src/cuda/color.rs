@@ -14,7 +14,7 @@ struct Recolor {
     out: u64,
     source: View,
     pixels: u64,
-    dtype: i32,
+    dtype: i64,
 }
 
 // SAFETY: `repr(C)`, made of integers and floats.
@@ -37,7 +37,7 @@ impl GpuJob {
             out,
             source: views[0],
             pixels: pixels as u64,
-            dtype: number(source.dtype()),
+            dtype: number(source.dtype()).into(),
         })
     }
 }

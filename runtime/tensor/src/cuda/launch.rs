@@ -169,6 +169,9 @@ impl GpuJob {
 
     /// Starts a kernel that reads `reads` and writes `out`. `arguments` makes its parameter of their addresses.
     ///
+    /// The parameter should have no padding: what happens to lie there would go to the GPU, and the simulated driver, which takes
+    /// whatever looks like an address for one, has taken half of an old address there for a buffer.
+    ///
     /// The kernel must stay inside these buffers for these arguments: shapes and strides were checked by the operation,
     /// and every kernel's tests run on the simulated driver, which reports any access outside.
     #[allow(unsafe_code)]

@@ -20,7 +20,7 @@ struct Gather {
     elements: u64,
     lengths: [i64; MAX_RANK],
     strides: [i64; MAX_RANK],
-    rank: i32,
+    rank: i64,
 }
 
 /// `Arguments` of `resample.cu`.
@@ -34,7 +34,7 @@ struct Resample {
     weights: u64,
     elements: u64,
     lengths: [i64; 4],
-    axis: i32,
+    axis: i64,
 }
 
 // SAFETY: `repr(C)`, made of integers and floats.
@@ -74,7 +74,7 @@ impl GpuJob {
             elements: elements as u64,
             lengths: padded(shape.lengths()),
             strides: padded(&strides),
-            rank: shape.rank() as i32,
+            rank: shape.rank() as i64,
         })?;
         self.tensor(op, Layout::contiguous(shape), source.dtype(), out, cx).map(Some)
     }
@@ -105,7 +105,7 @@ impl GpuJob {
             weights: pointers[3],
             elements: elements as u64,
             lengths: [0, 1, 2, 3].map(|dim| shape.lengths()[dim] as i64),
-            axis: axis as i32,
+            axis: axis as i64,
         })?;
         self.tensor(op, Layout::contiguous(shape), DType::Float32, out, cx).map(Some)
     }

@@ -22,13 +22,16 @@ mod color;
 mod compile;
 mod create;
 mod elementwise;
+mod fourier;
 mod gemm;
 mod gpu;
 mod lanczos;
 mod launch;
 mod lookup;
 mod meter;
+mod neighbors;
 mod ordering;
+mod pictures;
 mod reduce;
 mod rows;
 mod sample;
@@ -83,6 +86,14 @@ impl GpuJob {
                 self.affine_grid(op, matrices, align_corners, shape, cx)
             }
             Task::Lanczos { source, layout, shape } => self.lanczos(op, (source, layout), shape, cx),
+            Task::Extremes { source, footprint, largest } => self.extremes(op, source, footprint, largest, cx),
+            Task::Median { source, median } => self.median(source, median, cx),
+            Task::Histogram { source, bins, range: [low, high], shape } => {
+                self.histogram(op, source, (bins, low, high), shape, cx)
+            }
+            Task::Distances { zero } => self.distances(op, zero, cx),
+            Task::Edges { across, down, thresholds } => self.edges(op, [across, down], thresholds, cx),
+            Task::Transform { lines, inverse } => self.transform(op, lines, inverse, cx),
             Task::Create { shape, series } => self.create(op, shape, series, cx),
             Task::Pool { source, window, shape } => self.pool(source, window, shape, cx),
             Task::Fold { source, folding, shape } => self.fold(source, folding, shape, cx),

@@ -22,7 +22,7 @@ struct Scan {
     source: View,
     rows: u64,
     length: i64,
-    dtype: i32,
+    dtype: i64,
 }
 
 /// `Arguments` of `argmax.cu`.
@@ -46,7 +46,7 @@ struct Sort {
     length: i64,
     kept: i64,
     run: i64,
-    descending: i32,
+    descending: i64,
 }
 
 // SAFETY: `repr(C)`, made of integers and floats.
@@ -108,7 +108,7 @@ impl GpuJob {
             source: views[0],
             rows: rows as u64,
             length: length as i64,
-            dtype: number(dtype),
+            dtype: number(dtype).into(),
         })
     }
 
@@ -166,7 +166,7 @@ impl GpuJob {
         self.start(&start, &[&resident], &mut items, |pointers, out| Sort {
             out,
             source: View::new(pointers[0], source.dtype(), source.layout.offset, &[]),
-            descending: i32::from(descending),
+            descending: i64::from(descending),
             ..common
         })?;
         if tile < length {

@@ -20,7 +20,7 @@ struct Scatter {
     lengths: [i64; MAX_RANK],
     strides: [i64; MAX_RANK],
     step: i64,
-    rank: i32,
+    rank: i64,
 }
 
 // SAFETY: `repr(C)`, made of integers and floats.
@@ -57,7 +57,7 @@ impl GpuJob {
             lengths: padded(index.dims()),
             strides: padded(&strides),
             step,
-            rank: index.rank() as i32,
+            rank: index.rank() as i64,
         };
         if adds {
             let number = if target.dtype().is_float() { ("FLOATS", "1") } else { ("INTEGERS", "1") };

@@ -4,7 +4,7 @@ struct Arguments {
     void* out;
     View in;
     u64 pixels;
-    int dtype;
+    i64 dtype;
 };
 
 __device__ __forceinline__ void rgb_to_hsv(float (&c)[3]) {

@@ -6,7 +6,7 @@ struct Arguments {
     View in;
     u64 rows;
     i64 length;
-    int dtype;
+    i64 dtype;
 };
 
 extern "C" __global__ void __launch_bounds__(256) scan(const Arguments x) {

@@ -16,7 +16,7 @@ struct Arguments {
     // Of the index; strides of the result, with that of the dimension that the index replaces apart.
     i64 lengths[MAX_RANK], strides[MAX_RANK];
     i64 step;
-    int rank;
+    i64 rank;
 };
 
 extern "C" __global__ void __launch_bounds__(256) scatter(const Arguments x) {

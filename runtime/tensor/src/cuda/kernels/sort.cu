@@ -29,7 +29,7 @@ struct Arguments {
     u64 elements;
     // Of a row, and how many of it are kept; of the runs that are sorted already.
     i64 length, kept, run;
-    int descending;
+    i64 descending;
 };
 
 #if STEP == TILES
@@ -39,10 +39,7 @@ __device__ __forceinline__ Item item_of(const Arguments& x, i64 at, i64 place) {
     return Item{x.descending ? ~key : key, (u64)place};
 #else
 #ifdef FLOATS
-    float value = load<float>(x.in.data, x.in.dtype, at);
-    // Both zeros are equal.
-    u32 bits = value == 0.0f ? 0u : __float_as_uint(value);
-    u32 key = value != value ? 0xffffffffu : bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+    u32 key = ordered_bits(load<float>(x.in.data, x.in.dtype, at));
 #else
     u32 key = (u32)load<i64>(x.in.data, x.in.dtype, at) ^ 0x80000000u;
 #endif
