@@ -12,6 +12,7 @@ use vivarium_tensor::{
     MorphologyOp, OpContext, Operand, PadMode, ReduceOp, SampleBorder, SampleMode, Tensor, TensorError, UnaryOp,
 };
 
+type Making = fn(&OpContext) -> Result<Tensor, TensorError>;
 type Work = fn(&Tensor, &OpContext) -> Result<Tensor, TensorError>;
 
 /// Operations on a `[2,8,12,10]` tensor of floats that must not leave the GPU.
@@ -97,6 +98,8 @@ const ON_THE_GPU: &[(&str, Work)] = &[
     ("nearest of integers", |x, cx| {
         x.cast(DType::Int32, cx)?.permute(&[0, 2, 3, 1], cx)?.interpolate(5, 11, InterpolateMode::Nearest, cx)
     }),
+    ("gather by places", |x, cx| x.gather(3, &x.topk(4, 3, true, cx)?.1, cx)),
+    ("scatter by places", |x, cx| x.scatter(1, &x.argmax(1, true, true, cx)?, &x.unary(UnaryOp::Abs, cx)?, cx)),
     ("dilate", |x, cx| {
         let footprint = Tensor::from_vec(&[2, 3], vec![true, false, true, false, true, true], cx)?;
         x.morphology(MorphologyOp::Dilate, &footprint, cx)
@@ -146,7 +149,7 @@ fn sampled(
 }
 
 /// What is made of nothing must be made on the GPU.
-const MADE_ON_THE_GPU: &[(&str, fn(&OpContext) -> Result<Tensor, TensorError>)] = &[
+const MADE_ON_THE_GPU: &[(&str, Making)] = &[
     ("zeros", |cx| Tensor::zeros(&[3, 7], DType::Float8E4m3, cx)),
     ("full", |cx| Tensor::full(&[5, 2], -7.9, DType::Int64, cx)),
     ("arange", |cx| Tensor::arange(2.5, -900.0, -1.1, cx)),
@@ -315,6 +318,28 @@ fn edges_are_followed_to_their_end() {
     let strong = Slow::of(&picture.canny(0.9, 0.9, &cx).unwrap()).values.iter().sum::<f64>();
     assert!(strong > 0.0 && kept > 3.0 * strong, "the picture is no test: {strong} of {kept} places are strong");
     Slow::of(&wanted).assert_close(&got, 0.0);
+}
+
+#[test]
+fn indices_that_are_on_the_gpu_are_checked_there() {
+    let Some((gpu, _alone)) = alone() else { return };
+    let (cx, ..) = job(gpu);
+    let line = support::random(&[1, 9], DType::Float32, 5);
+    let place = line.argmax(1, false, true, &cx).unwrap();
+    let before = gpu.counters().downloads;
+    for (moved, allowed) in [(0.0, true), (-9.0, false), (9.0, false), (8e18, false)] {
+        let index = place.binary(BinaryOp::Add, Operand::Scalar(moved), &cx).unwrap();
+        let index = index.cast(DType::Int64, &cx).unwrap();
+        for work in [Tensor::gather, |x, dim, index, cx| x.scatter(dim, index, x, cx)]
+            as [fn(&Tensor, i32, &Tensor, &OpContext) -> _; 2]
+        {
+            let answer: Result<Tensor, TensorError> = work(&line, 1, &index, &cx);
+            let refused =
+                answer.map(drop).map_err(|refused| (refused.kind(), refused.to_string().contains("index holds")));
+            assert_eq!(refused, if allowed { Ok(()) } else { Err((ErrorKind::InvalidArgument, true)) }, "{moved}");
+        }
+    }
+    assert_eq!(gpu.counters().downloads, before);
 }
 
 #[test]

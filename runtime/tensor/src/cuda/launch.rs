@@ -16,6 +16,14 @@ pub(super) const THREADS: u32 = 256;
 /// Blocks that keep any GPU busy; with more elements, each thread does several.
 const MAX_BLOCKS: u64 = 1 << 16;
 
+/// What one launch may look at: some seconds. More is left to the CPU, which can be stopped in between, as a kernel cannot.
+const MAX_LOOKS: usize = 1 << 40;
+
+/// Whether so many results, each of so many looks, take too long for one launch.
+pub(super) fn too_long(results: usize, looks: &[usize]) -> bool {
+    looks.iter().fold(results, |product, factor| product.saturating_mul(*factor)) > MAX_LOOKS
+}
+
 /// More elements than this are counted in 64 bits.
 const NARROW: usize = 1 << 31;
 

@@ -2,7 +2,7 @@
 
 use super::compile::NEIGHBORS;
 use super::gpu::GpuJob;
-use super::launch::{Start, View, number};
+use super::launch::{Start, View, number, too_long};
 use crate::cpu::morphology::{Footprint, Median};
 use crate::ops::PadMode;
 use crate::shape::Layout;
@@ -27,6 +27,9 @@ struct Neighbors {
 #[allow(unsafe_code)]
 unsafe impl DeviceRepr for Neighbors {}
 
+/// How often a median looks at its window: once for every two bits.
+const PASSES: usize = 16;
+
 /// Height and width of the planes of `[B,C,H,W]`.
 fn plane(source: &Tensor) -> [i64; 2] {
     [2, 3].map(|dim| source.dims()[dim] as i64)
@@ -41,6 +44,9 @@ impl GpuJob {
         largest: bool,
         cx: &OpContext,
     ) -> Result<Option<Tensor>, TensorError> {
+        if too_long(source.elements(), &[footprint.places().len()]) {
+            return Ok(None);
+        }
         let narrow = |place: isize| (place as i32).cast_unsigned();
         let table: Vec<u32> =
             footprint.places().iter().flat_map(|(down, right)| [narrow(*down), narrow(*right)]).collect();
@@ -67,6 +73,9 @@ impl GpuJob {
         median: &Median,
         cx: &OpContext,
     ) -> Result<Option<Tensor>, TensorError> {
+        if too_long(source.elements(), &[PASSES, median.window[0], median.window[1]]) {
+            return Ok(None);
+        }
         let border = match median.border {
             PadMode::Constant => "CONSTANT",
             PadMode::Reflect => "REFLECT",

@@ -2,7 +2,7 @@
 
 use super::compile::WINDOWS;
 use super::gpu::GpuJob;
-use super::launch::{Start, View, number};
+use super::launch::{Start, View, number, too_long};
 use crate::cpu::pool::{Pool, Window};
 use crate::cpu::windows::Folding;
 use crate::shape::Layout;
@@ -42,6 +42,9 @@ impl GpuJob {
         shape: Shape,
         cx: &OpContext,
     ) -> Result<Option<Tensor>, TensorError> {
+        if too_long(shape.elements(), &window.window) {
+            return Ok(None);
+        }
         let (work, count_padding) = match window.pool {
             Pool::Max => ("LARGEST", false),
             Pool::Mean { count_padding } => ("MEAN", count_padding),
@@ -71,6 +74,9 @@ impl GpuJob {
         shape: Shape,
         cx: &OpContext,
     ) -> Result<Option<Tensor>, TensorError> {
+        if too_long(shape.elements(), &folding.window) {
+            return Ok(None);
+        }
         let start = Start::over(folding.op, WINDOWS, &[("WORK", "FOLD")], shape.elements());
         let dtype = source.dtype();
         self.make(&start, (&[source], &[]), (Layout::contiguous(shape), dtype), cx, |views, _, out| Windows {
