@@ -4,6 +4,10 @@
 //! operands are copied there.
 #![cfg_attr(not(feature = "cuda"), allow(dead_code))]
 
+use crate::cpu::morphology::{Footprint, Median};
+use crate::cpu::pool::Window;
+use crate::cpu::windows::Folding;
+use crate::ops::{SampleBorder, SampleMode};
 use crate::shape::{Layout, Order};
 use crate::{Activation, BinaryOp, DType, OpContext, Operand, ReduceOp, Shape, Tensor, TensorError, UnaryOp};
 
@@ -62,6 +66,67 @@ pub(crate) enum Task<'a> {
     Gather { source: &'a Tensor, layout: Layout, dim: usize, index: (&'a Tensor, Layout), shape: Shape },
     /// Weighted sums along dimension `axis` of the four of `layout`. The result is row-major float32.
     Resample { source: &'a Tensor, layout: Layout, axis: usize, taps: Taps<'a> },
+    /// The sum or product of each element and all before it along the last dimension of row-major `source`. The result is
+    /// row-major, of its type for floats and int64 for the rest.
+    Accumulate { source: &'a Tensor, product: bool },
+    /// Where the largest (or smallest) element along the last dimension of row-major `source` is, as row-major int64 whose last
+    /// length is 1.
+    Argmax { source: &'a Tensor, smallest: bool },
+    /// Where the first `kept` elements along the last dimension of row-major `source` are, once they are sorted, as row-major
+    /// int64. Equal ones keep their order; not-a-number counts as the largest.
+    SortedPlaces { source: &'a Tensor, kept: usize, descending: bool },
+    /// Row-major `target` with the elements of `source` that have one in `index` written to (or added at) their places, with the
+    /// coordinate `dim` replaced by the index. The indices have been found to be in range. Of several for one place, the last in
+    /// row-major order is written. The types of target and source are equal; to be added, they are float32 or int64.
+    Scatter { target: &'a Tensor, dim: usize, index: &'a Tensor, source: &'a Tensor, adds: bool },
+    /// A function of `color.cu` of every three elements of row-major `source`. The result is row-major, of its type.
+    Recolor { source: &'a Tensor, pixel: &'static str },
+    /// Pixels of `[B,C,H,W]` at the places of `[B,h,w,2]`, see the operation. The result is `[B,C,h,w]`, `shape`, channels-last
+    /// and of the type of `source`.
+    GridSample {
+        source: &'a Tensor,
+        grid: &'a Tensor,
+        mode: SampleMode,
+        border: SampleBorder,
+        align_corners: bool,
+        shape: Shape,
+    },
+    /// Places `[B,h,w,2]`, `shape`, of matrices `[B,2,3]`. The result is row-major, of their type.
+    AffineGrid { matrices: &'a Tensor, align_corners: bool, shape: Shape },
+    /// `source` as `[B,H,W,C]`, `layout`, resized to `shape` through 8 bits. The result is row-major, of its type.
+    Lanczos { source: &'a Tensor, layout: Layout, shape: Shape },
+    /// The largest (or smallest) of what a footprint sees around every pixel of row-major `[B,C,H,W]`. The result is row-major
+    /// float32; infinite where nothing is seen.
+    Extremes { source: &'a Tensor, footprint: &'a Footprint, largest: bool },
+    /// The median of a window around every pixel of row-major `[B,C,H,W]`. The result is row-major, of its type.
+    Median { source: &'a Tensor, median: &'a Median },
+    /// How many elements along the last dimension of row-major `source` fall into each of `bins` even parts of a range, as
+    /// row-major int64 of `shape`.
+    Histogram { source: &'a Tensor, bins: usize, range: [f64; 2], shape: Shape },
+    /// How far the nearest true element of its plane, the last two dimensions of row-major booleans, is. Row-major float32.
+    Distances { zero: &'a Tensor },
+    /// Where a gradient, row-major float32 `[B,1,H,W]`, has a ridge above the second threshold, or above the first and connected
+    /// to such a one: 1, elsewhere 0, as row-major float32.
+    Edges { across: &'a Tensor, down: &'a Tensor, thresholds: [f32; 2] },
+    /// Fourier transforms of the lines of row-major `[…,length,2]`, as row-major float32. The inverse divides by the length.
+    Transform { lines: &'a Tensor, inverse: bool },
+    /// Numbers that depend on their place only, as row-major float32.
+    Create { shape: Shape, series: Series },
+    /// The largest, or the mean, under windows over the planes of row-major `source`. The result is row-major, of its type.
+    Pool { source: &'a Tensor, window: &'a Window, shape: Shape },
+    /// Windows laid over planes and added up. `source` is row-major; so is the result, of its type.
+    Fold { source: &'a Tensor, folding: &'a Folding, shape: Shape },
+}
+
+/// What a number is at each place.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Series {
+    /// start + i·step for the first `from_start`, and counted back from `end`, the last, for the others; in double precision.
+    Progression { start: f64, end: f64, step: f64, from_start: usize },
+    /// Philox 4×32-10, from 0 to 1.
+    Uniform { seed: u64 },
+    /// Philox 4×32-10, of the standard normal distribution.
+    Normal { seed: u64 },
 }
 
 /// How a row is normalised.

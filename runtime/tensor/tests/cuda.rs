@@ -8,10 +8,11 @@ mod support;
 use std::sync::Arc;
 use support::*;
 use vivarium_tensor::{
-    Activation, BinaryOp, Budget, ConvGeometry, Copies, DType, ErrorKind, Gpu, InterpolateMode, OpContext, Operand,
-    PadMode, ReduceOp, Tensor, TensorError, UnaryOp,
+    Activation, BinaryOp, Budget, ConvGeometry, Copies, DType, ErrorKind, Generator, Gpu, InterpolateMode,
+    MorphologyOp, OpContext, Operand, PadMode, ReduceOp, SampleBorder, SampleMode, Tensor, TensorError, UnaryOp,
 };
 
+type Making = fn(&OpContext) -> Result<Tensor, TensorError>;
 type Work = fn(&Tensor, &OpContext) -> Result<Tensor, TensorError>;
 
 /// Operations on a `[2,8,12,10]` tensor of floats that must not leave the GPU.
@@ -59,6 +60,104 @@ const ON_THE_GPU: &[(&str, Work)] = &[
         x.separable_filter(&[0.2, 0.5, 0.3], &[0.1, 0.2, 0.4, 0.2, 0.1], PadMode::Reflect, cx)
     }),
     ("area", |x, cx| x.interpolate(5, 4, InterpolateMode::Area, cx)),
+    ("sort", |x, cx| x.sort(2, true, cx).map(|(values, _)| values)),
+    ("places of sort", |x, cx| x.slice(1, 1, 4, 1, cx)?.sort(1, false, cx).map(|(_, places)| places)),
+    ("topk", |x, cx| x.topk(3, -1, true, cx).map(|(values, _)| values)),
+    ("argmax", |x, cx| x.argmax(1, false, true, cx)),
+    ("argmin", |x, cx| x.permute(&[3, 1, 0, 2], cx)?.argmax(-1, true, false, cx)),
+    ("cumsum", |x, cx| x.cumsum(0, cx)),
+    ("cumprod", |x, cx| x.binary(BinaryOp::Div, Operand::Scalar(4.0), cx)?.cumprod(1, cx)),
+    ("median", |x, cx| x.median(2, false, cx)),
+    ("quantile", |x, cx| x.quantile(0.3, 3, true, cx)),
+    ("scatter", |x, cx| {
+        let index = Tensor::from_vec(&[2, 1, 3, 2], vec![7i64, 0, 4, 5, 7, 1, 0, 0, 3, 3, 2, 6], cx)?;
+        x.scatter(1, &index, &x.unary(UnaryOp::Neg, cx)?, cx)
+    }),
+    ("scatter-add", |x, cx| {
+        let index = Tensor::from_vec(&[1, 2, 3, 2], vec![9i32, 0, 4, 4, 4, 1, 0, 0, 3, 3, 2, 9], cx)?;
+        x.permute(&[0, 1, 3, 2], cx)?.scatter_add(2, &index, x, cx)
+    }),
+    ("rgb-to-hsv", |x, cx| colors(x, cx)?.rgb_to_hsv(cx)),
+    ("hsv-to-rgb", |x, cx| x.slice(3, 0, 3, 1, cx)?.hsv_to_rgb(cx)),
+    // Differences of numbers of up to 100, so those are what the last bit is of.
+    ("rgb-to-lab", |x, cx| colors(x, cx)?.rgb_to_lab(cx)?.binary(BinaryOp::Div, Operand::Scalar(100.0), cx)),
+    ("lab-to-rgb", |x, cx| x.slice(3, 1, 4, 1, cx)?.binary(BinaryOp::Mul, Operand::Scalar(8.0), cx)?.lab_to_rgb(cx)),
+    ("rgb-to-ycbcr", |x, cx| colors(x, cx)?.rgb_to_ycbcr(cx)),
+    ("ycbcr-to-rgb", |x, cx| colors(x, cx)?.ycbcr_to_rgb(cx)),
+    ("grid-sample, nearest", |x, cx| sampled(x, SampleMode::Nearest, SampleBorder::Reflection, true, cx)),
+    ("grid-sample, bilinear", |x, cx| sampled(x, SampleMode::Bilinear, SampleBorder::Zeros, false, cx)),
+    ("grid-sample, bicubic", |x, cx| sampled(x, SampleMode::Bicubic, SampleBorder::Border, false, cx)),
+    ("grid-sample, mirrored", |x, cx| sampled(x, SampleMode::Bicubic, SampleBorder::Reflection, false, cx)),
+    ("affine-grid", |x, cx| x.slice(3, 1, 7, 1, cx)?.reshape(&[192, 2, 3], cx)?.affine_grid(1, 3, true, cx)),
+    ("lanczos", |x, cx| colors(x, cx)?.permute(&[0, 3, 1, 2], cx)?.interpolate(5, 17, InterpolateMode::Lanczos, cx)),
+    ("lanczos with alpha", |x, cx| {
+        let bright = x.binary(BinaryOp::Div, Operand::Scalar(9.0), cx)?;
+        bright.slice(1, 2, 6, 1, cx)?.interpolate(20, 10, InterpolateMode::Lanczos, cx)
+    }),
+    ("lanczos along rows", |x, cx| colors(x, cx)?.interpolate(12, 7, InterpolateMode::Lanczos, cx)),
+    ("nearest of integers", |x, cx| {
+        x.cast(DType::Int32, cx)?.permute(&[0, 2, 3, 1], cx)?.interpolate(5, 11, InterpolateMode::Nearest, cx)
+    }),
+    ("gather by places", |x, cx| x.gather(3, &x.topk(4, 3, true, cx)?.1, cx)),
+    ("scatter by places", |x, cx| x.scatter(1, &x.argmax(1, true, true, cx)?, &x.unary(UnaryOp::Abs, cx)?, cx)),
+    ("dilate", |x, cx| {
+        let footprint = Tensor::from_vec(&[2, 3], vec![true, false, true, false, true, true], cx)?;
+        x.morphology(MorphologyOp::Dilate, &footprint, cx)
+    }),
+    ("erode a square", |x, cx| x.morphology(MorphologyOp::Erode, &Tensor::from_vec(&[3, 5], vec![true; 15], cx)?, cx)),
+    ("median-filter", |x, cx| {
+        x.permute(&[0, 1, 3, 2], cx)?.slice(1, 0, 2, 1, cx)?.median_filter([3, 5], PadMode::Reflect, cx)
+    }),
+    ("histogram", |x, cx| x.reshape(&[2, 960], cx)?.histogram(7, -3.0, 6.5, cx)),
+    ("histogram of many bins", |x, cx| x.reshape(&[1, 1920], cx)?.histogram(5000, -8.0, 8.0, cx)),
+    ("distance-transform", |x, cx| x.binary(BinaryOp::Gt, Operand::Scalar(-7.0), cx)?.distance_transform(cx)),
+    ("canny", |x, cx| x.slice(1, 0, 3, 1, cx)?.canny(2.5, 6.0, cx)),
+    // Errors are those of the largest numbers.
+    ("fft", |x, cx| {
+        x.reshape(&[2, 8, 60, 2], cx)?.binary(BinaryOp::Div, Operand::Scalar(32.0), cx)?.fft(&[1, 2], false, cx)
+    }),
+    ("inverse fft", |x, cx| x.reshape(&[96, 10, 2], cx)?.slice(0, 0, 84, 2, cx)?.fft(&[0], true, cx)),
+    ("pad by reflection", |x, cx| x.pad(&[0, 0, 3, 0], &[0, 0, 2, 9], PadMode::Reflect, 0.0, cx)),
+    ("pad by the border", |x, cx| {
+        x.permute(&[0, 2, 3, 1], cx)?.pad(&[1, 0, 4, 0], &[0, 2, 1, 0], PadMode::Replicate, 0.0, cx)
+    }),
+    ("pad around", |x, cx| x.pad(&[2, 0, 5, 0], &[0, 1, 0, 10], PadMode::Circular, 0.0, cx)),
+    ("max-pool2d", |x, cx| x.permute(&[0, 1, 3, 2], cx)?.max_pool2d([3, 2], [2, 1], [1, 0], cx)),
+    ("avg-pool2d", |x, cx| x.avg_pool2d([4, 3], [3, 2], [2, 1], true, cx)),
+    ("avg-pool2d inside", |x, cx| x.avg_pool2d([2, 3], [2, 2], [1, 1], false, cx)),
+    ("fold", |x, cx| {
+        let geometry = ConvGeometry { stride: [2, 1], padding: [1, 2], dilation: [1, 2], groups: 1 };
+        x.reshape(&[2, 96, 10], cx)?.fold([3, 8], [4, 2], &geometry, cx)
+    }),
+];
+
+/// Three numbers from 0 to 1 in the last dimension.
+fn colors(x: &Tensor, cx: &OpContext) -> Result<Tensor, TensorError> {
+    x.slice(3, 2, 8, 2, cx)?.binary(BinaryOp::Div, Operand::Scalar(16.0), cx)?.binary(BinaryOp::Add, 0.5.into(), cx)
+}
+
+/// At places in the picture and around it.
+fn sampled(
+    x: &Tensor,
+    mode: SampleMode,
+    border: SampleBorder,
+    corners: bool,
+    cx: &OpContext,
+) -> Result<Tensor, TensorError> {
+    let grid = x.slice(1, 0, 3, 1, cx)?.slice(3, 0, 9, 8, cx)?.binary(BinaryOp::Div, Operand::Scalar(4.0), cx)?;
+    x.permute(&[0, 1, 3, 2], cx)?.grid_sample(&grid, mode, border, corners, cx)
+}
+
+/// What is made of nothing must be made on the GPU.
+const MADE_ON_THE_GPU: &[(&str, Making)] = &[
+    ("zeros", |cx| Tensor::zeros(&[3, 7], DType::Float8E4m3, cx)),
+    ("full", |cx| Tensor::full(&[5, 2], -7.9, DType::Int64, cx)),
+    ("arange", |cx| Tensor::arange(2.5, -900.0, -1.1, cx)),
+    ("linspace", |cx| Tensor::linspace(-1.0, 0.3, 300, cx)),
+    ("eye", |cx| Tensor::eye(5, 7, DType::Bfloat16, cx)),
+    ("linspace of one", |cx| Tensor::linspace(4.0, 5.0, 1, cx)),
+    ("rand", |cx| Tensor::rand(&[3, 341], 1 << 40 | 5, Generator::Philox, cx)),
+    ("randn", |cx| Tensor::randn(&[3, 341], 77, Generator::Philox, cx)),
 ];
 
 /// A job with accounts of its own for both memories.
@@ -110,6 +209,22 @@ fn operations_stay_on_the_gpu_and_answer_what_the_cpu_answers() {
 }
 
 #[test]
+fn what_is_made_of_nothing_is_made_on_the_gpu() {
+    let Some((gpu, _alone)) = alone() else { return };
+    for (name, work) in MADE_ON_THE_GPU {
+        let (cx, host, device) = job(gpu);
+        let before = gpu.counters();
+        let got = work(&cx).unwrap();
+        let after = gpu.counters();
+        assert!(after.launches > before.launches, "{name} started no kernel");
+        assert_eq!((after.uploads, after.downloads), (before.uploads, before.downloads), "{name} was copied");
+        compare(name, DType::Float32, &work(&cpu_context()).unwrap(), &got);
+        drop(got);
+        assert_eq!((host.used(), device.used()), (0, 0), "{name} keeps memory");
+    }
+}
+
+#[test]
 fn sizes_beyond_one_tile_agree() {
     let Some((gpu, _alone)) = alone() else { return };
     let (cx, ..) = job(gpu);
@@ -138,6 +253,93 @@ fn sizes_beyond_one_tile_agree() {
         );
     }
     compare("softmax", DType::Float32, &long.softmax(1, &cpu).unwrap(), &long.softmax(1, &cx).unwrap());
+}
+
+/// Many equal elements, not-a-number, both zeros and the ends of the range, in one row that takes several blocks and in many.
+#[test]
+fn rows_are_ordered_to_the_last_place() {
+    let Some((gpu, _alone)) = alone() else { return };
+    let (cx, ..) = job(gpu);
+    let cpu = cpu_context();
+    let mut values: Vec<f32> =
+        (0..3000u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as f32 - 128.0).collect();
+    for (place, odd) in
+        [f32::NAN, -0.0, 0.0, f32::INFINITY, f32::NEG_INFINITY, 1e-40].into_iter().cycle().take(60).enumerate()
+    {
+        values[place * 47 + 3] = odd;
+    }
+    let floats = Tensor::from_vec(&[3000], values, &cpu).unwrap();
+    // Beyond what float64 tells apart.
+    let whole = |index: i64| (index * 7919 % 1000 - 500) * 9_007_199_254_740_993 + index % 3;
+    let wide = Tensor::from_vec(&[1, 3000], (0..3000).map(whole).collect(), &cpu).unwrap();
+    let short = floats.reshape(&[75, 40], &cpu).unwrap();
+    let small = short.cast(DType::Uint8, &cpu).unwrap();
+    let bytes = |tensor: &Tensor| tensor.read(0, tensor.elements() as u64, &cpu_context()).unwrap();
+    for tensor in [&floats, &wide, &short, &small] {
+        for flag in [false, true] {
+            let [wanted, got] = [&cpu, &cx].map(|cx| {
+                let (sorted, places) = tensor.sort(-1, flag, cx).unwrap();
+                let kept = tensor.topk(30, -1, flag, cx).unwrap();
+                let best = tensor.argmax(-1, flag, false, cx).unwrap();
+                [sorted, places, kept.0, kept.1, best].map(|tensor| bytes(&tensor))
+            });
+            assert!(wanted == got, "{tensor:?} {flag}");
+        }
+    }
+    let finite = floats.clamp(Some(-100.0), Some(100.0), &cpu).unwrap().slice(0, 4, 3000, 47, &cpu).unwrap();
+    let sums = |cx: &OpContext| [&wide, &small, &finite, &short].map(|tensor| tensor.cumsum(-1, cx).unwrap());
+    for (wanted, got) in sums(&cpu).iter().zip(&sums(&cx)) {
+        compare("cumsum", wanted.dtype(), wanted, got);
+    }
+    assert!(bytes(&sums(&cpu)[0]) == bytes(&sums(&cx)[0]), "sums of int64 are exact");
+}
+
+/// A ridge as long as the picture is wide, many times over, strong at one end only: across blocks, and along a spiral.
+#[test]
+fn edges_are_followed_to_their_end() {
+    let Some((gpu, _alone)) = alone() else { return };
+    let (cx, ..) = job(gpu);
+    let side = 40u64;
+    // A spiral of lines four pixels apart, fading along its way; and so much noise that no two neighbours are equally strong.
+    let noise = |place: u32| (place.wrapping_mul(2_654_435_761) >> 16) as f32 / 65_536.0 * 0.02;
+    let mut picture: Vec<f32> = (0..(side * side) as u32).map(noise).collect();
+    let (mut x, mut y, mut step, mut bright) = (2i64, 2i64, (1i64, 0i64), 1.0f32);
+    for turn in 0..17i64 {
+        for _ in 0..if turn < 3 { 36 } else { 32 - (turn - 3) / 2 * 4 } {
+            picture[(y * side as i64 + x) as usize] += bright;
+            bright = (bright * 0.985).max(0.3);
+            (x, y) = (x + step.0, y + step.1);
+        }
+        step = (-step.1, step.0);
+    }
+    let picture = Tensor::from_vec(&[1, 1, side, side], picture, &cpu_context()).unwrap();
+    let [wanted, got] = [&cpu_context(), &cx].map(|cx| picture.canny(0.1, 0.9, cx).unwrap());
+    let kept = Slow::of(&wanted).values.iter().sum::<f64>();
+    let strong = Slow::of(&picture.canny(0.9, 0.9, &cx).unwrap()).values.iter().sum::<f64>();
+    assert!(strong > 0.0 && kept > 3.0 * strong, "the picture is no test: {strong} of {kept} places are strong");
+    Slow::of(&wanted).assert_close(&got, 0.0);
+}
+
+#[test]
+fn indices_that_are_on_the_gpu_are_checked_there() {
+    let Some((gpu, _alone)) = alone() else { return };
+    let (cx, ..) = job(gpu);
+    let line = support::random(&[1, 9], DType::Float32, 5);
+    let place = line.argmax(1, false, true, &cx).unwrap();
+    let before = gpu.counters().downloads;
+    for (moved, allowed) in [(0.0, true), (-9.0, false), (9.0, false), (8e18, false)] {
+        let index = place.binary(BinaryOp::Add, Operand::Scalar(moved), &cx).unwrap();
+        let index = index.cast(DType::Int64, &cx).unwrap();
+        for work in [Tensor::gather, |x, dim, index, cx| x.scatter(dim, index, x, cx)]
+            as [fn(&Tensor, i32, &Tensor, &OpContext) -> _; 2]
+        {
+            let answer: Result<Tensor, TensorError> = work(&line, 1, &index, &cx);
+            let refused =
+                answer.map(drop).map_err(|refused| (refused.kind(), refused.to_string().contains("index holds")));
+            assert_eq!(refused, if allowed { Ok(()) } else { Err((ErrorKind::InvalidArgument, true)) }, "{moved}");
+        }
+    }
+    assert_eq!(gpu.counters().downloads, before);
 }
 
 #[test]
@@ -247,9 +449,10 @@ fn copies_without_end_are_refused_and_others_go_on() {
     let Some((gpu, _alone)) = alone() else { return };
     let (cx, ..) = job(gpu);
     let cx = OpContext { copies: Copies::up_to(100_000), ..cx };
-    let x = support::random(&[1000], DType::Float32, 3);
-    // There and back for every step: the CPU has it, the GPU takes the root of it, the CPU sorts that.
-    let step = |x: &Tensor, cx: &OpContext| x.unary(UnaryOp::Abs, cx)?.sort(0, false, cx).map(|(sorted, _)| sorted);
+    // So many places that a kernel has no step for it.
+    let x = support::random(&[503, 2], DType::Float32, 3);
+    // There and back for every step: the CPU has it, the GPU takes the magnitudes, the CPU transforms them.
+    let step = |x: &Tensor, cx: &OpContext| x.unary(UnaryOp::Abs, cx)?.fft(&[0], false, cx);
     let mut steps = 0;
     let mut last = x.clone();
     let error = loop {

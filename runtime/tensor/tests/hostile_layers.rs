@@ -4,8 +4,9 @@
 mod support;
 
 use proptest::prelude::*;
+use std::sync::Arc;
 use support::*;
-use vivarium_tensor::{Activation, ConvGeometry, DType, ErrorKind, Generator, OpContext, Tensor, TensorError};
+use vivarium_tensor::{Activation, Budget, ConvGeometry, DType, ErrorKind, Generator, OpContext, Tensor, TensorError};
 
 type Work<'a> = &'a dyn Fn(&OpContext) -> Result<Tensor, TensorError>;
 
@@ -116,7 +117,9 @@ fn indices_just_outside_are_refused_and_just_inside_are_not() {
 
 #[test]
 fn workspace_is_charged_and_given_back() {
-    let (cx, budget) = budgeted(2_000_000);
+    // It is the CPU's.
+    let budget = Budget::root(2_000_000);
+    let cx = OpContext::new(Arc::clone(&budget));
     let image = Tensor::zeros(&[1, 32, 16, 16], DType::Float32, &cx).unwrap();
     let weight = Tensor::zeros(&[32, 32, 3, 3], DType::Float32, &cx).unwrap();
     let used = budget.used();

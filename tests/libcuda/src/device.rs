@@ -256,14 +256,13 @@ impl Device {
     ) -> Answer<()> {
         self.check()?;
         let kernel = function.module.kernel(&function.name).ok_or(INVALID_HANDLE)?;
+        let mut handed = Vec::new();
         for bytes in params.as_chunks::<8>().0 {
             let found = self.memory.lock().find(u64::from_le_bytes(*bytes));
             if let Place::Live(allocation, _) = found {
-                let (base, owner) = {
-                    let allocation = allocation.lock();
-                    (allocation.base, allocation.owner)
-                };
-                self.used(base, stream, owner == stream);
+                let base = allocation.lock().base;
+                self.used(base, stream, false);
+                handed.push((base, allocation));
             }
         }
         let number = self.launches.fetch_add(1, Ordering::SeqCst) + 1;
@@ -285,6 +284,10 @@ impl Device {
         match launch.run(&self.memory) {
             Ok(statistics) => {
                 self.instructions.fetch_add(statistics.instructions, Ordering::SeqCst);
+                // Only now it is known what it wrote.
+                for (base, _) in handed.iter().filter(|(_, allocation)| allocation.lock().last_writer == number) {
+                    self.used(*base, stream, true);
+                }
             }
             Err(fault) if fault.kind == FaultKind::Configuration => {
                 self.registry.lock().faults.push(fault.to_string());

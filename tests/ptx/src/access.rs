@@ -107,6 +107,9 @@ impl World<'_, '_> {
         let own = trace(launch, if access == Access::Atomic { ATOMIC } else { block });
         // Another block of this launch, which nothing orders before or after this one.
         let clashes = |other: u64| (other >> 32) as u32 == launch && other != own && other & 0xffff_ffff != block;
+        if access != Access::Read {
+            allocation.last_writer = launch;
+        }
         for byte in at..at + length {
             if access != Access::Write && !allocation.written[byte] {
                 let message = format!("byte {byte} of a buffer of {} was never written", allocation.data.len());

@@ -21,6 +21,8 @@ pub struct Allocation {
     pub owner: u64,
     /// The contents.
     pub data: Vec<u8>,
+    /// The number of the launch that last wrote any of it.
+    pub last_writer: u32,
     /// Bytes that have been written.
     pub(crate) written: Vec<bool>,
     /// The launch and block that last wrote each byte, see [`trace`].
@@ -81,6 +83,7 @@ impl Memory {
             base,
             owner,
             data: vec![0xcd; bytes],
+            last_writer: 0,
             written: vec![false; bytes],
             writer: vec![0; bytes],
             reader: vec![0; bytes],

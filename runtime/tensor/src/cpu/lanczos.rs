@@ -31,6 +31,11 @@ pub(crate) fn workspace(from: Size, to: Size, channels: usize) -> usize {
     narrowed.saturating_add(rows).saturating_mul(channels).saturating_add(tables[0] + tables[1])
 }
 
+/// Whether the last channel is taken as alpha. Without resizing, nothing is multiplied by it.
+pub(crate) fn has_alpha(from: Size, to: Size, channels: usize) -> bool {
+    from != to && matches!(channels, 2 | 4)
+}
+
 /// Resizes images of interleaved channels, one after the other. Two and four channels have alpha last.
 pub(crate) fn lanczos(
     op: &'static str,
@@ -43,7 +48,7 @@ pub(crate) fn lanczos(
 ) -> Result<(), TensorError> {
     let (row, target_row) = (from.1 * channels, to.1 * channels);
     let (columns, rows) = (Weights::new(from.1, to.1), Weights::new(from.0, to.0));
-    let has_alpha = from != to && matches!(channels, 2 | 4);
+    let has_alpha = has_alpha(from, to, channels);
     let mut narrowed = vec![0u8; from.0 * target_row];
     for (index, image) in out.chunks_exact_mut(to.0 * target_row).enumerate() {
         let start = index * from.0 * row;
@@ -141,14 +146,14 @@ multiversion! {
 }
 
 /// For every output along one axis, the first input it is made of and the weights from there on.
-struct Weights {
-    firsts: Vec<u32>,
-    starts: Vec<u32>,
-    weights: Vec<i32>,
+pub(crate) struct Weights {
+    pub(crate) firsts: Vec<u32>,
+    pub(crate) starts: Vec<u32>,
+    pub(crate) weights: Vec<i32>,
 }
 
 impl Weights {
-    fn new(from: usize, to: usize) -> Weights {
+    pub(crate) fn new(from: usize, to: usize) -> Weights {
         let mut result = Weights { firsts: Vec::with_capacity(to), starts: vec![0], weights: Vec::new() };
         let scale = from as f64 / to as f64;
         let stretch = scale.max(1.0);

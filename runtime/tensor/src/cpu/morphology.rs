@@ -9,6 +9,12 @@ use crate::{OpContext, TensorError};
 pub(crate) struct Footprint(Vec<(isize, isize)>);
 
 impl Footprint {
+    /// All of them.
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+    pub(crate) fn places(&self) -> &[(isize, isize)] {
+        &self.0
+    }
+
     /// One after the other they see what `seen`, of `size`, does: a full rectangle takes a column and a row. `None` when
     /// nothing is seen.
     pub(crate) fn passes(size: [usize; 2], seen: &[bool]) -> Option<Vec<Footprint>> {

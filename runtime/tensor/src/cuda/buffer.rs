@@ -67,6 +67,13 @@ impl GpuJob {
         })
     }
 
+    /// As [`GpuJob::allocate`], cleared.
+    pub(super) fn zeros(&self, op: &'static str, bytes: usize) -> Result<DeviceBuffer, TensorError> {
+        let mut buffer = self.allocate(op, bytes)?;
+        self.stream.memset_zeros(&mut buffer.slice).map_err(|error| failed(op, error))?;
+        Ok(buffer)
+    }
+
     /// Pays for memory. What the account has no room for, copies that may leave make room for: its own, or everybody's where
     /// the refusal is not its own.
     fn charge(&self, bytes: u64) -> Result<Charge, BudgetExceeded> {

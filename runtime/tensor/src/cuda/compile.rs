@@ -34,6 +34,20 @@ sources!(
     ATTENTION "attention",
     GATHER "gather",
     RESAMPLE "resample",
+    SCAN "scan",
+    ARGMAX "argmax",
+    SORT "sort",
+    SCATTER "scatter",
+    COLOR "color",
+    SAMPLE "sample",
+    LANCZOS "lanczos",
+    NEIGHBORS "neighbors",
+    HISTOGRAM "histogram",
+    DISTANCE "distance",
+    CANNY "canny",
+    FOURIER "fourier",
+    CREATE "create",
+    WINDOWS "windows",
 );
 
 /// Architectures that kernels are compiled for, in tenths; a GPU takes the newest that it can run.
@@ -80,7 +94,7 @@ fn compile(op: &'static str, architecture: &'static str, text: &str) -> Result<S
         .map_err(|error| TensorError::Device { op, message: format!("a kernel does not compile: {error:?}") })
 }
 
-/// The kernels that work of SD 1.5 spends its time in, for tools that look at them without a GPU.
+/// The kernels that work of SD 1.5 spends its time in, and of the others those that need most, for tools that look at them without a GPU.
 pub fn kernel_sources() -> Vec<KernelSource> {
     let float = [("COMPUTE", "float"), ("INDEX", "u32")];
     let one = |source: Source, variant: &str, defines: &[(&str, &str)]| KernelSource {
@@ -113,6 +127,21 @@ pub fn kernel_sources() -> Vec<KernelSource> {
         one(ATTENTION, "width 128", &[("WIDTH", "128")]),
         one(GATHER, "2 bytes", &[("ELEMENT", "u16")]),
         one(RESAMPLE, "any", &[]),
+        one(SORT, "tiles of floats", &[("STEP", "TILES"), ("TILE", "1024"), ("FLOATS", "1")]),
+        one(SORT, "merge of floats", &[("STEP", "MERGE"), ("FLOATS", "1")]),
+        one(SCATTER, "add", &[("STEP", "ADD"), ("FLOATS", "1")]),
+        one(COLOR, "rgb to lab", &[("PIXEL", "rgb_to_lab")]),
+        one(SAMPLE, "bicubic", &[("WORK", "SAMPLE"), ("MODE", "BICUBIC"), ("BORDER", "REFLECTION")]),
+        one(LANCZOS, "columns", &[("AXIS", "COLUMNS")]),
+        one(NEIGHBORS, "median", &[("WORK", "MEDIAN"), ("BORDER", "REFLECT")]),
+        one(HISTOGRAM, "in shared memory", &[("SHARED", "4096")]),
+        one(DISTANCE, "rows", &[("STEP", "ROWS")]),
+        one(CANNY, "unite", &[("STEP", "UNITE")]),
+        one(FOURIER, "by 4", &[("RADIX", "4")]),
+        one(FOURIER, "by 7", &[("RADIX", "7")]),
+        one(CREATE, "normal", &[("SERIES", "NORMAL")]),
+        one(WINDOWS, "max pool", &[("WORK", "LARGEST")]),
+        one(WINDOWS, "fold", &[("WORK", "FOLD")]),
     ]
 }
 

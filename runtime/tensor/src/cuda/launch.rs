@@ -16,6 +16,14 @@ pub(super) const THREADS: u32 = 256;
 /// Blocks that keep any GPU busy; with more elements, each thread does several.
 const MAX_BLOCKS: u64 = 1 << 16;
 
+/// What one launch may look at: some seconds. More is left to the CPU, which can be stopped in between, as a kernel cannot.
+const MAX_LOOKS: usize = 1 << 40;
+
+/// Whether so many results, each of so many looks, take too long for one launch.
+pub(super) fn too_long(results: usize, looks: &[usize]) -> bool {
+    looks.iter().fold(results, |product, factor| product.saturating_mul(*factor)) > MAX_LOOKS
+}
+
 /// More elements than this are counted in 64 bits.
 const NARROW: usize = 1 << 31;
 
@@ -102,6 +110,16 @@ impl Walk {
     }
 }
 
+/// A type of CUDA C of the size of an element, for kernels that only move them.
+pub(super) fn element_type(dtype: DType) -> &'static str {
+    match dtype.size() {
+        1 => "u8",
+        2 => "u16",
+        4 => "u32",
+        _ => "u64",
+    }
+}
+
 /// The type that a kernel counts elements in.
 pub(super) fn index_type(elements: usize) -> (&'static str, &'static str) {
     ("INDEX", if elements < NARROW { "u32" } else { "u64" })
@@ -121,8 +139,46 @@ pub(super) struct Start<'a> {
     pub(super) threads: u32,
 }
 
+impl<'a> Start<'a> {
+    /// A kernel with about one thread for each of so many items.
+    pub(super) fn over(op: &'static str, source: Source, defines: &'a [(&'a str, &'a str)], items: usize) -> Start<'a> {
+        Start { op, source, defines, grid: blocks_for(items), threads: THREADS }
+    }
+}
+
 impl GpuJob {
+    /// Starts a kernel that makes one tensor, dense in `layout`, of others and of tables. `arguments` makes its parameter of
+    /// views of the tensors, and the addresses of the tables and of the result. `None` where there are no elements.
+    pub(super) fn make<A: DeviceRepr>(
+        &self,
+        start: &Start<'_>,
+        (inputs, tables): (&[&Tensor], &[&DeviceBuffer]),
+        (layout, dtype): (Layout, DType),
+        cx: &OpContext,
+        arguments: impl FnOnce(&[View], &[u64], u64) -> A,
+    ) -> Result<Option<Tensor>, TensorError> {
+        let elements = layout.shape.elements();
+        if elements == 0 || inputs.iter().any(|input| input.elements() == 0) {
+            return Ok(None);
+        }
+        let residents = inputs.iter().map(|input| self.resident(start.op, input, cx)).collect::<Result<Vec<_>, _>>()?;
+        let mut out = self.allocate(start.op, elements * dtype.size())?;
+        let reads: Vec<&DeviceBuffer> =
+            residents.iter().map(|buffer| &**buffer).chain(tables.iter().copied()).collect();
+        self.start(start, &reads, &mut out, |pointers, target| {
+            let view = |(input, pointer): (&&Tensor, &u64)| {
+                View::new(*pointer, input.dtype(), input.layout.offset, input.layout.strides())
+            };
+            let views: Vec<View> = inputs.iter().zip(pointers).map(view).collect();
+            arguments(&views, &pointers[inputs.len()..], target)
+        })?;
+        self.tensor(start.op, layout, dtype, out, cx).map(Some)
+    }
+
     /// Starts a kernel that reads `reads` and writes `out`. `arguments` makes its parameter of their addresses.
+    ///
+    /// The parameter should have no padding: what happens to lie there would go to the GPU, and the simulated driver, which takes
+    /// whatever looks like an address for one, has taken half of an old address there for a buffer.
     ///
     /// The kernel must stay inside these buffers for these arguments: shapes and strides were checked by the operation,
     /// and every kernel's tests run on the simulated driver, which reports any access outside.

@@ -2,7 +2,7 @@
 
 use super::compile::{GATHER, RESAMPLE};
 use super::gpu::GpuJob;
-use super::launch::{Start, THREADS, View, blocks_for, padded};
+use super::launch::{Start, THREADS, View, blocks_for, element_type, padded};
 use crate::device::Taps;
 use crate::shape::{Layout, MAX_RANK};
 use crate::{DType, OpContext, Shape, Tensor, TensorError};
@@ -20,7 +20,7 @@ struct Gather {
     elements: u64,
     lengths: [i64; MAX_RANK],
     strides: [i64; MAX_RANK],
-    rank: i32,
+    rank: i64,
 }
 
 /// `Arguments` of `resample.cu`.
@@ -34,7 +34,7 @@ struct Resample {
     weights: u64,
     elements: u64,
     lengths: [i64; 4],
-    axis: i32,
+    axis: i64,
 }
 
 // SAFETY: `repr(C)`, made of integers and floats.
@@ -60,15 +60,9 @@ impl GpuJob {
         }
         let (from, places) = (self.resident(op, source, cx)?, self.resident(op, index, cx)?);
         let mut out = self.allocate(op, elements * source.dtype().size())?;
-        let element = match source.dtype().size() {
-            1 => "u8",
-            2 => "u16",
-            4 => "u32",
-            _ => "u64",
-        };
         let mut strides = layout.strides().to_vec();
         let step = std::mem::take(&mut strides[dim]);
-        let defines = [("ELEMENT", element)];
+        let defines = [("ELEMENT", element_type(source.dtype()))];
         let grid = blocks_for(elements);
         let start = Start { op, source: GATHER, defines: &defines, grid, threads: THREADS };
         self.start(&start, &[&from, &places], &mut out, |pointers, target| Gather {
@@ -80,7 +74,7 @@ impl GpuJob {
             elements: elements as u64,
             lengths: padded(shape.lengths()),
             strides: padded(&strides),
-            rank: shape.rank() as i32,
+            rank: shape.rank() as i64,
         })?;
         self.tensor(op, Layout::contiguous(shape), source.dtype(), out, cx).map(Some)
     }
@@ -111,7 +105,7 @@ impl GpuJob {
             weights: pointers[3],
             elements: elements as u64,
             lengths: [0, 1, 2, 3].map(|dim| shape.lengths()[dim] as i64),
-            axis: axis as i32,
+            axis: axis as i64,
         })?;
         self.tensor(op, Layout::contiguous(shape), DType::Float32, out, cx).map(Some)
     }

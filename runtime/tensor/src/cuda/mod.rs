@@ -18,15 +18,25 @@
 
 mod attention;
 mod buffer;
+mod color;
 mod compile;
+mod create;
 mod elementwise;
+mod fourier;
 mod gemm;
 mod gpu;
+mod lanczos;
 mod launch;
 mod lookup;
 mod meter;
+mod neighbors;
+mod ordering;
+mod pictures;
 mod reduce;
 mod rows;
+mod sample;
+mod scatter;
+mod windows;
 
 pub(crate) use buffer::DeviceBuffer;
 pub use compile::{KernelSource, kernel_sources};
@@ -62,6 +72,31 @@ impl GpuJob {
             }
             Task::Resample { source, layout, axis, taps } => self.resample(op, (source, layout), axis, taps, cx),
             Task::Assemble { layout, dtype, fill, pieces } => self.assemble(op, layout, dtype, fill, pieces, cx),
+            Task::Accumulate { source, product } => self.accumulate(op, source, product, cx),
+            Task::Argmax { source, smallest } => self.argmax(op, source, smallest, cx),
+            Task::SortedPlaces { source, kept, descending } => self.sorted_places(op, source, kept, descending, cx),
+            Task::Scatter { target, dim, index, source, adds } => {
+                self.scatter(op, (target, dim), index, source, adds, cx)
+            }
+            Task::Recolor { source, pixel } => self.recolor(op, source, pixel, cx),
+            Task::GridSample { source, grid, mode, border, align_corners, shape } => {
+                self.grid_sample(op, [source, grid], (mode, border), align_corners, shape, cx)
+            }
+            Task::AffineGrid { matrices, align_corners, shape } => {
+                self.affine_grid(op, matrices, align_corners, shape, cx)
+            }
+            Task::Lanczos { source, layout, shape } => self.lanczos(op, (source, layout), shape, cx),
+            Task::Extremes { source, footprint, largest } => self.extremes(op, source, footprint, largest, cx),
+            Task::Median { source, median } => self.median(source, median, cx),
+            Task::Histogram { source, bins, range: [low, high], shape } => {
+                self.histogram(op, source, (bins, low, high), shape, cx)
+            }
+            Task::Distances { zero } => self.distances(op, zero, cx),
+            Task::Edges { across, down, thresholds } => self.edges(op, [across, down], thresholds, cx),
+            Task::Transform { lines, inverse } => self.transform(op, lines, inverse, cx),
+            Task::Create { shape, series } => self.create(op, shape, series, cx),
+            Task::Pool { source, window, shape } => self.pool(source, window, shape, cx),
+            Task::Fold { source, folding, shape } => self.fold(source, folding, shape, cx),
         }
     }
 }

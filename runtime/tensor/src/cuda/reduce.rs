@@ -23,9 +23,9 @@ struct Reduce {
     kept_strides: [i64; MAX_RANK],
     lengths: [i64; MAX_RANK],
     strides: [i64; MAX_RANK],
-    kept_rank: i32,
-    rank: i32,
-    dtype: i32,
+    kept_rank: i64,
+    rank: i64,
+    dtype: i64,
 }
 
 // SAFETY: `repr(C)`, made of integers and floats.
@@ -114,9 +114,9 @@ impl GpuJob {
             kept_strides: padded(&kept.strides[0]),
             lengths: padded(&folded.lengths),
             strides: padded(&folded.strides[0]),
-            kept_rank: kept.lengths.len() as i32,
-            rank: folded.lengths.len() as i32,
-            dtype: number(dtype),
+            kept_rank: kept.lengths.len() as i64,
+            rank: folded.lengths.len() as i64,
+            dtype: number(dtype).into(),
         })?;
         self.tensor(op, Layout::contiguous(shape), dtype, out, cx).map(Some)
     }

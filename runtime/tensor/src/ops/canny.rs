@@ -3,6 +3,7 @@
 use super::PadMode;
 use super::interpolate::workspace;
 use crate::cpu::canny;
+use crate::device::Task;
 use crate::shape::Layout;
 use crate::storage::Allocation;
 use crate::{BinaryOp, DType, OpContext, Operand, Tensor, TensorError};
@@ -12,7 +13,7 @@ impl Tensor {
     /// blurred by a Gaussian of 5×5 with σ = 1, Sobel's gradient, only where it is largest across the edge and above `high`,
     /// or above `low` and connected to such a place. As ComfyUI's node, whose arithmetic is Kornia's. Floats.
     ///
-    /// Workspace: some six pictures of one channel.
+    /// Workspace: some six pictures of one channel, and two more on a GPU.
     pub fn canny(&self, low: f64, high: f64, cx: &OpContext) -> Result<Tensor, TensorError> {
         const OP: &str = "canny";
         self.check_float(OP, "self")?;
@@ -33,8 +34,15 @@ impl Tensor {
         let blur = weights.map(|weight| weight / weights.iter().sum::<f32>());
         let blurred = gray.separable_filter(&blur, &blur, PadMode::Reflect, cx)?;
         let (smooth, slope) = (&[1.0, 2.0, 1.0], &[-1.0, 0.0, 1.0]);
-        let across = blurred.separable_filter(smooth, slope, PadMode::Replicate, cx)?.dense_floats(OP, "self", cx)?;
-        let down = blurred.separable_filter(slope, smooth, PadMode::Replicate, cx)?.dense_floats(OP, "self", cx)?;
+        let across = blurred.separable_filter(smooth, slope, PadMode::Replicate, cx)?;
+        let down = blurred.separable_filter(slope, smooth, PadMode::Replicate, cx)?;
+        let thresholds = [low as f32, high as f32];
+        if let (Some(across), Some(down)) = (across.dense_for_gpu(cx)?, down.dense_for_gpu(cx)?)
+            && let Some(result) = cx.on_device(OP, Task::Edges { across: &across, down: &down, thresholds })?
+        {
+            return Ok(result);
+        }
+        let (across, down) = (across.dense_floats(OP, "self", cx)?, down.dense_floats(OP, "self", cx)?);
         let shape = *gray.lengths_shape();
         let mut strength = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
         let mut result = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
@@ -46,7 +54,7 @@ impl Tensor {
             down: down.floats(),
             size: [height, width],
         };
-        canny::edges(OP, &gradient, [low as f32, high as f32], &mut result.values, cx)?;
+        canny::edges(OP, &gradient, thresholds, &mut result.values, cx)?;
         Ok(Tensor::of(Layout::contiguous(shape), result))
     }
 

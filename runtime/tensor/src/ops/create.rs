@@ -3,7 +3,7 @@
 use crate::cpu::copy::{Source, copy, copy_turned};
 use crate::cpu::fill;
 use crate::cpu::reader::Reader;
-use crate::device::{Piece, Task};
+use crate::device::{Piece, Series, Task};
 use crate::shape::Layout;
 use crate::storage::{Allocation, Buffer, Stored, with_buffer, with_dtype};
 use crate::{DType, Element, OpContext, Shape, Tensor, TensorError};
@@ -15,6 +15,9 @@ impl Tensor {
     /// A tensor of zeros.
     pub fn zeros(shape: &[u64], dtype: DType, cx: &OpContext) -> Result<Tensor, TensorError> {
         let shape = Shape::new("zeros", shape)?;
+        if let Some(result) = filled_on_device("zeros", shape, 0.0, dtype, cx)? {
+            return Ok(result);
+        }
         with_dtype!(dtype, T => {
             Ok(Tensor::of(Layout::contiguous(shape), Allocation::<T>::zeroed("zeros", shape.elements(), cx)?))
         })
@@ -25,6 +28,9 @@ impl Tensor {
         const OP: &str = "full";
         let shape = Shape::new(OP, shape)?;
         check_value(OP, "value", value, dtype)?;
+        if let Some(result) = filled_on_device(OP, shape, value, dtype, cx)? {
+            return Ok(result);
+        }
         with_dtype!(dtype, T => {
             let mut result = Allocation::<T>::unfilled(OP, shape.elements(), cx)?;
             let value = <T as Element>::from_f64(value);
@@ -48,7 +54,7 @@ impl Tensor {
         }
         // A count beyond what fits saturates and is refused by the shape.
         let shape = Shape::new(OP, &[((end - start) / step).ceil() as u64])?;
-        progression(OP, shape, cx, |index| start + index as f64 * step)
+        progression(OP, shape, (start, end, step), shape.elements(), cx)
     }
 
     /// `steps` values from `start` to `end`, both included, as float32. One step gives `start`.
@@ -58,12 +64,9 @@ impl Tensor {
         check_finite(OP, "end", end)?;
         let shape = Shape::new(OP, &[steps])?;
         let step = if steps > 1 { (end - start) / (steps - 1) as f64 } else { 0.0 };
-        let half = (steps / 2) as usize;
-        let last = steps.saturating_sub(1) as usize;
         // From both ends, so that both are exact.
-        progression(OP, shape, cx, |index| {
-            if index < half || steps == 1 { start + index as f64 * step } else { end - (last - index) as f64 * step }
-        })
+        let half = if steps == 1 { 1 } else { (steps / 2) as usize };
+        progression(OP, shape, (start, end, step), half, cx)
     }
 
     /// A tensor of little-endian, row-major bytes; their number must fit the shape exactly. Any non-zero byte is true.
@@ -182,16 +185,38 @@ fn read_bytes<T: Stored>(values: &[T], layout: &Layout, start: usize, length: us
     }
 }
 
+/// One value everywhere, on a GPU.
+fn filled_on_device(
+    op: &'static str,
+    shape: Shape,
+    value: f64,
+    dtype: DType,
+    cx: &OpContext,
+) -> Result<Option<Tensor>, TensorError> {
+    let layout = Layout::contiguous(shape);
+    cx.on_device(op, Task::Assemble { layout, dtype, fill: Some(value), pieces: &[] })
+}
+
+/// The first `from_start` numbers count from `start`, the others back from `end`.
 fn progression(
     op: &'static str,
     shape: Shape,
+    (start, end, step): (f64, f64, f64),
+    from_start: usize,
     cx: &OpContext,
-    value: impl Fn(usize) -> f64 + Sync,
 ) -> Result<Tensor, TensorError> {
+    let series = Series::Progression { start, end, step, from_start };
+    if let Some(result) = cx.on_device(op, Task::Create { shape, series })? {
+        return Ok(result);
+    }
+    let last = shape.elements().saturating_sub(1);
+    let value = |index: usize| {
+        if index < from_start { start + index as f64 * step } else { end - (last - index) as f64 * step }
+    };
     let mut result = Allocation::<f32>::unfilled(op, shape.elements(), cx)?;
-    fill(op, &mut result.values, cx, &|start, chunk| {
+    fill(op, &mut result.values, cx, &|first, chunk| {
         for (index, out) in chunk.iter_mut().enumerate() {
-            *out = value(start + index) as f32;
+            *out = value(first + index) as f32;
         }
     })?;
     Ok(Tensor::of(Layout::contiguous(shape), result))

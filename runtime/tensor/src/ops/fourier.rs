@@ -2,6 +2,7 @@
 
 use super::interpolate::workspace;
 use crate::cpu::fourier;
+use crate::device::Task;
 use crate::shape::Layout;
 use crate::storage::Allocation;
 use crate::{OpContext, Tensor, TensorError};
@@ -44,16 +45,27 @@ impl Tensor {
         for dim in (0..last).filter(|dim| mask[*dim]) {
             let mut order: Vec<usize> = (0..rank).filter(|other| *other != dim && *other != last).collect();
             order.extend([dim, last]);
-            let lines = result.with_layout(result.layout.permuted(&order)).dense_floats(OP, "self", cx)?;
-            let length = self.dims()[dim];
-            let mut out = Allocation::<f32>::unfilled(OP, self.elements(), cx)?;
-            let _workspace = workspace(OP, fourier::workspace_bytes(length), cx)?;
-            fourier::lines(OP, lines.floats(), length, inverse, &mut out.values, cx)?;
+            result = transformed(&result.with_layout(result.layout.permuted(&order)), inverse, cx)?;
             let mut back = vec![0; rank];
             order.iter().enumerate().for_each(|(place, dim)| back[*dim] = place);
-            result = Tensor::of(Layout::contiguous(*lines.lengths_shape()), out);
             result = result.with_layout(result.layout.permuted(&back));
         }
         result.cast(crate::DType::Float32, cx)
     }
+}
+
+/// Lines `[…,length,2]` transformed, row-major float32.
+fn transformed(lines: &Tensor, inverse: bool, cx: &OpContext) -> Result<Tensor, TensorError> {
+    const OP: &str = "fft";
+    if let Some(lines) = lines.dense_for_gpu(cx)?
+        && let Some(result) = cx.on_device(OP, Task::Transform { lines: &lines, inverse })?
+    {
+        return Ok(result);
+    }
+    let lines = lines.dense_floats(OP, "self", cx)?;
+    let length = lines.dims()[lines.rank() - 2];
+    let mut out = Allocation::<f32>::unfilled(OP, lines.elements(), cx)?;
+    let _workspace = workspace(OP, fourier::workspace_bytes(length), cx)?;
+    fourier::lines(OP, lines.floats(), length, inverse, &mut out.values, cx)?;
+    Ok(Tensor::of(Layout::contiguous(*lines.lengths_shape()), out))
 }

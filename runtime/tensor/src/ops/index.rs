@@ -8,33 +8,58 @@ use crate::device::Task;
 use crate::dtype::is_whole;
 use crate::shape::Layout;
 use crate::storage::{Allocation, Stored, with_buffer};
-use crate::{Charge, DType, OpContext, Operand, Shape, Tensor, TensorError, UnaryOp};
+use crate::{Charge, DType, OpContext, Operand, ReduceOp, Shape, Tensor, TensorError, UnaryOp};
 
-/// Indices that are known to be in range, row-major.
-struct Indices {
-    places: Vec<usize>,
-    _charge: Charge,
+/// Indices that are known to be in range.
+struct Indices<'a> {
+    op: &'static str,
+    index: &'a Tensor,
+    length: usize,
+    /// Row-major. Not there, until they are asked for, where a GPU looked at them.
+    places: Option<(Vec<usize>, Charge)>,
 }
 
-impl Indices {
-    fn new(op: &'static str, index: &Tensor, length: usize, cx: &OpContext) -> Result<Indices, TensorError> {
+impl<'a> Indices<'a> {
+    /// Looks at all of them. Where they lie on a GPU alone, that finds the extremes, and two numbers come back instead of all.
+    fn new(op: &'static str, index: &'a Tensor, length: usize, cx: &OpContext) -> Result<Indices<'a>, TensorError> {
         if !matches!(index.dtype(), DType::Int64 | DType::Int32) {
             let found = index.dtype();
             return Err(TensorError::Type { op, argument: "index", found, expected: "int64 or int32" });
         }
-        let charge = workspace(op, index.elements().saturating_mul(size_of::<usize>()), cx)?;
-        // They are looked at here, so nothing about them goes to a GPU.
-        let cpu = cx.without_gpu();
-        let whole = index.cast(DType::Int64, &cpu)?.contiguous(&cpu)?;
-        cx.check(op)?;
-        whole.buffer(op, cx)?;
-        let values = whole.as_slice::<i64>().unwrap_or_default();
-        let place = |value: &i64| usize::try_from(*value).ok().filter(|place| *place < length).ok_or(*value);
-        let places = values.iter().map(place).collect::<Result<Vec<_>, _>>().map_err(|value| {
-            let message = format!("holds {value}, but the dimension has {length} elements");
-            TensorError::argument(op, "index", message)
-        })?;
-        Ok(Indices { places, _charge: charge })
+        let mut indices = Indices { op, index, length, places: None };
+        if cx.gpu.is_none() || index.elements() == 0 || index.storage.host().is_some() {
+            indices.places(cx)?;
+            return Ok(indices);
+        }
+        for extreme in [ReduceOp::Amin, ReduceOp::Amax] {
+            let value = index.reduce(extreme, &[], false, cx)?.item()?;
+            if !(0.0..length as f64).contains(&value) {
+                return Err(indices.outside(value));
+            }
+        }
+        Ok(indices)
+    }
+
+    /// For a loop of the CPU.
+    fn places(&mut self, cx: &OpContext) -> Result<&[usize], TensorError> {
+        if self.places.is_none() {
+            let charge = workspace(self.op, self.index.elements().saturating_mul(size_of::<usize>()), cx)?;
+            // They are looked at here, so nothing about them goes to a GPU.
+            let cpu = cx.without_gpu();
+            let whole = self.index.cast(DType::Int64, &cpu)?.contiguous(&cpu)?;
+            cx.check(self.op)?;
+            whole.buffer(self.op, cx)?;
+            let place = |value: &i64| usize::try_from(*value).ok().filter(|place| *place < self.length).ok_or(*value);
+            let values = whole.as_slice::<i64>().unwrap_or_default();
+            let places = values.iter().map(place).collect::<Result<Vec<_>, _>>();
+            self.places = Some((places.map_err(|value| self.outside(value))?, charge));
+        }
+        Ok(self.places.as_ref().map_or(&[], |(places, _)| places))
+    }
+
+    fn outside(&self, value: impl std::fmt::Display) -> TensorError {
+        let message = format!("holds {value}, but the dimension has {} elements", self.length);
+        TensorError::argument(self.op, "index", message)
     }
 }
 
@@ -85,18 +110,19 @@ impl Tensor {
         let dim = self.lengths_shape().dim(OP, "dim", dim)?;
         check_inside(OP, index, "self", self, Some(dim))?;
         let shape = *index.lengths_shape();
-        let indices = Indices::new(OP, index, self.dims()[dim], cx)?;
+        let mut indices = Indices::new(OP, index, self.dims()[dim], cx)?;
         let task = Task::Gather { source: self, layout: self.layout, dim, index: (index, index.layout), shape };
         if let Some(result) = cx.on_device(OP, task)? {
             return Ok(result);
         }
+        let places = indices.places(cx)?;
         let reader = bases(self, &shape, dim);
         let stride = self.layout.strides()[dim];
         with_buffer!(self.buffer(OP, cx)?, values => {
             let mut result = Allocation::zeroed(OP, shape.elements(), cx)?;
             fill_rows(OP, &mut result.values, 1, 4, cx, &|start, chunk| {
                 each_base(&reader, start, chunk.len(), |position, base| {
-                    let place = base + indices.places[start + position] as isize * stride;
+                    let place = base + places[start + position] as isize * stride;
                     chunk[position] = values[place as usize];
                 });
             })?;
@@ -110,7 +136,7 @@ impl Tensor {
         let dim = self.lengths_shape().dim(OP, "dim", dim)?;
         index.check_rank(OP, "index", 1, "[n]")?;
         let shape = self.lengths_shape().with_length(OP, dim, index.elements())?;
-        let indices = Indices::new(OP, index, self.dims()[dim], cx)?;
+        let mut indices = Indices::new(OP, index, self.dims()[dim], cx)?;
         if cx.gpu.is_some() {
             // The index lies along `dim`, the same for all other coordinates.
             let mut lengths = vec![1i64; self.rank()];
@@ -124,14 +150,15 @@ impl Tensor {
             }
         }
         let dense = self.contiguous(cx)?;
-        let (length, count) = (self.dims()[dim], indices.places.len());
+        let places = indices.places(cx)?;
+        let (length, count) = (self.dims()[dim], places.len());
         let inner: usize = self.dims()[dim + 1..].iter().product();
         with_buffer!(dense.buffer(OP, cx)?, values => {
             let values = &values[dense.layout.offset.min(values.len())..];
             let mut result = Allocation::zeroed(OP, shape.elements(), cx)?;
             fill_rows(OP, &mut result.values, inner.max(1), 1, cx, &|first, rows| {
                 for (at, out) in rows.chunks_exact_mut(inner).enumerate() {
-                    let (outer, place) = ((first + at) / count, indices.places[(first + at) % count]);
+                    let (outer, place) = ((first + at) / count, places[(first + at) % count]);
                     out.copy_from_slice(&values[(outer * length + place) * inner..][..inner]);
                 }
             })?;
@@ -173,12 +200,16 @@ impl Tensor {
     pub fn scatter(&self, dim: i32, index: &Tensor, source: &Tensor, cx: &OpContext) -> Result<Tensor, TensorError> {
         const OP: &str = "scatter";
         let source = source.cast(self.dtype(), cx)?;
-        let scatter = Scatter::new(OP, self, dim, index, &source, cx)?;
+        let mut scatter = Scatter::new(OP, self, dim, index, &source, cx)?;
         let dense = self.contiguous(cx)?;
+        if let Some(result) = scatter.on_device(&dense, false, cx)? {
+            return Ok(result);
+        }
         with_buffer!(dense.buffer(OP, cx)?, values => scatter.run(values, &dense, cx, |_, new| new))
     }
 
-    /// As [`Tensor::scatter`], but adds to what is there. Not for booleans.
+    /// As [`Tensor::scatter`], but adds to what is there. Not for booleans. On a GPU, floats are added in an order that may
+    /// change from call to call, and with it the last bit of sums of more than two.
     pub fn scatter_add(
         &self,
         dim: i32,
@@ -193,8 +224,11 @@ impl Tensor {
         }
         let compute = if self.dtype().is_float() { DType::Float32 } else { DType::Int64 };
         let source = source.cast(self.dtype(), cx)?.cast(compute, cx)?;
-        let scatter = Scatter::new(OP, self, dim, index, &source, cx)?;
+        let mut scatter = Scatter::new(OP, self, dim, index, &source, cx)?;
         let dense = self.cast(compute, cx)?.contiguous(cx)?;
+        if let Some(sum) = scatter.on_device(&dense, true, cx)? {
+            return sum.cast(self.dtype(), cx);
+        }
         let buffer = dense.buffer(OP, cx)?;
         let sum = match (f32::view(buffer), i64::view(buffer)) {
             (Some(values), _) => scatter.run(values, &dense, cx, |old, new| old + new)?,
@@ -213,7 +247,7 @@ struct Scatter<'a> {
     op: &'static str,
     shape: Shape,
     dim: usize,
-    indices: Indices,
+    indices: Indices<'a>,
     source: &'a Tensor,
 }
 
@@ -222,7 +256,7 @@ impl<'a> Scatter<'a> {
         op: &'static str,
         target: &Tensor,
         dim: i32,
-        index: &Tensor,
+        index: &'a Tensor,
         source: &'a Tensor,
         cx: &OpContext,
     ) -> Result<Self, TensorError> {
@@ -233,9 +267,14 @@ impl<'a> Scatter<'a> {
         Ok(Scatter { op, shape: *index.lengths_shape(), dim, indices, source })
     }
 
+    fn on_device(&self, dense: &Tensor, adds: bool, cx: &OpContext) -> Result<Option<Tensor>, TensorError> {
+        let (dim, index, source) = (self.dim, self.indices.index, self.source);
+        cx.on_device(self.op, Task::Scatter { target: dense, dim, index, source, adds })
+    }
+
     /// `dense` is the target, row-major; its elements are `values` from its offset on.
     fn run<T: Stored>(
-        &self,
+        &mut self,
         values: &[T],
         dense: &Tensor,
         cx: &OpContext,
@@ -259,11 +298,12 @@ impl<'a> Scatter<'a> {
         );
         let new = T::view(self.source.buffer(self.op, cx)?).unwrap_or_default();
         let step = layout.strides().get(self.dim).copied().unwrap_or(0);
-        for start in (0..self.indices.places.len()).step_by(STRIDE) {
+        let places = self.indices.places(cx)?;
+        for start in (0..places.len()).step_by(STRIDE) {
             cx.check(self.op)?;
-            let count = STRIDE.min(self.indices.places.len() - start);
+            let count = STRIDE.min(places.len() - start);
             each_base(&target, start, count, |position, base| {
-                let index = self.indices.places[start + position] as isize;
+                let index = places[start + position] as isize;
                 let slot = &mut result.values[(base + index * step) as usize];
                 *slot = combine(*slot, new[source.locate(start + position) as usize]);
             });

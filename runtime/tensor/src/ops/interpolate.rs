@@ -124,6 +124,11 @@ impl Tensor {
         let _workspace = workspace(OP, (height + width) * size_of::<u32>(), cx)?;
         let rows = Axis::indices(planes.height, height, mode);
         let columns = Axis::indices(planes.width, width, mode);
+        if cx.gpu.is_some()
+            && let Some(result) = planes.picked_on_device(shape, &rows, &columns, cx)?
+        {
+            return Ok(result);
+        }
         with_buffer!(self.buffer(OP, cx)?, values => {
             let mut result = Allocation::unfilled(OP, shape.elements(), cx)?;
             let source = crate::cpu::copy::Source { values, reader: crate::cpu::reader::Reader::new(&planes.layout) };
@@ -182,6 +187,11 @@ fn lanczos_resized(tensor: &Tensor, shape: Shape, cx: &OpContext) -> Result<Tens
     let planes = Planes::interleaved(OP, tensor)?;
     let (height, width) = (shape.lengths()[2], shape.lengths()[3]);
     let channels = planes.channels;
+    let order = Order::CHANNELS_LAST;
+    let task = Task::Lanczos { source: tensor, layout: planes.layout, shape: shape.permuted(order.dims()) };
+    if let Some(result) = cx.on_device(OP, task)? {
+        return Ok(result.with_layout(Layout::dense_in_order(shape, order.dims())));
+    }
     let (from, to) = ((planes.height, planes.width), (height, width));
     let _workspace = workspace(OP, lanczos_workspace(from, to, channels), cx)?;
     let mut result = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
@@ -197,6 +207,29 @@ pub(crate) fn workspace(op: &'static str, bytes: usize, cx: &OpContext) -> Resul
 }
 
 impl Planes<'_> {
+    /// Elements of some rows and columns, first along rows, as [`resampled_on_device`].
+    fn picked_on_device(
+        &self,
+        shape: Shape,
+        rows: &[u32],
+        columns: &[u32],
+        cx: &OpContext,
+    ) -> Result<Option<Tensor>, TensorError> {
+        const OP: &str = "interpolate";
+        let pick = |source: &Tensor, layout: Layout, dim: usize, places: &[u32]| {
+            let dim = self.order.inverse().dims()[dim];
+            let shape = layout.shape.with_length(OP, dim, places.len())?;
+            let mut lengths = [1u64; 4];
+            lengths[dim] = places.len() as u64;
+            let index = Tensor::from_vec(&lengths, places.iter().map(|place| i64::from(*place)).collect(), cx)?;
+            let along = index.layout.expanded(shape);
+            cx.on_device(OP, Task::Gather { source, layout, dim, index: (&index, along), shape })
+        };
+        let Some(along) = pick(self.tensor, self.layout, 3, columns)? else { return Ok(None) };
+        let across = pick(&along, along.layout, 2, rows)?;
+        Ok(across.map(|across| across.with_layout(Layout::dense_in_order(shape, self.order.dims()))))
+    }
+
     /// The result of an operation that keeps the size.
     pub(super) fn tensor_of<T: Stored>(&self, shape: Shape, allocation: Allocation<T>) -> Tensor {
         Tensor::of(Layout::dense_in_order(shape, self.order.dims()), allocation)

@@ -67,6 +67,14 @@ impl Tensor {
         Ok(dense)
     }
 
+    /// The same elements, row-major, if the context names a GPU (which then copies what is not so yet) and there are any.
+    fn dense_for_gpu(&self, cx: &OpContext) -> Result<Option<Tensor>, TensorError> {
+        if cx.gpu.is_none() || self.elements() == 0 {
+            return Ok(None);
+        }
+        self.contiguous(cx).map(Some)
+    }
+
     /// The elements of what [`Tensor::dense_floats`] answered.
     fn floats(&self) -> &[f32] {
         self.as_slice().unwrap_or_default()

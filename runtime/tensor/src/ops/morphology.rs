@@ -4,6 +4,7 @@ use super::PadMode;
 use super::interpolate::workspace;
 use super::pad::check_amount;
 use crate::cpu::morphology::{self, Footprint, Median};
+use crate::device::Task;
 use crate::shape::Layout;
 use crate::storage::Allocation;
 use crate::{DType, OpContext, Shape, Tensor, TensorError};
@@ -22,6 +23,24 @@ pub const MAX_FOOTPRINT: usize = 1 << 16;
 
 /// The most that a side of a median's window can be.
 pub const MAX_MEDIAN: u64 = 255;
+
+/// Pass after pass.
+fn extremes_on_device(
+    source: Tensor,
+    passes: &[Footprint],
+    largest: bool,
+    cx: &OpContext,
+) -> Result<Option<Tensor>, TensorError> {
+    let mut result = source;
+    for footprint in passes {
+        let task = Task::Extremes { source: &result, footprint, largest };
+        match cx.on_device("morphology", task)? {
+            Some(next) => result = next,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(result))
+}
 
 impl Tensor {
     /// The smallest or largest of the pixels around each where `footprint` (boolean, `[h,w]`) is true. Its middle, that
@@ -46,11 +65,16 @@ impl Tensor {
         let Some(passes) = Footprint::passes(size, &seen) else {
             return Err(TensorError::argument(OP, "footprint", "has no element that is true"));
         };
+        let dilate = op == MorphologyOp::Dilate;
+        if let Some(source) = self.dense_for_gpu(cx)?
+            && let Some(result) = extremes_on_device(source, &passes, dilate, cx)?
+        {
+            return result.cast(self.dtype(), cx);
+        }
         let mut source = self.dense_floats(OP, "self", cx)?;
         for footprint in passes {
             let mut result = Allocation::<f32>::unfilled(OP, self.elements(), cx)?;
             let plane = [self.dims()[2], self.dims()[3]];
-            let dilate = op == MorphologyOp::Dilate;
             morphology::extremes(OP, source.floats(), plane, &footprint, dilate, &mut result.values, cx)?;
             source = Tensor::of(Layout::contiguous(*self.lengths_shape()), result);
         }
@@ -72,10 +96,15 @@ impl Tensor {
         }
         let [rows, columns] = window.map(|side| side as usize);
         cx.check_cost(OP, &[self.elements(), rows, columns])?;
-        let input = self.dense_floats(OP, "self", cx)?;
-        let mut result = Allocation::<f32>::unfilled(OP, self.elements(), cx)?;
         let plane = [self.dims()[2], self.dims()[3]];
         let median = Median { op: OP, plane, window: [rows, columns], border };
+        if let Some(source) = self.dense_for_gpu(cx)?
+            && let Some(result) = cx.on_device(OP, Task::Median { source: &source, median: &median })?
+        {
+            return Ok(result);
+        }
+        let input = self.dense_floats(OP, "self", cx)?;
+        let mut result = Allocation::<f32>::unfilled(OP, self.elements(), cx)?;
         let bytes = median.workspace_bytes().saturating_mul(rayon::current_num_threads());
         let _workspace = workspace(OP, bytes, cx)?;
         median.run(input.floats(), &mut result.values, cx)?;
@@ -98,6 +127,9 @@ impl Tensor {
         }
         cx.check_cost(OP, &[self.elements(), 16])?;
         let zero = self.binary(crate::BinaryOp::Eq, crate::Operand::Scalar(0.0), cx)?.contiguous(cx)?;
+        if let Some(result) = cx.on_device(OP, Task::Distances { zero: &zero })? {
+            return Ok(result);
+        }
         zero.buffer(OP, cx)?;
         let shape: Shape = *self.lengths_shape();
         let mut result = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;

@@ -255,7 +255,7 @@ impl Tensor {
     }
 
     /// A result that has one element per row, or rows of `length`, in the order of the tensor it was made of.
-    pub(super) fn shape_of_rows(&self, op: &'static str, length: usize) -> Result<Shape, TensorError> {
+    pub(crate) fn shape_of_rows(&self, op: &'static str, length: usize) -> Result<Shape, TensorError> {
         self.lengths_shape().with_length(op, self.rank() - 1, length)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::interpolate::workspace;
 use crate::cpu::rows::{self, Sorting};
+use crate::device::Task;
 use crate::shape::{Layout, Order};
 use crate::storage::{Allocation, Stored};
 use crate::{BinaryOp, DType, OpContext, Operand, ReduceOp, Shape, Tensor, TensorError, UnaryOp};
@@ -56,6 +57,9 @@ impl Tensor {
             let what = "the length of the dimension";
             return Err(TensorError::Limit { op, what, asked: length.to_string(), limit: MAX_SORT as u64 });
         }
+        if let Some(result) = self.sorted_on_device(op, dim, kept, descending, cx)? {
+            return Ok(result);
+        }
         let rows = self.rows_to_compare(op, dim, cx)?;
         let shape = rows.tensor.shape_of_rows(op, kept)?;
         let mut indices = Allocation::<i64>::zeroed(op, shape.elements(), cx)?;
@@ -70,9 +74,46 @@ impl Tensor {
         Ok((back(values).cast(self.dtype(), cx)?, back(indices)))
     }
 
+    /// The places come out of the sorting, and the elements by their places.
+    fn sorted_on_device(
+        &self,
+        op: &'static str,
+        dim: i32,
+        kept: usize,
+        descending: bool,
+        cx: &OpContext,
+    ) -> Result<Option<(Tensor, Tensor)>, TensorError> {
+        let (rows, order) = self.rows_along(op, dim)?;
+        let Some(source) = rows.dense_for_gpu(cx)? else { return Ok(None) };
+        let task = Task::SortedPlaces { source: &source, kept, descending };
+        let Some(places) = cx.on_device(op, task)? else { return Ok(None) };
+        let (dim, shape) = (source.rank() - 1, *places.lengths_shape());
+        let index = (&places, places.layout);
+        let task = Task::Gather { source: &source, layout: source.layout, dim, index, shape };
+        let values = cx.on_device(op, task)?;
+        Ok(values.map(|values| (values.back_from_memory_order(&order), places.back_from_memory_order(&order))))
+    }
+
+    /// What a task makes of the rows along `dim`, which it sees row-major.
+    fn rows_on_device(
+        &self,
+        op: &'static str,
+        dim: i32,
+        cx: &OpContext,
+        task: impl for<'t> FnOnce(&'t Tensor) -> Task<'t>,
+    ) -> Result<Option<Tensor>, TensorError> {
+        let (rows, order) = self.rows_along(op, dim)?;
+        let Some(source) = rows.dense_for_gpu(cx)? else { return Ok(None) };
+        let result = cx.on_device(op, task(&source))?;
+        Ok(result.map(|result| result.back_from_memory_order(&order)))
+    }
+
     /// Where the largest (or smallest) element along `dim` is, the first of equals; int64. Not-a-number wins.
     pub fn argmax(&self, dim: i32, smallest: bool, keep_dim: bool, cx: &OpContext) -> Result<Tensor, TensorError> {
         let op = if smallest { "argmin" } else { "argmax" };
+        if let Some(result) = self.rows_on_device(op, dim, cx, |source| Task::Argmax { source, smallest })? {
+            return if keep_dim { Ok(result) } else { result.squeeze(dim, cx) };
+        }
         let rows = self.rows_to_compare(op, dim, cx)?;
         if rows.row == 0 {
             let message = format!("of shape {} has no elements along dimension {dim}", self.lengths_shape());
@@ -91,31 +132,38 @@ impl Tensor {
     /// The sums of each element and all before it along `dim`. Integers answer int64, and wrap.
     pub fn cumsum(&self, dim: i32, cx: &OpContext) -> Result<Tensor, TensorError> {
         const OP: &str = "cumsum";
+        if self.dtype().is_float() {
+            return self.cumulated(OP, dim, false, cx);
+        }
+        if let Some(result) = self.rows_on_device(OP, dim, cx, |source| Task::Accumulate { source, product: false })? {
+            return Ok(result);
+        }
         let rows = self.rows_to_compare(OP, dim, cx)?;
         let shape = *rows.tensor.lengths_shape();
-        let result = if self.dtype().is_float() {
-            return self.cumulated(OP, dim, 0.0, |sum, value| sum + value, cx);
-        } else {
-            let mut result = Allocation::<i64>::zeroed(OP, shape.elements(), cx)?;
-            rows::cumulate(OP, rows.values(), rows.row, &mut result.values, cx)?;
-            Tensor::of(Layout::contiguous(shape), result)
-        };
-        Ok(result.back_from_memory_order(&rows.order))
+        let mut result = Allocation::<i64>::zeroed(OP, shape.elements(), cx)?;
+        rows::cumulate(OP, rows.values(), rows.row, &mut result.values, cx)?;
+        Ok(Tensor::of(Layout::contiguous(shape), result).back_from_memory_order(&rows.order))
     }
 
-    /// Along `dim`, what `step` makes of all elements so far, from `start` on; floats only.
+    /// The sums, or products, of each element and all before it along `dim`; floats only, in double precision.
     pub(super) fn cumulated(
         &self,
         op: &'static str,
         dim: i32,
-        start: f64,
-        step: impl Fn(f64, f64) -> f64 + Copy + Sync,
+        product: bool,
         cx: &OpContext,
     ) -> Result<Tensor, TensorError> {
+        if let Some(result) = self.rows_on_device(op, dim, cx, |source| Task::Accumulate { source, product })? {
+            return Ok(result);
+        }
         let rows = self.rows_to_compare(op, dim, cx)?;
         let shape = *rows.tensor.lengths_shape();
         let mut result = Allocation::<f32>::unfilled(op, shape.elements(), cx)?;
-        rows::cumulate_floats(op, rows.values(), rows.row, &mut result.values, cx, (start, step))?;
+        let (values, out) = (rows.values(), &mut result.values);
+        match product {
+            true => rows::cumulate_floats(op, values, rows.row, out, cx, (1.0, |product, value| product * value))?,
+            false => rows::cumulate_floats(op, values, rows.row, out, cx, (0.0, |sum, value| sum + value))?,
+        }
         let result = Tensor::of(Layout::contiguous(shape), result).cast(self.dtype(), cx)?;
         Ok(result.back_from_memory_order(&rows.order))
     }

@@ -9,6 +9,9 @@ use crate::shape::{Layout, MAX_RANK, SliceRange};
 use crate::storage::{Allocation, Stored, with_buffer};
 use crate::{OpContext, Shape, Tensor, TensorError};
 
+/// The most copies that a border takes on a GPU: those of four dimensions. Beyond that, the CPU pads.
+const MAX_PIECES: usize = 81;
+
 impl Tensor {
     /// Grows every dimension by the amounts `before` and `after`, first dimension first. `value` is for the constant mode.
     /// Reflecting takes less than a dimension's length, going round at most its length, replicating any non-empty one.
@@ -36,16 +39,15 @@ impl Tensor {
         let grown = |dim: usize| (self.dims()[dim] as u64).saturating_add(before[dim]).saturating_add(after[dim]);
         let lengths: Vec<u64> = (0..self.rank()).map(grown).collect();
         let shape = Shape::new(OP, &lengths)?;
-        if cx.gpu.is_some() && mode == PadMode::Constant {
+        if cx.gpu.is_some() {
             let layout = Layout::dense_in_order(shape, self.layout.memory_order().dims());
-            let mut to = layout;
-            for (dim, start) in before.iter().enumerate() {
-                let range = SliceRange { start: *start as usize, length: self.dims()[dim], step: 1 };
-                to = to.sliced(OP, dim, range)?;
-            }
-            let piece = Piece { source: self, from: self.layout, to };
-            let task = Task::Assemble { layout, dtype: self.dtype(), fill: Some(value), pieces: &[piece] };
-            if let Some(result) = cx.on_device(OP, task)? {
+            let parts = parts(&self.layout, &layout, before, mode)?;
+            let pieces: Vec<_> = parts.into_iter().map(|(from, to)| Piece { source: self, from, to }).collect();
+            let fill = (mode == PadMode::Constant).then_some(value);
+            let task = Task::Assemble { layout, dtype: self.dtype(), fill, pieces: &pieces };
+            if pieces.len() <= MAX_PIECES
+                && let Some(result) = cx.on_device(OP, task)?
+            {
                 return Ok(result);
             }
         }
@@ -82,6 +84,63 @@ pub(super) fn check_amount(
     }
     let message = format!("asks for {amount} in dimension {dim} of length {length}; mode {name} can give {most}");
     Err(TensorError::argument(op, argument, message))
+}
+
+/// The views of the source that make up the result, and where they go: the inside, and (but for a constant border) for
+/// every dimension with a border what stands before and behind. Three for each such dimension; more than [`MAX_PIECES`] are
+/// left incomplete.
+fn parts(
+    source: &Layout,
+    target: &Layout,
+    before: &[u64],
+    mode: PadMode,
+) -> Result<Vec<(Layout, Layout)>, TensorError> {
+    const OP: &str = "pad";
+    let mut parts = vec![(*source, *target)];
+    for (dim, before) in before.iter().map(|amount| *amount as usize).enumerate() {
+        let (length, whole) = (source.lengths()[dim], target.lengths()[dim]);
+        let after = whole - length - before;
+        if (before, after) == (0, 0) || parts.len() > MAX_PIECES {
+            continue;
+        }
+        let cut = |layout: &Layout, start: usize, length: usize| {
+            layout.sliced(OP, dim, SliceRange { start, length, step: 1 })
+        };
+        let mut finer = Vec::new();
+        for (from, to) in &parts {
+            finer.push((*from, cut(to, before, length)?));
+            if mode == PadMode::Constant {
+                continue;
+            }
+            for (count, behind, place) in [(before, false, 0), (after, true, before + length)] {
+                if count > 0 {
+                    finer.push((border(from, dim, count, behind, mode)?, cut(to, place, count)?));
+                }
+            }
+        }
+        parts = finer;
+    }
+    Ok(parts)
+}
+
+/// What stands before or behind the inside along a dimension, as a view of the inside.
+fn border(inside: &Layout, dim: usize, count: usize, behind: bool, mode: PadMode) -> Result<Layout, TensorError> {
+    const OP: &str = "pad";
+    let length = inside.lengths()[dim];
+    let (start, taken) = match (mode, behind) {
+        (PadMode::Reflect, false) => (1, count),
+        (PadMode::Reflect, true) => (length - 1 - count, count),
+        (PadMode::Circular, false) => (length - count, count),
+        (PadMode::Circular, true) => (0, count),
+        (_, false) => (0, 1),
+        (_, true) => (length - 1, 1),
+    };
+    let part = inside.sliced(OP, dim, SliceRange { start, length: taken, step: 1 })?;
+    match mode {
+        PadMode::Reflect => Ok(part.flipped(dim)),
+        PadMode::Replicate => Ok(part.expanded(part.shape.with_length(OP, dim, count)?)),
+        _ => Ok(part),
+    }
 }
 
 /// All in the order of memory; `shape` is the result's.

@@ -1,6 +1,7 @@
 //! Pooling of `[B,C,H,W]`. Needs floats, keeps the type.
 
 use crate::cpu::pool::{Pool, Window};
+use crate::device::Task;
 use crate::shape::Layout;
 use crate::storage::Allocation;
 use crate::{OpContext, Tensor, TensorError};
@@ -64,19 +65,23 @@ impl Tensor {
         let shape = self.lengths_shape().with_length(op, 2, size[0])?.with_length(op, 3, size[1])?;
         let small = |values: [u64; 2]| values.map(|value| value as usize);
         cx.check_cost(op, &[shape.elements(), window[0] as usize, window[1] as usize])?;
+        let window = Window {
+            op,
+            size: [self.dims()[2], self.dims()[3]],
+            output: size,
+            window: small(window),
+            stride: small(stride),
+            padding: small(padding),
+            pool,
+        };
+        if let Some(source) = self.dense_for_gpu(cx)?
+            && let Some(result) = cx.on_device(op, Task::Pool { source: &source, window: &window, shape })?
+        {
+            return Ok(result);
+        }
         let input = self.dense_floats(op, "self", cx)?;
         let mut result = Allocation::<f32>::zeroed(op, shape.elements(), cx)?;
         if shape.elements() > 0 {
-            let size = [self.dims()[2], self.dims()[3]];
-            let window = Window {
-                op,
-                size,
-                output: [shape.lengths()[2], shape.lengths()[3]],
-                window: small(window),
-                stride: small(stride),
-                padding: small(padding),
-                pool,
-            };
             window.run(input.floats(), &mut result.values, cx)?;
         }
         Tensor::of(Layout::contiguous(shape), result).cast(self.dtype(), cx)

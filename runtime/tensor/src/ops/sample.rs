@@ -1,6 +1,7 @@
 //! Pictures looked up at places that a tensor names.
 
 use crate::cpu::sample::{self, Picture};
+use crate::device::Task;
 use crate::shape::{Layout, Order};
 use crate::storage::Allocation;
 use crate::{OpContext, Shape, Tensor, TensorError};
@@ -31,7 +32,7 @@ impl Tensor {
     /// Pixels of `[B,C,H,W]` at the places of `grid`, `[B,h,w,2]`: x and y, where −1 and 1 are the borders (or with
     /// `align_corners` the centres of the outermost pixels). Answers `[B,C,h,w]`, as PyTorch. Floats.
     ///
-    /// Workspace: the picture once more, as float32, unless it lies channels-last.
+    /// Workspace: on the CPU, the picture once more, as float32, unless it lies channels-last.
     pub fn grid_sample(
         &self,
         grid: &Tensor,
@@ -61,6 +62,10 @@ impl Tensor {
             return Err(TensorError::argument(OP, "self", message));
         }
         cx.check_cost(OP, &[shape.elements(), if mode == SampleMode::Bicubic { 16 } else { 4 }])?;
+        let task = Task::GridSample { source: self, grid, mode, border, align_corners, shape };
+        if let Some(result) = cx.on_device(OP, task)? {
+            return Ok(result);
+        }
         let mut result = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
         if shape.elements() > 0 {
             let pixels = self.permute(&[0, 2, 3, 1], cx)?.dense_floats(OP, "self", cx)?;
@@ -91,6 +96,9 @@ impl Tensor {
         }
         let shape = Shape::new(OP, &[self.dims()[0] as u64, height, width, 2])?;
         cx.check_cost(OP, &[shape.elements(), 3])?;
+        if let Some(result) = cx.on_device(OP, Task::AffineGrid { matrices: self, align_corners, shape })? {
+            return Ok(result);
+        }
         let matrices = self.dense_floats(OP, "self", cx)?;
         let mut result = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
         let size = (shape.lengths()[1], shape.lengths()[2]);

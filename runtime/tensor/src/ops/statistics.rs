@@ -1,6 +1,7 @@
 //! Order statistics, norms of vectors, running products: made of other operations, which check and pay for their parts.
 
 use crate::cpu::rows::histogram;
+use crate::device::Task;
 use crate::shape::Layout;
 use crate::storage::Allocation;
 use crate::{BinaryOp, DType, OpContext, Operand, ReduceOp, Tensor, TensorError, UnaryOp};
@@ -23,7 +24,7 @@ impl Tensor {
     pub fn cumprod(&self, dim: i32, cx: &OpContext) -> Result<Tensor, TensorError> {
         const OP: &str = "cumprod";
         self.check_float(OP, "self")?;
-        self.cumulated(OP, dim, 1.0, |product, value| product * value, cx)
+        self.cumulated(OP, dim, true, cx)
     }
 
     /// The lower middle one of the elements along `dim` in order, as PyTorch's; not-a-number if there is one.
@@ -79,6 +80,13 @@ impl Tensor {
         }
         let shape = self.lengths_shape().with_length(OP, self.rank() - 1, bins as usize)?;
         cx.check_cost(OP, &[self.elements(), 8])?;
+        let range = [min, max];
+        if let Some(source) = self.dense_for_gpu(cx)?
+            && let Some(result) =
+                cx.on_device(OP, Task::Histogram { source: &source, bins: bins as usize, range, shape })?
+        {
+            return Ok(result);
+        }
         let values = self.cast(DType::Float32, cx)?.dense_floats(OP, "self", cx)?;
         let mut result = Allocation::<i64>::zeroed(OP, shape.elements(), cx)?;
         histogram(OP, values.floats(), row, (bins as usize, min, max), &mut result.values, cx)?;

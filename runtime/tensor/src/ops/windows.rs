@@ -3,6 +3,7 @@
 use super::ConvGeometry;
 use super::conv::window_span;
 use crate::cpu::windows::Folding;
+use crate::device::Task;
 use crate::shape::Layout;
 use crate::storage::Allocation;
 use crate::{OpContext, PadMode, Shape, Tensor, TensorError};
@@ -82,8 +83,6 @@ impl Tensor {
         }
         let shape = Shape::new(OP, &[batch as u64, (rows / taps) as u64, size[0], size[1]])?;
         cx.check_cost(OP, &[shape.elements(), taps])?;
-        let input = self.dense_floats(OP, "self", cx)?;
-        let mut result = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
         let small = |values: [u64; 2]| values.map(|value| value as usize);
         let folding = Folding {
             op: OP,
@@ -94,6 +93,13 @@ impl Tensor {
             padding: small(geometry.padding),
             dilation: small(geometry.dilation),
         };
+        if let Some(source) = self.dense_for_gpu(cx)?
+            && let Some(result) = cx.on_device(OP, Task::Fold { source: &source, folding: &folding, shape })?
+        {
+            return Ok(result);
+        }
+        let input = self.dense_floats(OP, "self", cx)?;
+        let mut result = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
         folding.run(input.floats(), &mut result.values, cx)?;
         Tensor::of(Layout::contiguous(shape), result).cast(self.dtype(), cx)
     }

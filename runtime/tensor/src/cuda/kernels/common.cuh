@@ -163,6 +163,16 @@ __device__ __forceinline__ float softplus(float scaled, float a, float p) {
     return scaled > 20.0f ? a : log1pf(expf(scaled)) / p;
 }
 
+// A number whose order is that of floats; not-a-number comes last, and both zeros are equal.
+__device__ __forceinline__ u32 ordered_bits(float value) {
+    u32 bits = value == 0.0f ? 0u : __float_as_uint(value);
+    return value != value ? 0xffffffffu : bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+__device__ __forceinline__ float from_ordered_bits(u32 bits) {
+    return bits == 0xffffffffu ? NAN : __uint_as_float(bits & 0x80000000u ? bits & 0x7fffffffu : ~bits);
+}
+
 // Elements of a tensor at `offset` and strides, in elements. Without data it is one number.
 struct View {
     const void* data;

@@ -7,7 +7,7 @@ struct Arguments {
     i64 offset, step;
     u64 elements;
     i64 lengths[MAX_RANK], strides[MAX_RANK];
-    int rank;
+    i64 rank;
 };
 
 extern "C" __global__ void __launch_bounds__(256) gather(const Arguments x) {

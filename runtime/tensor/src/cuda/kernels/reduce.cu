@@ -7,7 +7,7 @@ struct Arguments {
     u64 results, elements;
     double divisor;
     i64 kept_lengths[MAX_RANK], kept_strides[MAX_RANK], lengths[MAX_RANK], strides[MAX_RANK];
-    int kept_rank, rank, dtype;
+    i64 kept_rank, rank, dtype;
 };
 
 extern "C" __global__ void __launch_bounds__(256) reduce(const Arguments x) {

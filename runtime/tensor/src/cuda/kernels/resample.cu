@@ -8,7 +8,7 @@ struct Arguments {
     const float* weights;
     u64 elements;
     i64 lengths[4];
-    int axis;
+    i64 axis;
 };
 
 extern "C" __global__ void __launch_bounds__(256) resample(const Arguments x) {
