@@ -27,8 +27,12 @@ pub(crate) fn workspace(from: Size, to: Size, channels: usize) -> usize {
     let narrowed = from.0.saturating_mul(to.1);
     // For each thread: some rows as floats, twice, as bytes, and narrowed.
     let rows = ROWS.saturating_mul(9 * from.1 + to.1).saturating_mul(rayon::current_num_threads());
-    let tables = [(from.0, to.0), (from.1, to.1)].map(|(from, to)| 28 * from + 44 * to);
-    narrowed.saturating_add(rows).saturating_mul(channels).saturating_add(tables[0] + tables[1])
+    narrowed.saturating_add(rows).saturating_mul(channels).saturating_add(table_bytes(from, to))
+}
+
+/// Bytes of the weights of both axes.
+pub(crate) fn table_bytes(from: Size, to: Size) -> usize {
+    28 * (from.0 + from.1) + 44 * (to.0 + to.1)
 }
 
 /// Whether the last channel is taken as alpha. Without resizing, nothing is multiplied by it.

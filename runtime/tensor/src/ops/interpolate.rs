@@ -2,7 +2,7 @@
 
 use super::InterpolateMode;
 use crate::cpu::elementwise::Input;
-use crate::cpu::lanczos::{lanczos, workspace as lanczos_workspace};
+use crate::cpu::lanczos::{lanczos, table_bytes, workspace as lanczos_workspace};
 use crate::cpu::resample::{Axis, nearest, resample, workspace_of_thread};
 use crate::device::Task;
 use crate::shape::{Layout, Order};
@@ -187,12 +187,16 @@ fn lanczos_resized(tensor: &Tensor, shape: Shape, cx: &OpContext) -> Result<Tens
     let planes = Planes::interleaved(OP, tensor)?;
     let (height, width) = (shape.lengths()[2], shape.lengths()[3]);
     let channels = planes.channels;
-    let order = Order::CHANNELS_LAST;
-    let task = Task::Lanczos { source: tensor, layout: planes.layout, shape: shape.permuted(order.dims()) };
-    if let Some(result) = cx.on_device(OP, task)? {
-        return Ok(result.with_layout(Layout::dense_in_order(shape, order.dims())));
-    }
     let (from, to) = ((planes.height, planes.width), (height, width));
+    if cx.gpu.is_some() {
+        let order = Order::CHANNELS_LAST;
+        // Paid for before they are made: a side may be as long as anybody likes.
+        let _tables = workspace(OP, table_bytes(from, to), cx)?;
+        let task = Task::Lanczos { source: tensor, layout: planes.layout, shape: shape.permuted(order.dims()) };
+        if let Some(result) = cx.on_device(OP, task)? {
+            return Ok(result.with_layout(Layout::dense_in_order(shape, order.dims())));
+        }
+    }
     let _workspace = workspace(OP, lanczos_workspace(from, to, channels), cx)?;
     let mut result = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
     if shape.elements() > 0 {
