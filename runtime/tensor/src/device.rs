@@ -44,7 +44,7 @@ pub(crate) enum Task<'a> {
     /// channels-last.
     Convolve {
         input: &'a Tensor,
-        weight: (&'a Tensor, Layout),
+        weight: &'a Tensor,
         bias: Option<&'a Tensor>,
         axes: [TapAxis; 2],
         layout: Layout,

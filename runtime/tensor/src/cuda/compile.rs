@@ -20,9 +20,14 @@ pub(super) struct Source {
 }
 
 macro_rules! sources {
-    ($($constant:ident $name:literal),+ $(,)?) => {
-        $(pub(super) const $constant: Source =
-            Source { name: $name, text: include_str!(concat!("kernels/", $name, ".cu")) };)+
+    ($($constant:ident $name:literal $(after $header:literal)*),+ $(,)?) => {
+        $(pub(super) const $constant: Source = Source {
+            name: $name,
+            text: concat!(
+                $(include_str!(concat!("kernels/", $header, ".cuh")),)*
+                include_str!(concat!("kernels/", $name, ".cu")),
+            ),
+        };)+
     };
 }
 sources!(
@@ -30,7 +35,8 @@ sources!(
     COPY "copy",
     REDUCE "reduce",
     ROWS "rows",
-    GEMM "gemm",
+    GEMM "gemm" after "gemm",
+    GEMM_TENSOR_CORES "gemm_tensor_cores" after "gemm" after "tensor_cores",
     ATTENTION "attention",
     GATHER "gather",
     RESAMPLE "resample",
@@ -106,6 +112,10 @@ pub fn kernel_sources() -> Vec<KernelSource> {
         let defines = [&float[..], &[("EXPRESSION", expression), ("OPERANDS", operands)]].concat();
         one(ELEMENTWISE, variant, &defines)
     };
+    let tensor_cores = |variant: &str, tile: &str, whole: &str, defines: &[(&str, &str)]| {
+        let defines = [defines, &[("A_WHOLE", whole), ("B_WHOLE", whole), ("TILE", tile)]].concat();
+        one(GEMM_TENSOR_CORES, variant, &defines)
+    };
     vec![
         elementwise("add", "a + b", "2"),
         elementwise("silu", "a * sigmoid(a)", "1"),
@@ -122,6 +132,11 @@ pub fn kernel_sources() -> Vec<KernelSource> {
         one(GEMM, "matmul", &[("RIGHT_BY_ROWS", "1")]),
         one(GEMM, "linear", &[]),
         one(GEMM, "convolution", &[("CONVOLUTION", "1")]),
+        tensor_cores("matmul", "128", "1", &[("RIGHT_BY_ROWS", "1")]),
+        tensor_cores("linear", "128", "1", &[]),
+        tensor_cores("convolution", "128", "1", &[("CONVOLUTION", "1")]),
+        tensor_cores("matmul in small tiles", "64", "1", &[("RIGHT_BY_ROWS", "1")]),
+        tensor_cores("convolution of odd sizes", "64", "0", &[("CONVOLUTION", "1")]),
         one(ATTENTION, "width 40", &[("WIDTH", "40")]),
         one(ATTENTION, "width 64", &[("WIDTH", "64")]),
         one(ATTENTION, "width 128", &[("WIDTH", "128")]),
