@@ -36,8 +36,8 @@ fn layers() -> Vec<Layer> {
     };
     let attention = |name, queries: f64, keys: f64, width: f64| {
         let heads = batch * 8.0;
-        let bytes = HALF * heads * width * (queries + 2.0 * keys) + 4.0 * heads * width * queries;
-        Layer { name, bytes, operations: 4.0 * heads * queries * keys * width, products: false }
+        let bytes = HALF * heads * width * 2.0 * (queries + keys);
+        Layer { name, bytes, operations: 4.0 * heads * queries * keys * width, products: true }
     };
     let elements = batch * 320.0 * 64.0 * 64.0;
     let (rows, from, to) = (batch * 4096.0, 320.0, 2560.0);
@@ -69,6 +69,13 @@ fn layers() -> Vec<Layer> {
         },
         attention("attention, 2×8 heads, 4096×4096×40", 4096.0, 4096.0, 40.0),
         attention("attention, 2×8 heads, 4096×77×40", 4096.0, 77.0, 40.0),
+        // For each of four slices of the values, the scores once more.
+        Layer {
+            name: "attention of the VAE, 4096×4096×512",
+            bytes: HALF * 4.0 * 4096.0 * 512.0,
+            operations: 2.0 * 4096.0 * 4096.0 * 512.0 * 5.0,
+            products: true,
+        },
         // Along rows, across them, and back to float16; what lies between is float32.
         Layer {
             name: "nearest-exact 2×, 2×1280×16²→32²",

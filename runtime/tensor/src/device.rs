@@ -51,7 +51,7 @@ pub(crate) enum Task<'a> {
         dtype: DType,
     },
     /// Scaled dot-product attention, see the operation. All layouts have the batch's dimensions first; the result is
-    /// row-major float32 with `shape`.
+    /// row-major with `shape`, of float32 or of the operands' type.
     Attend {
         query: &'a Tensor,
         key: &'a Tensor,

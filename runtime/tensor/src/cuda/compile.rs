@@ -37,7 +37,8 @@ sources!(
     ROWS "rows",
     GEMM "gemm" after "gemm",
     GEMM_TENSOR_CORES "gemm_tensor_cores" after "gemm" after "tensor_cores",
-    ATTENTION "attention",
+    ATTENTION "attention" after "attention",
+    ATTENTION_TENSOR_CORES "attention_tensor_cores" after "attention" after "tensor_cores",
     GATHER "gather",
     RESAMPLE "resample",
     SCAN "scan",
@@ -116,6 +117,10 @@ pub fn kernel_sources() -> Vec<KernelSource> {
         let defines = [defines, &[("A_WHOLE", whole), ("B_WHOLE", whole), ("TILE", tile)]].concat();
         one(GEMM_TENSOR_CORES, variant, &defines)
     };
+    let attention = |variant: &str, width: &str, defines: &[(&str, &str)]| {
+        let whole = [("WIDTH", width), ("Q_WHOLE", "1"), ("K_WHOLE", "1"), ("V_WHOLE", "1")];
+        one(ATTENTION_TENSOR_CORES, variant, &[defines, &whole].concat())
+    };
     vec![
         elementwise("add", "a + b", "2"),
         elementwise("silu", "a * sigmoid(a)", "1"),
@@ -140,6 +145,11 @@ pub fn kernel_sources() -> Vec<KernelSource> {
         one(ATTENTION, "width 40", &[("WIDTH", "40")]),
         one(ATTENTION, "width 64", &[("WIDTH", "64")]),
         one(ATTENTION, "width 128", &[("WIDTH", "128")]),
+        one(ATTENTION, "wide", &[("WIDTH", "128"), ("CHUNKED", "1")]),
+        attention("width 40", "48", &[("VALUES", "48")]),
+        attention("width 64", "64", &[("VALUES", "64")]),
+        attention("width 128", "128", &[("VALUES", "128")]),
+        attention("wide", "64", &[("VALUES", "128"), ("CHUNKED", "1")]),
         one(GATHER, "2 bytes", &[("ELEMENT", "u16")]),
         one(RESAMPLE, "any", &[]),
         one(SORT, "tiles of floats", &[("STEP", "TILES"), ("TILE", "1024"), ("FLOATS", "1")]),

@@ -138,12 +138,12 @@ impl Gemm {
     }
 }
 
-/// Whether `length` elements with a step of `along` can be read in vectors, when other dimensions step by `others`.
-fn in_vectors(view: &View, along: i64, length: i64, others: &[i64]) -> bool {
+/// Whether `length` elements of 16 bits with a step of `along` can be read in vectors, when other dimensions step by `others`.
+pub(super) fn in_vectors(view: &View, along: i64, length: i64, others: &[i64]) -> bool {
     along == 1 && length % VECTOR == 0 && view.offset % VECTOR == 0 && all_aligned(others)
 }
 
-fn all_aligned(strides: &[i64]) -> bool {
+pub(super) fn all_aligned(strides: &[i64]) -> bool {
     strides.iter().all(|stride| stride % VECTOR == 0)
 }
 
