@@ -31,7 +31,8 @@ macro_rules! sources {
     };
 }
 sources!(
-    ELEMENTWISE "elementwise",
+    ELEMENTWISE "elementwise" after "elementwise",
+    ELEMENTWISE_DENSE "elementwise_dense" after "elementwise",
     COPY "copy",
     REDUCE "reduce",
     ROWS "rows",
@@ -117,6 +118,10 @@ pub fn kernel_sources() -> Vec<KernelSource> {
         let defines = [defines, &[("A_WHOLE", whole), ("B_WHOLE", whole), ("TILE", tile)]].concat();
         one(GEMM_TENSOR_CORES, variant, &defines)
     };
+    let dense = |variant: &str, expression: &str, [a, b, out]: [&str; 3]| {
+        let types = [("A_TYPE", a), ("B_TYPE", b), ("C_TYPE", "SCALAR"), ("OUT_TYPE", out)];
+        one(ELEMENTWISE_DENSE, variant, &[&float[..], &[("EXPRESSION", expression)], &types].concat())
+    };
     let attention = |variant: &str, width: &str, defines: &[(&str, &str)]| {
         let whole = [("WIDTH", width), ("Q_WHOLE", "1"), ("K_WHOLE", "1"), ("V_WHOLE", "1")];
         one(ATTENTION_TENSOR_CORES, variant, &[defines, &whole].concat())
@@ -126,6 +131,9 @@ pub fn kernel_sources() -> Vec<KernelSource> {
         elementwise("silu", "a * sigmoid(a)", "1"),
         elementwise("sin", "sinf(a)", "1"),
         elementwise("where", "b != 0 ? a : c", "3"),
+        dense("add of float16", "a + b", ["FLOAT16"; 3]),
+        dense("silu of float16", "a * sigmoid(a)", ["FLOAT16", "SCALAR", "FLOAT16"]),
+        dense("cast of float32 to bfloat16", "a", ["FLOAT32", "SCALAR", "BFLOAT16"]),
         one(COPY, "2 bytes", &[("ELEMENT", "u16"), ("INDEX", "u32")]),
         one(COPY, "4 bytes", &[("ELEMENT", "u32"), ("INDEX", "u32")]),
         one(REDUCE, "sum by warps", &super::reduce::defines(ReduceOp::Sum, true, false)),
