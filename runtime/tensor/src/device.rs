@@ -44,14 +44,14 @@ pub(crate) enum Task<'a> {
     /// channels-last.
     Convolve {
         input: &'a Tensor,
-        weight: (&'a Tensor, Layout),
+        weight: &'a Tensor,
         bias: Option<&'a Tensor>,
         axes: [TapAxis; 2],
         layout: Layout,
         dtype: DType,
     },
     /// Scaled dot-product attention, see the operation. All layouts have the batch's dimensions first; the result is
-    /// row-major float32 with `shape`.
+    /// row-major with `shape`, of float32 or of the operands' type.
     Attend {
         query: &'a Tensor,
         key: &'a Tensor,

@@ -111,7 +111,7 @@ pub unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_ui
         6 | 7 => 65_535, // along y, z
         8 => 48 << 10,   // shared memory of a block
         10 => 32,        // lanes of a warp
-        16 => 16,        // multiprocessors
+        16 => 2,         // multiprocessors: few, so that small products keep them busy
         75 => arch / 10, // compute capability
         76 => arch % 10,
         97 => 99 << 10, // shared memory of a block that asks for it

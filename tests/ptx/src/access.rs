@@ -29,6 +29,16 @@ pub(crate) enum Bytes<'a> {
     Changeable(&'a mut [u8]),
 }
 
+impl Bytes<'_> {
+    /// To read.
+    pub(crate) fn seen(&self) -> &[u8] {
+        match self {
+            Bytes::Constant(bytes) => bytes,
+            Bytes::Changeable(bytes) => bytes,
+        }
+    }
+}
+
 impl World<'_, '_> {
     pub(crate) fn touch(
         &mut self,

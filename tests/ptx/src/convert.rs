@@ -176,7 +176,8 @@ impl Kind {
         }
     }
 
-    fn float(self, value: u64) -> f64 {
+    /// The number that the lowest bits of a register stand for.
+    pub(crate) fn float(self, value: u64) -> f64 {
         match self {
             Kind::Half => f16::from_bits(value as u16).to_f64(),
             Kind::Brain => bf16::from_bits(value as u16).to_f64(),

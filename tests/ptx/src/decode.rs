@@ -2,6 +2,7 @@
 
 use crate::alu::{self, Function};
 use crate::convert::{Conversion, Kind};
+use crate::matrix;
 use crate::memory::GLOBAL;
 use crate::syntax::{Statement, type_bytes};
 use std::collections::HashMap;
@@ -200,6 +201,11 @@ pub(crate) enum Operation {
     ActiveMask {
         out: Register,
     },
+    MultiplyMatrices(Box<matrix::Multiply>),
+    LoadMatrices {
+        address: Address,
+        load: matrix::Load,
+    },
     Exit,
     Trap,
 }
@@ -286,7 +292,7 @@ impl Scope {
         Ok(register)
     }
 
-    fn list(&mut self, text: &str) -> Result<Vec<Register>, String> {
+    pub(crate) fn list(&mut self, text: &str) -> Result<Vec<Register>, String> {
         let inner = text.trim().strip_prefix('{').and_then(|text| text.strip_suffix('}'));
         match inner {
             Some(inner) => inner.split(',').map(|name| self.operand(name.trim())).collect(),
@@ -398,6 +404,12 @@ impl Scope {
                     mask: self.operand(at(2)?)?,
                 })
             }
+            "mma" => matrix::Multiply::of(self, parts, operands)
+                .map(|multiply| Operation::MultiplyMatrices(Box::new(multiply))),
+            "ldmatrix" => Ok(Operation::LoadMatrices {
+                address: self.address(Space::Shared, at(1)?)?,
+                load: matrix::Load::of(self, parts, at(0)?)?,
+            }),
             "activemask" => Ok(Operation::ActiveMask { out: self.operand(at(0)?)? }),
             _ => self.arithmetic(parts, operands),
         }

@@ -2,8 +2,9 @@
 //! would not always show: accesses out of bounds, misaligned, of memory that nobody wrote, that is freed, or that was not
 //! handed to the kernel; threads that race; barriers that only some threads reach.
 //!
-//! For tests only. It is no emulator of a GPU's timing, caches or weak memory order, and knows no textures, tensor cores,
-//! clusters or calls between functions; a kernel that uses one of these is refused when it is loaded.
+//! For tests only. It is no emulator of a GPU's timing, caches or weak memory order, and knows no textures, clusters or calls
+//! between functions, and of tensor cores only products of halves with sums in float32; a kernel that uses more is refused
+//! when it is loaded.
 //!
 //! The crate `ptoxide` does part of this (2,000 lines). It has no warps, hence no shuffles or votes, no half precision, no
 //! 64-bit atomics, and its memory is one array without owners; little of it would have stayed.
@@ -12,7 +13,8 @@
 //! - [`memory`]: allocations with a shadow that says what was written and by whom
 //! - [`module`]: what a PTX text declares; `syntax` splits it into statements, `decode` turns these into operations
 //! - `alu`: arithmetic on the 32 lanes of a warp; `convert`: between number types
-//! - [`launch`]: grids and blocks; `run`: warps and their divergence; `access`, `shared`: loads and stores with their checks
+//! - [`launch`]: grids and blocks; `run`: warps and their divergence; `matrix`: tensor cores; `access`, `shared`: loads
+//!   and stores with their checks
 //! - [`fault`]: what can be wrong
 #![forbid(unsafe_code)]
 
@@ -22,6 +24,7 @@ mod convert;
 mod decode;
 pub mod fault;
 pub mod launch;
+mod matrix;
 pub mod memory;
 pub mod module;
 mod run;

@@ -4,6 +4,7 @@ use crate::access::{Bytes, World, atomic, load};
 use crate::alu;
 use crate::decode::{Address, CarryWork, Combine, Operation, Register, Shuffle, Vote};
 use crate::fault::{FaultKind, Trouble};
+use crate::matrix;
 use crate::module::Kernel;
 use crate::shared::{Access, Toucher};
 use crate::{Lanes, WARP};
@@ -309,7 +310,9 @@ impl Run<'_, '_> {
             Operation::WarpBarrier { .. }
             | Operation::Shuffle { .. }
             | Operation::Vote { .. }
-            | Operation::ActiveMask { .. } => return self.collective(warp, operation, lanes, together),
+            | Operation::ActiveMask { .. }
+            | Operation::MultiplyMatrices(_)
+            | Operation::LoadMatrices { .. } => return self.collective(warp, operation, lanes, together),
             Operation::Exit => return Ok(Next::Exit),
             Operation::Trap => return Err(Trouble::new(FaultKind::Trap, first(lanes), "the kernel trapped")),
         }
@@ -328,6 +331,7 @@ impl Run<'_, '_> {
             Operation::WarpBarrier { mask } | Operation::Shuffle { mask, .. } | Operation::Vote { mask, .. } => {
                 warp.registers[*mask as usize][first(lanes)] as u32
             }
+            Operation::MultiplyMatrices(_) | Operation::LoadMatrices { .. } => !0,
             _ => lanes,
         };
         if mask & lanes != lanes {
@@ -341,6 +345,13 @@ impl Run<'_, '_> {
         if mask & !alive != 0 && warp.exited {
             let message = format!("the mask {mask:#x} names lanes that have ended");
             return Err(Trouble::new(FaultKind::Divergence, first(lanes), message));
+        }
+        match operation {
+            Operation::MultiplyMatrices(_) | Operation::LoadMatrices { .. } => {
+                self.matrices(warp, operation, lanes)?;
+                return Ok(Next::Following);
+            }
+            _ => {}
         }
         let registers = &mut warp.registers;
         match operation {
@@ -385,6 +396,37 @@ impl Run<'_, '_> {
         Ok(Next::Following)
     }
 
+    /// What takes all lanes of a warp.
+    fn matrices(&mut self, warp: &mut Warp, operation: &Operation, lanes: u32) -> Result<(), Trouble> {
+        if lanes != !0 {
+            let message = "a warp that is not whole works on matrices";
+            return Err(Trouble::new(FaultKind::Divergence, first(!lanes), message));
+        }
+        match operation {
+            Operation::MultiplyMatrices(multiply) => multiply.run(&mut warp.registers),
+            Operation::LoadMatrices { address, load } => {
+                for index in 0..load.outs.len() {
+                    let mut rows = [[0u8; matrix::ROW_BYTES]; matrix::ROWS];
+                    for (row, bytes) in rows.iter_mut().enumerate() {
+                        let lane = index * matrix::ROWS + row;
+                        let at = warp.registers[address.base as usize][lane].wrapping_add(address.offset as u64);
+                        let toucher = self.toucher(warp, lane);
+                        let found = self.world.touch(address.space, at, bytes.len(), Access::Read, toucher)?;
+                        bytes.copy_from_slice(found.seen());
+                    }
+                    load.spread(index, &rows, &mut warp.registers);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn toucher(&self, warp: &Warp, lane: usize) -> Toucher {
+        let thread = (warp.index * WARP + lane) as u32;
+        Toucher { thread, lane, epoch: self.epoch, warp_epoch: warp.epoch }
+    }
+
     fn memory(&mut self, warp: &mut Warp, operation: &Operation, lanes: u32) -> Result<(), Trouble> {
         let (index, warp_epoch, epoch) = (warp.index, warp.epoch, self.epoch);
         let toucher = |lane: usize| Toucher { thread: (index * WARP + lane) as u32, lane, epoch, warp_epoch };
@@ -397,11 +439,8 @@ impl Run<'_, '_> {
                 for lane in each(lanes) {
                     let at = place(registers, address, lane);
                     let total = bytes * outs.len();
-                    let found = match self.world.touch(address.space, at, total, Access::Read, toucher(lane))? {
-                        Bytes::Constant(found) => found,
-                        Bytes::Changeable(found) => &*found,
-                    };
-                    for (out, part) in outs.iter().zip(found.chunks_exact(*bytes)) {
+                    let found = self.world.touch(address.space, at, total, Access::Read, toucher(lane))?;
+                    for (out, part) in outs.iter().zip(found.seen().chunks_exact(*bytes)) {
                         registers[*out as usize][lane] = load(part, *signed);
                     }
                 }

@@ -112,6 +112,26 @@ fn a_reduction_gives_the_sum() {
 }
 
 #[test]
+fn products_of_matrices_are_exact_and_a_wrong_fragment_shows() {
+    if compiler_is_missing() {
+        return;
+    }
+    let (_, source) = files("sound").into_iter().find(|(name, _)| name == "matrices.cu").unwrap();
+    for architecture in ["compute_75", "compute_80", "compute_100"] {
+        let (values, out) = execute(&source, architecture).unwrap();
+        let value = |index: usize| values[index % ELEMENTS];
+        let product =
+            |row: usize, column: usize| (0..16).map(|k| value(row * 7 + k * 3) * value(k * 5 + column * 11)).sum();
+        // All are small multiples of 1/256, so no sum rounds.
+        let wanted: Vec<f32> = (0..128).map(|place| product(place / 8, place % 8)).collect();
+        assert_eq!(out[..128], wanted, "{architecture}");
+        let swapped = format!("#define FIRST 1\n#define SECOND 0\n{source}");
+        let (_, out) = execute(&swapped, architecture).unwrap();
+        assert_ne!(out[..128], wanted, "{architecture} does not notice swapped fragments");
+    }
+}
+
+#[test]
 fn functions_are_as_good_as_single_precision_allows() {
     if compiler_is_missing() {
         return;

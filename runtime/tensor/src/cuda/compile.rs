@@ -20,18 +20,26 @@ pub(super) struct Source {
 }
 
 macro_rules! sources {
-    ($($constant:ident $name:literal),+ $(,)?) => {
-        $(pub(super) const $constant: Source =
-            Source { name: $name, text: include_str!(concat!("kernels/", $name, ".cu")) };)+
+    ($($constant:ident $name:literal $(after $header:literal)*),+ $(,)?) => {
+        $(pub(super) const $constant: Source = Source {
+            name: $name,
+            text: concat!(
+                $(include_str!(concat!("kernels/", $header, ".cuh")),)*
+                include_str!(concat!("kernels/", $name, ".cu")),
+            ),
+        };)+
     };
 }
 sources!(
-    ELEMENTWISE "elementwise",
+    ELEMENTWISE "elementwise" after "elementwise",
+    ELEMENTWISE_DENSE "elementwise_dense" after "elementwise",
     COPY "copy",
     REDUCE "reduce",
     ROWS "rows",
-    GEMM "gemm",
-    ATTENTION "attention",
+    GEMM "gemm" after "gemm",
+    GEMM_TENSOR_CORES "gemm_tensor_cores" after "gemm" after "tensor_cores",
+    ATTENTION "attention" after "attention",
+    ATTENTION_TENSOR_CORES "attention_tensor_cores" after "attention" after "tensor_cores",
     GATHER "gather",
     RESAMPLE "resample",
     SCAN "scan",
@@ -106,11 +114,26 @@ pub fn kernel_sources() -> Vec<KernelSource> {
         let defines = [&float[..], &[("EXPRESSION", expression), ("OPERANDS", operands)]].concat();
         one(ELEMENTWISE, variant, &defines)
     };
+    let tensor_cores = |variant: &str, tile: &str, whole: &str, defines: &[(&str, &str)]| {
+        let defines = [defines, &[("A_WHOLE", whole), ("B_WHOLE", whole), ("TILE", tile)]].concat();
+        one(GEMM_TENSOR_CORES, variant, &defines)
+    };
+    let dense = |variant: &str, expression: &str, [a, b, out]: [&str; 3]| {
+        let types = [("A_TYPE", a), ("B_TYPE", b), ("C_TYPE", "SCALAR"), ("OUT_TYPE", out)];
+        one(ELEMENTWISE_DENSE, variant, &[&float[..], &[("EXPRESSION", expression)], &types].concat())
+    };
+    let attention = |variant: &str, width: &str, defines: &[(&str, &str)]| {
+        let whole = [("WIDTH", width), ("Q_WHOLE", "1"), ("K_WHOLE", "1"), ("V_WHOLE", "1")];
+        one(ATTENTION_TENSOR_CORES, variant, &[defines, &whole].concat())
+    };
     vec![
         elementwise("add", "a + b", "2"),
         elementwise("silu", "a * sigmoid(a)", "1"),
         elementwise("sin", "sinf(a)", "1"),
         elementwise("where", "b != 0 ? a : c", "3"),
+        dense("add of float16", "a + b", ["FLOAT16"; 3]),
+        dense("silu of float16", "a * sigmoid(a)", ["FLOAT16", "SCALAR", "FLOAT16"]),
+        dense("cast of float32 to bfloat16", "a", ["FLOAT32", "SCALAR", "BFLOAT16"]),
         one(COPY, "2 bytes", &[("ELEMENT", "u16"), ("INDEX", "u32")]),
         one(COPY, "4 bytes", &[("ELEMENT", "u32"), ("INDEX", "u32")]),
         one(REDUCE, "sum by warps", &super::reduce::defines(ReduceOp::Sum, true, false)),
@@ -122,9 +145,19 @@ pub fn kernel_sources() -> Vec<KernelSource> {
         one(GEMM, "matmul", &[("RIGHT_BY_ROWS", "1")]),
         one(GEMM, "linear", &[]),
         one(GEMM, "convolution", &[("CONVOLUTION", "1")]),
+        tensor_cores("matmul", "128", "1", &[("RIGHT_BY_ROWS", "1")]),
+        tensor_cores("linear", "128", "1", &[]),
+        tensor_cores("convolution", "128", "1", &[("CONVOLUTION", "1")]),
+        tensor_cores("matmul in small tiles", "64", "1", &[("RIGHT_BY_ROWS", "1")]),
+        tensor_cores("convolution of odd sizes", "64", "0", &[("CONVOLUTION", "1")]),
         one(ATTENTION, "width 40", &[("WIDTH", "40")]),
         one(ATTENTION, "width 64", &[("WIDTH", "64")]),
         one(ATTENTION, "width 128", &[("WIDTH", "128")]),
+        one(ATTENTION, "wide", &[("WIDTH", "128"), ("CHUNKED", "1")]),
+        attention("width 40", "48", &[("VALUES", "48")]),
+        attention("width 64", "64", &[("VALUES", "64")]),
+        attention("width 128", "128", &[("VALUES", "128")]),
+        attention("wide", "64", &[("VALUES", "128"), ("CHUNKED", "1")]),
         one(GATHER, "2 bytes", &[("ELEMENT", "u16")]),
         one(RESAMPLE, "any", &[]),
         one(SORT, "tiles of floats", &[("STEP", "TILES"), ("TILE", "1024"), ("FLOATS", "1")]),

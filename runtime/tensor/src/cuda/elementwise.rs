@@ -1,6 +1,6 @@
 //! Elementwise operations, and copies between layouts.
 
-use super::compile::{COPY, ELEMENTWISE};
+use super::compile::{COPY, ELEMENTWISE, ELEMENTWISE_DENSE};
 use super::gpu::GpuJob;
 use super::launch::{Start, THREADS, View, Walk, blocks_for, index_type, number, padded};
 use crate::device::{DeviceCode, Piece};
@@ -8,7 +8,7 @@ use crate::shape::{Layout, MAX_RANK, Order};
 use crate::{DType, OpContext, Operand, Tensor, TensorError};
 use cudarc::driver::DeviceRepr;
 
-/// `Arguments` of `elementwise.cu`.
+/// `Arguments` of `elementwise.cuh`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Elementwise {
@@ -44,6 +44,40 @@ unsafe impl DeviceRepr for Elementwise {}
 // SAFETY: as above.
 #[allow(unsafe_code)]
 unsafe impl<E: std::marker::Copy> DeviceRepr for Copy<E> {}
+
+/// Elements from which on a kernel is compiled for their types: fewer take no longer than the launch.
+const WORTH_COMPILING: usize = 1 << 14;
+
+/// Elements that the kernel for dense operands takes at a time.
+const VECTOR: usize = 8;
+
+/// A type's name in kernels.
+fn name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::Float32 => "FLOAT32",
+        DType::Float16 => "FLOAT16",
+        DType::Bfloat16 => "BFLOAT16",
+        DType::Uint8 => "UINT8",
+        DType::Int32 => "INT32",
+        DType::Int64 => "INT64",
+        DType::Boolean => "BOOLEAN",
+        DType::Float8E4m3 => "FLOAT8_E4M3",
+        DType::Float8E5m2 => "FLOAT8_E5M2",
+    }
+}
+
+/// The types of up to three operands where all of them lie in memory as the result does, and begin at a whole vector.
+fn dense_types(operands: &[Operand<'_>], layouts: &[Option<Layout>], walk: &Walk) -> Option<[&'static str; 3]> {
+    let mut types = ["SCALAR"; 3];
+    for (index, operand) in operands.iter().enumerate() {
+        let (Operand::Tensor(tensor), Some(layout)) = (operand, &layouts[index]) else { continue };
+        if walk.strides[index] != [1] || !layout.offset.is_multiple_of(VECTOR) {
+            return None;
+        }
+        types[index] = name(tensor.dtype());
+    }
+    Some(types)
+}
 
 /// Where elements go, and where they come from: nowhere for a fill.
 struct Move<'a> {
@@ -82,18 +116,20 @@ impl GpuJob {
         let walk = Walk::new(lengths.lengths(), &strides);
         let mut out = self.allocate(op, elements * dtype.size())?;
         let count = operands.len().to_string();
-        let start = Start {
-            op,
-            source: ELEMENTWISE,
-            defines: &[
-                ("EXPRESSION", code.expression),
-                ("COMPUTE", if code.integers { "i64" } else { "float" }),
-                ("OPERANDS", &count),
-                index_type(elements),
-            ],
-            grid: blocks_for(elements),
-            threads: THREADS,
+        let compute = ("COMPUTE", if code.integers { "i64" } else { "float" });
+        let mut defines = vec![("EXPRESSION", code.expression), compute, index_type(elements)];
+        let types = if elements < WORTH_COMPILING { None } else { dense_types(operands, &layouts, &walk) };
+        let (source, items) = match types {
+            Some([a, b, c]) => {
+                defines.extend([("A_TYPE", a), ("B_TYPE", b), ("C_TYPE", c), ("OUT_TYPE", name(dtype))]);
+                (ELEMENTWISE_DENSE, elements.div_ceil(VECTOR))
+            }
+            None => {
+                defines.push(("OPERANDS", &count));
+                (ELEMENTWISE, elements)
+            }
         };
+        let start = Start { op, source, defines: &defines, grid: blocks_for(items), threads: THREADS };
         let reads: Vec<_> = residents.iter().map(|buffer| &**buffer).collect();
         self.start(&start, &reads, &mut out, |pointers, target| {
             let mut pointers = pointers.iter();

@@ -1,54 +1,158 @@
-//! Products of matrices, and convolutions as such.
+//! Products of matrices: which kernel computes one, and in which tiles.
+//!
+//! Operands that are both float16, or both bfloat16, are multiplied on tensor cores, everything else in float32. On both,
+//! sums are float32.
 
 use super::buffer::DeviceBuffer;
-use super::compile::GEMM;
+use super::compile::{GEMM, GEMM_TENSOR_CORES, Source};
 use super::gpu::GpuJob;
 use super::launch::{Start, THREADS, View, Walk, number, padded};
-use crate::device::TapAxis;
 use crate::shape::{Layout, MAX_RANK};
 use crate::{DType, OpContext, Shape, Tensor, TensorError};
 use cudarc::driver::DeviceRepr;
 use std::sync::Arc;
 
-/// Rows and columns of the results of one block, see `gemm.cu`.
-const TILE: usize = 64;
-
-/// `Arguments` of `gemm.cu`.
+/// `Arguments` of `gemm.cuh`. The operands' views have no pointers until a kernel starts.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-struct Gemm {
-    out: u64,
-    a: View,
-    b: View,
-    bias: View,
-    batch_lengths: [i64; MAX_RANK],
-    a_batch: [i64; MAX_RANK],
-    b_batch: [i64; MAX_RANK],
-    out_row: i64,
-    out_batch: i64,
-    channels: i64,
-    lengths: [i64; 2],
-    taps: [i64; 2],
-    outputs: [i64; 2],
-    step: [i64; 2],
-    tap_step: [i64; 2],
-    shift: [i64; 2],
-    divide: [i64; 2],
-    rows: i64,
-    columns: i64,
-    inner: i64,
-    batch_rank: i32,
-    dtype: i32,
+pub(super) struct Gemm {
+    pub(super) out: u64,
+    pub(super) a: View,
+    pub(super) b: View,
+    pub(super) bias: View,
+    pub(super) batch_lengths: [i64; MAX_RANK],
+    pub(super) a_batch: [i64; MAX_RANK],
+    pub(super) b_batch: [i64; MAX_RANK],
+    pub(super) out_row: i64,
+    pub(super) out_batch: i64,
+    pub(super) channels: i64,
+    pub(super) lengths: [i64; 2],
+    pub(super) taps: [i64; 2],
+    pub(super) outputs: [i64; 2],
+    pub(super) step: [i64; 2],
+    pub(super) tap_step: [i64; 2],
+    pub(super) shift: [i64; 2],
+    pub(super) divide: [i64; 2],
+    pub(super) rows: i64,
+    pub(super) columns: i64,
+    pub(super) inner: i64,
+    pub(super) batch_rank: i32,
+    pub(super) dtype: i32,
 }
 
 // SAFETY: `repr(C)`, made of integers and floats.
 #[allow(unsafe_code)]
 unsafe impl DeviceRepr for Gemm {}
 
-/// Blocks of a product, if a grid has room for them.
-fn blocks(batch: usize, rows: usize, columns: usize) -> Option<u32> {
-    let blocks = batch.checked_mul(rows.div_ceil(TILE))?.checked_mul(columns.div_ceil(TILE))?;
-    u32::try_from(blocks).ok().filter(|blocks| (1..1 << 31).contains(blocks))
+/// The most numbers that a result is summed up from: kernels count them in 32 bits.
+const MAX_INNER: i64 = 1 << 30;
+
+/// Rows and columns of the results of one block: see `gemm.cu`, and `gemm_tensor_cores.cu`, which has both.
+const TILE: i64 = 64;
+const LARGE_TILE: i64 = 128;
+
+/// Elements of 16 bits that tensor cores' kernels read at once.
+const VECTOR: i64 = 8;
+
+/// What the choice of a kernel depends on.
+#[derive(Debug, Clone, Copy)]
+struct Abilities {
+    capability: (u32, u32),
+    multiprocessors: u32,
+}
+
+/// Which kernel, compiled how, over how many blocks of how many threads.
+struct Plan {
+    source: Source,
+    defines: Vec<(&'static str, &'static str)>,
+    blocks: u32,
+    threads: u32,
+}
+
+impl Gemm {
+    /// The same with the addresses of left, right and perhaps bias, and of the result.
+    fn at(mut self, pointers: &[u64], target: u64) -> Gemm {
+        self.out = target;
+        for (view, pointer) in [&mut self.a, &mut self.b, &mut self.bias].into_iter().zip(pointers) {
+            view.data = *pointer;
+        }
+        self
+    }
+
+    /// Blocks of tiles of a size, if a grid has room for them.
+    fn blocks(&self, tile: i64) -> Option<u32> {
+        let batch: i64 = self.batch_lengths[..self.batch_rank as usize].iter().product();
+        let tiles = |length: i64| (length as u64).div_ceil(tile as u64);
+        let blocks = (batch as u64).checked_mul(tiles(self.rows))?.checked_mul(tiles(self.columns))?;
+        u32::try_from(blocks).ok().filter(|blocks| (1..1 << 31).contains(blocks))
+    }
+
+    /// True when neighbours in the inner dimension (of a convolution, channels) are neighbours in memory and vectors of
+    /// them start at multiples of their size.
+    fn left_in_vectors(&self, convolution: bool) -> bool {
+        let (along, length, others) = match convolution {
+            true => (self.a.strides[1], self.channels, [self.a.strides[0], self.a.strides[2], self.a.strides[3]]),
+            false => (self.a.strides[1], self.inner, [self.a.strides[0], 0, 0]),
+        };
+        in_vectors(&self.a, along, length, &others) && all_aligned(&self.a_batch)
+    }
+
+    fn right_by_rows(&self) -> bool {
+        self.b.strides[1].abs() == 1 && self.columns > 1
+    }
+
+    fn right_in_vectors(&self) -> bool {
+        let [down, across] = [self.b.strides[0], self.b.strides[1]];
+        let fit = match self.right_by_rows() {
+            true => in_vectors(&self.b, across, self.columns, &[down]),
+            false => in_vectors(&self.b, down, self.inner, &[across]),
+        };
+        fit && all_aligned(&self.b_batch)
+    }
+
+    /// How a GPU computes it; `None` when a grid has no room for it.
+    fn plan(&self, dtypes: [DType; 2], convolution: bool, abilities: Abilities) -> Option<Plan> {
+        let tensor_cores = match dtypes {
+            [DType::Float16, DType::Float16] => true,
+            [DType::Bfloat16, DType::Bfloat16] => abilities.capability >= (8, 0),
+            _ => false,
+        };
+        let mut defines = Vec::new();
+        defines.extend(convolution.then_some(("CONVOLUTION", "1")));
+        defines.extend(self.right_by_rows().then_some(("RIGHT_BY_ROWS", "1")));
+        if !tensor_cores {
+            return Some(Plan { source: GEMM, defines, blocks: self.blocks(TILE)?, threads: THREADS });
+        }
+        defines.extend((dtypes[0] == DType::Bfloat16).then_some(("BRAIN", "1")));
+        let flag = |set: bool| if set { "1" } else { "0" };
+        defines.push(("A_WHOLE", flag(self.left_in_vectors(convolution))));
+        defines.push(("B_WHOLE", flag(self.right_in_vectors())));
+        // Large tiles read less from memory; but every multiprocessor should have one.
+        let (tile, blocks) = match self.blocks(LARGE_TILE).filter(|blocks| *blocks >= abilities.multiprocessors) {
+            Some(blocks) => ("128", blocks),
+            None => ("64", self.blocks(TILE)?),
+        };
+        defines.push(("TILE", tile));
+        let threads = if tile == "128" { 256 } else { 128 };
+        Some(Plan { source: GEMM_TENSOR_CORES, defines, blocks, threads })
+    }
+}
+
+/// Whether `length` elements of 16 bits with a step of `along` can be read in vectors, when other dimensions step by `others`.
+pub(super) fn in_vectors(view: &View, along: i64, length: i64, others: &[i64]) -> bool {
+    along == 1 && length % VECTOR == 0 && view.offset % VECTOR == 0 && all_aligned(others)
+}
+
+pub(super) fn all_aligned(strides: &[i64]) -> bool {
+    strides.iter().all(|stride| stride % VECTOR == 0)
+}
+
+/// What is multiplied, and added to each row.
+#[derive(Clone, Copy)]
+pub(super) struct Operands<'a> {
+    pub(super) left: &'a Tensor,
+    pub(super) right: &'a Tensor,
+    pub(super) bias: Option<&'a Tensor>,
 }
 
 impl GpuJob {
@@ -66,24 +170,12 @@ impl GpuJob {
         let at = left_layout.shape.rank() - 2;
         let (rows, inner) = (left_layout.lengths()[at], left_layout.lengths()[at + 1]);
         let columns = right_layout.lengths()[at + 1];
-        let batch = left_layout.lengths()[..at].iter().product();
-        let Some(blocks) = blocks(batch, rows, columns) else { return Ok(None) };
-        // With nothing to multiply there may be no operand to read.
-        if inner == 0 {
-            return Ok(None);
-        }
         let (left_strides, right_strides) = (left_layout.strides(), right_layout.strides());
         let walk = Walk::new(&left_layout.lengths()[..at], &[&left_strides[..at], &right_strides[..at]]);
-        let mut residents = vec![self.resident(op, left, cx)?, self.resident(op, right, cx)?];
-        residents.extend(bias.map(|bias| self.resident(op, bias, cx)).transpose()?);
-        let mut out = self.allocate(op, shape.elements() * dtype.size())?;
-        let by_rows: &[_] = if right_strides[at + 1].abs() == 1 { &[("RIGHT_BY_ROWS", "1")] } else { &[] };
-        let start = Start { op, source: GEMM, defines: by_rows, grid: (blocks, 1, 1), threads: THREADS };
-        self.start_gemm(&start, &residents, &mut out, |pointers, target| Gemm {
-            out: target,
-            a: View::new(pointers[0], left.dtype(), left_layout.offset, &left_strides[at..]),
-            b: View::new(pointers[1], right.dtype(), right_layout.offset, &right_strides[at..]),
-            bias: bias_view(bias, pointers, 0),
+        let gemm = Gemm {
+            a: View::new(0, left.dtype(), left_layout.offset, &left_strides[at..]),
+            b: View::new(0, right.dtype(), right_layout.offset, &right_strides[at..]),
+            bias: bias_view(bias, 0),
             batch_lengths: padded(&walk.lengths),
             a_batch: padded(&walk.strides[0]),
             b_batch: padded(&walk.strides[1]),
@@ -95,81 +187,96 @@ impl GpuJob {
             batch_rank: walk.lengths.len() as i32,
             dtype: number(dtype),
             ..Gemm::default()
-        })?;
-        self.tensor(op, Layout::contiguous(shape), dtype, out, cx).map(Some)
+        };
+        self.product(op, Operands { left, right, bias }, gemm, false, (Layout::contiguous(shape), dtype), cx)
     }
 
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn convolve(
+    /// Computes a product whose result fills `layout`; nothing has a length of zero but perhaps `inner`.
+    pub(super) fn product(
         &self,
         op: &'static str,
-        input: &Tensor,
-        (weight, weight_layout): (&Tensor, Layout),
-        bias: Option<&Tensor>,
-        axes: [TapAxis; 2],
+        operands: Operands<'_>,
+        gemm: Gemm,
+        convolution: bool,
         (layout, dtype): (Layout, DType),
         cx: &OpContext,
     ) -> Result<Option<Tensor>, TensorError> {
-        let [images, all_columns, height, width] = [0, 1, 2, 3].map(|dim| layout.lengths()[dim]);
-        let [groups, columns, channels, taps_y, taps_x] = [0, 1, 2, 3, 4].map(|dim| weight_layout.lengths()[dim]);
-        let rows = images * height * width;
-        let Some(blocks) = blocks(groups, rows, columns) else { return Ok(None) };
-        if channels == 0 || input.elements() == 0 {
+        let Operands { left, right, bias } = operands;
+        // With nothing to multiply there may be no operand to read.
+        if gemm.inner == 0 || gemm.inner > MAX_INNER {
             return Ok(None);
         }
-        let mut residents = vec![self.resident(op, input, cx)?, self.resident(op, weight, cx)?];
+        let abilities =
+            Abilities { capability: self.gpu.0.info.capability, multiprocessors: self.gpu.0.multiprocessors };
+        let Some(plan) = gemm.plan([left.dtype(), right.dtype()], convolution, abilities) else { return Ok(None) };
+        let mut residents = vec![self.resident(op, left, cx)?, self.resident(op, right, cx)?];
         residents.extend(bias.map(|bias| self.resident(op, bias, cx)).transpose()?);
-        let mut out = self.allocate(op, rows * all_columns * dtype.size())?;
+        let reads: Vec<&DeviceBuffer> = residents.iter().map(Arc::as_ref).collect();
+        let mut out = self.allocate(op, layout.shape.elements() * dtype.size())?;
         let start =
-            Start { op, source: GEMM, defines: &[("CONVOLUTION", "1")], grid: (blocks, 1, 1), threads: THREADS };
-        let each = |value: fn(&TapAxis) -> isize| [value(&axes[0]) as i64, value(&axes[1]) as i64];
-        let (strides, weight_strides) = (input.layout.strides(), weight_layout.strides());
-        self.start_gemm(&start, &residents, &mut out, |pointers, target| Gemm {
-            out: target,
-            a: View::new(pointers[0], input.dtype(), input.layout.offset, strides),
-            b: View::new(pointers[1], weight.dtype(), weight_layout.offset, &weight_strides[1..]),
-            bias: bias_view(bias, pointers, columns),
-            batch_lengths: padded(&[groups]),
-            a_batch: padded(&[strides[1] * channels as isize]),
-            b_batch: padded(&weight_strides[..1]),
-            out_row: all_columns as i64,
-            out_batch: columns as i64,
-            channels: channels as i64,
-            lengths: [input.dims()[2] as i64, input.dims()[3] as i64],
-            taps: [taps_y as i64, taps_x as i64],
-            outputs: [height as i64, width as i64],
-            step: each(|axis| axis.step),
-            tap_step: each(|axis| axis.tap_step),
-            shift: each(|axis| axis.shift),
-            divide: each(|axis| axis.divide),
-            rows: rows as i64,
-            columns: columns as i64,
-            inner: (channels * taps_y * taps_x) as i64,
-            batch_rank: 1,
-            dtype: number(dtype),
-        })?;
+            Start { op, source: plan.source, defines: &plan.defines, grid: (plan.blocks, 1, 1), threads: plan.threads };
+        self.start(&start, &reads, &mut out, |pointers, target| gemm.at(pointers, target))?;
         self.tensor(op, layout, dtype, out, cx).map(Some)
-    }
-
-    fn start_gemm(
-        &self,
-        start: &Start<'_>,
-        residents: &[Arc<DeviceBuffer>],
-        out: &mut DeviceBuffer,
-        arguments: impl FnOnce(&[u64], u64) -> Gemm,
-    ) -> Result<(), TensorError> {
-        let reads: Vec<_> = residents.iter().map(|buffer| &**buffer).collect();
-        self.start(start, &reads, out, arguments)
     }
 }
 
 /// One number per column; those of the next matrix of a batch begin `step` later.
-fn bias_view(bias: Option<&Tensor>, pointers: &[u64], step: usize) -> View {
-    match (bias, pointers.get(2)) {
-        (Some(bias), Some(pointer)) => {
-            let stride = bias.layout.strides()[0];
-            View::new(*pointer, bias.dtype(), bias.layout.offset, &[stride, step as isize * stride])
+pub(super) fn bias_view(bias: Option<&Tensor>, step: usize) -> View {
+    bias.map_or_else(View::default, |bias| {
+        let stride = bias.layout.strides()[0];
+        View::new(0, bias.dtype(), bias.layout.offset, &[stride, step as isize * stride])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADA: Abilities = Abilities { capability: (8, 9), multiprocessors: 128 };
+    const TURING: Abilities = Abilities { capability: (7, 5), multiprocessors: 40 };
+
+    /// `[rows, inner] · [columns, inner]ᵀ`, both dense.
+    fn linear(rows: usize, columns: usize, inner: usize) -> Gemm {
+        let stride = inner as isize;
+        Gemm {
+            a: View::new(0, DType::Float16, 0, &[stride, 1]),
+            b: View::new(0, DType::Float16, 0, &[1, stride]),
+            rows: rows as i64,
+            columns: columns as i64,
+            inner: inner as i64,
+            ..Gemm::default()
         }
-        _ => View::default(),
+    }
+
+    fn kernel(gemm: Gemm, dtypes: [DType; 2], abilities: Abilities) -> (Source, String) {
+        let Some(plan) = gemm.plan(dtypes, false, abilities) else { panic!("no kernel") };
+        let defines: Vec<String> = plan.defines.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        (plan.source, defines.join(" "))
+    }
+
+    #[test]
+    fn tensor_cores_multiply_what_both_operands_and_the_gpu_allow() {
+        use DType::{Bfloat16, Float8E4m3, Float16, Float32};
+        let source = |dtypes, abilities| kernel(linear(64, 64, 64), dtypes, abilities).0;
+        assert_eq!(source([Float16, Float16], TURING), GEMM_TENSOR_CORES);
+        assert_eq!(source([Bfloat16, Bfloat16], ADA), GEMM_TENSOR_CORES);
+        assert_eq!(source([Bfloat16, Bfloat16], TURING), GEMM);
+        for mixed in [[Float32, Float32], [Float32, Float16], [Float16, Bfloat16], [Float8E4m3, Float8E4m3]] {
+            assert_eq!(source(mixed, ADA), GEMM, "{mixed:?}");
+        }
+    }
+
+    #[test]
+    fn vectors_are_read_only_where_they_are_aligned_and_large_tiles_where_there_are_enough() {
+        let halves = |gemm| kernel(gemm, [DType::Float16; 2], ADA).1;
+        assert_eq!(halves(linear(8192, 320, 320)), "A_WHOLE=1 B_WHOLE=1 TILE=128");
+        assert_eq!(halves(linear(512, 320, 320)), "A_WHOLE=1 B_WHOLE=1 TILE=64");
+        assert_eq!(halves(linear(512, 320, 321)), "A_WHOLE=0 B_WHOLE=0 TILE=64");
+        let mut shifted = linear(512, 320, 320);
+        shifted.a.offset = 4;
+        shifted.b_batch[0] = 12;
+        assert_eq!(halves(shifted), "A_WHOLE=0 B_WHOLE=0 TILE=64");
+        let by_rows = Gemm { b: View::new(0, DType::Float16, 0, &[320, 1]), ..linear(512, 320, 77) };
+        assert_eq!(halves(by_rows), "RIGHT_BY_ROWS=1 A_WHOLE=0 B_WHOLE=1 TILE=64");
     }
 }

@@ -46,6 +46,7 @@ pub struct Gpu(pub(super) Arc<Shared>);
 pub(super) struct Shared {
     pub(super) context: Arc<CudaContext>,
     pub(super) info: GpuInfo,
+    pub(super) multiprocessors: u32,
     pub(super) kernels: Kernels,
     pub(super) count: Count,
     /// Tensors that were copied here and are in this machine's memory too, those that came first in front.
@@ -100,7 +101,15 @@ impl Gpu {
             compiler_version: super::compile::compiler_version(),
         };
         let kernels = Kernels::new(&info, cache);
-        Ok(Gpu(Arc::new(Shared { context, info, kernels, count: Count::default(), uploaded: Mutex::default() })))
+        let multiprocessors = context.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+        Ok(Gpu(Arc::new(Shared {
+            context,
+            info,
+            multiprocessors: multiprocessors.max(1) as u32,
+            kernels,
+            count: Count::default(),
+            uploaded: Mutex::default(),
+        })))
     }
 
     /// In words: the first GPU, or why there is none.

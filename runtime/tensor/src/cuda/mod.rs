@@ -8,7 +8,7 @@
 //! memory. Work is queued; nothing waits for the GPU but a read of results. Every buffer is written by the kernel that it
 //! was made for, completely, before anybody can see it.
 //!
-//! Not here: several GPUs for one job, graphs, tensor cores. An operation without a kernel runs on the CPU, for which its
+//! Not here: several GPUs for one job, graphs. An operation without a kernel runs on the CPU, for which its
 //! operands are copied back; [`Gpu::counters`] counts that.
 //!
 //! # Layout
@@ -20,6 +20,7 @@ mod attention;
 mod buffer;
 mod color;
 mod compile;
+mod convolve;
 mod create;
 mod elementwise;
 mod fourier;

@@ -220,7 +220,7 @@ impl Job<'_> {
             let layout = Layout::dense_in_order(shape, Order::CHANNELS_LAST.dims());
             let dtype = self.input.dtype().promote(self.weight.dtype());
             let (input, bias, axes) = (self.input, self.bias, self.taps.axes());
-            let weight = (&weight, weight.layout);
+            let weight = &weight;
             if let Some(result) = cx.on_device(self.op, Task::Convolve { input, weight, bias, axes, layout, dtype })? {
                 return Ok(result);
             }

@@ -88,6 +88,11 @@ impl Tensor {
     /// The product of matrices, the last two dimensions of each; those before broadcast. A vector on the left counts as
     /// a row, on the right as a column, and its dimension is dropped from the result.
     pub fn matmul(&self, other: &Tensor, cx: &OpContext) -> Result<Tensor, TensorError> {
+        self.product(other, self.dtype().promote(other.dtype()), cx)
+    }
+
+    /// [`Tensor::matmul`] with a result of type `dtype`.
+    fn product(&self, other: &Tensor, dtype: DType, cx: &OpContext) -> Result<Tensor, TensorError> {
         const OP: &str = "matmul";
         self.check_float(OP, "self")?;
         other.check_float(OP, "other")?;
@@ -108,7 +113,6 @@ impl Tensor {
         }
         let batch_of = |tensor: &Tensor| Shape::from_lengths(OP, &tensor.dims()[..split(tensor)]);
         let batch = batch_of(&left)?.broadcast(&batch_of(&right)?, OP, "other")?;
-        let dtype = self.dtype().promote(other.dtype());
         let mut lengths = batch.lengths().to_vec();
         if self.rank() > 1 {
             lengths.push(rows);
@@ -207,7 +211,7 @@ impl Tensor {
         self.check_float(OP, "self")?;
         let dtype = left.dtype().promote(right.dtype()).promote(self.dtype());
         // In float32 up to the end.
-        let product = left.cast(DType::Float32, cx)?.matmul(right, cx)?;
+        let product = left.product(right, DType::Float32, cx)?;
         let fits = product.lengths_shape().broadcast(self.lengths_shape(), OP, "self")?;
         if fits != *product.lengths_shape() {
             let message =

@@ -1,101 +1,83 @@
-// softmax(query · keyᵀ · scale + mask) · value without the scores in memory. A block has 32 queries, and goes through the
-// keys 32 at a time; eight threads share a query. WIDTH is at least the width of keys and of values.
+// softmax(query · keyᵀ · scale + mask) · value without the scores in memory, in float32. A block has 32 queries and up to WIDTH
+// columns of the values, and goes through the keys 32 at a time; eight threads share a query. WIDTH is at least the width of
+// keys; with CHUNKED, wider ones are multiplied WIDTH columns at a time.
 
 #define QUERIES 32
 #define KEYS 32
 #define SHARED_BY 8
 
-struct Arguments {
-    float* out;
-    // The last two strides are those of the matrix, in places 0 and 1; the batch's are beside.
-    View query, key, value, mask;
-    i64 batch_lengths[MAX_RANK], query_batch[MAX_RANK], key_batch[MAX_RANK], value_batch[MAX_RANK], mask_batch[MAX_RANK];
-    i64 queries, keys, width, value_width;
-    float scale;
-    int causal, boolean_mask, batch_rank;
-};
+// Rows from `first` on of a matrix at `base`, from column `column` on; zeros beyond its ends.
+__device__ __forceinline__ void load_tile(
+    float (*tile)[WIDTH + 1], const View& from, i64 base, i64 first, i64 rows, i64 column, i64 columns) {
+    for (int item = threadIdx.x; item < 32 * WIDTH; item += 256) {
+        int row = item / WIDTH, place = item % WIDTH;
+        bool inside = first + row < rows && column + place < columns;
+        i64 at = base + (first + row) * from.strides[0] + (column + place) * from.strides[1];
+        tile[row][place] = inside ? load<float>(from.data, from.dtype, at) : 0.0f;
+    }
+}
 
 extern "C" __global__ void __launch_bounds__(256, WIDTH > 64 ? 1 : 2) attention(const Arguments x) {
     __shared__ float query_tile[QUERIES][WIDTH + 1];
     __shared__ float key_tile[KEYS][WIDTH + 1];
     __shared__ float weights[QUERIES][KEYS + 1];
-    const i64 tiles = (x.queries + QUERIES - 1) / QUERIES;
-    const i64 first = blockIdx.x % tiles * QUERIES, batch = blockIdx.x / tiles;
-    i64 query_at = x.query.offset, key_at = x.key.offset, value_at = x.value.offset, mask_at = x.mask.offset;
-    i64 rest = batch;
-    for (int d = x.batch_rank - 1; d >= 0; d--) {
-        i64 place = rest % x.batch_lengths[d];
-        rest /= x.batch_lengths[d];
-        query_at += place * x.query_batch[d];
-        key_at += place * x.key_batch[d];
-        value_at += place * x.value_batch[d];
-        mask_at += place * x.mask_batch[d];
-    }
-    const int thread = threadIdx.x, own = thread / SHARED_BY, part = thread % SHARED_BY;
-    const i64 query = first + own;
-    for (int item = thread; item < QUERIES * WIDTH; item += 256) {
-        int row = item / WIDTH, column = item % WIDTH;
-        bool inside = first + row < x.queries && column < x.width;
-        i64 at = query_at + (first + row) * x.query.strides[0] + column * x.query.strides[1];
-        query_tile[row][column] = inside ? load<float>(x.query.data, x.query.dtype, at) : 0.0f;
-    }
+    const Part part = own_part(x, QUERIES, WIDTH);
+    const int own = threadIdx.x / SHARED_BY, lane = threadIdx.x % SHARED_BY;
+    const i64 query = part.first + own;
+#ifndef CHUNKED
+    load_tile(query_tile, x.query, part.query, part.first, x.queries, 0, x.width);
+#endif
     float sums[WIDTH / SHARED_BY] = {};
     float largest = -INFINITY, total = 0.0f;
     for (i64 start = 0; start < x.keys; start += KEYS) {
-        for (int item = thread; item < KEYS * WIDTH; item += 256) {
-            int row = item / WIDTH, column = item % WIDTH;
-            bool inside = start + row < x.keys && column < x.width;
-            i64 at = key_at + (start + row) * x.key.strides[0] + column * x.key.strides[1];
-            key_tile[row][column] = inside ? load<float>(x.key.data, x.key.dtype, at) : 0.0f;
+        float scores[KEYS / SHARED_BY] = {};
+        for (i64 chunk = 0; chunk < x.width; chunk += WIDTH) {
+#ifdef CHUNKED
+            load_tile(query_tile, x.query, part.query, part.first, x.queries, chunk, x.width);
+#endif
+            load_tile(key_tile, x.key, part.key, start, x.keys, chunk, x.width);
+            __syncthreads();
+            for (int i = 0; i < KEYS / SHARED_BY; i++) {
+                const float* key = key_tile[lane + i * SHARED_BY];
+                for (int k = 0; k < WIDTH; k++) scores[i] = fmaf(query_tile[own][k], key[k], scores[i]);
+            }
+#ifdef CHUNKED
+            __syncthreads();
+#endif
         }
-        __syncthreads();
-        float scores[KEYS / SHARED_BY];
         float peak = largest;
         for (int i = 0; i < KEYS / SHARED_BY; i++) {
-            i64 key = start + part + i * SHARED_BY;
-            float score = 0.0f;
-            for (int k = 0; k < WIDTH; k++) score = fmaf(query_tile[own][k], key_tile[part + i * SHARED_BY][k], score);
-            score *= x.scale;
-            if (x.mask.data && key < x.keys && query < x.queries) {
-                i64 at = mask_at + query * x.mask.strides[0] + key * x.mask.strides[1];
-                float mask = load<float>(x.mask.data, x.mask.dtype, at);
-                score = x.boolean_mask ? (mask != 0.0f ? score : -INFINITY) : score + mask;
-            }
-            if (key >= x.keys || (x.causal && key > query)) score = -INFINITY;
-            scores[i] = score;
-            peak = fmaxf(peak, score);
+            scores[i] = score_of(x, part, query, start + lane + i * SHARED_BY, scores[i]);
+            peak = fmaxf(peak, scores[i]);
         }
         for (int by = SHARED_BY / 2; by > 0; by /= 2) peak = fmaxf(peak, __shfl_xor_sync(0xffffffff, peak, by));
         float shrink = peak == -INFINITY ? 1.0f : expf(largest - peak);
         float sum = 0.0f;
         for (int i = 0; i < KEYS / SHARED_BY; i++) {
             float weight = scores[i] == -INFINITY ? 0.0f : expf(scores[i] - peak);
-            weights[own][part + i * SHARED_BY] = weight;
+            weights[own][lane + i * SHARED_BY] = weight;
             sum += weight;
         }
         for (int by = SHARED_BY / 2; by > 0; by /= 2) sum += __shfl_xor_sync(0xffffffff, sum, by);
         total = total * shrink + sum;
         largest = peak;
         __syncthreads();
-        for (int item = thread; item < KEYS * WIDTH; item += 256) {
-            int row = item / WIDTH, column = item % WIDTH;
-            bool inside = start + row < x.keys && column < x.value_width;
-            i64 at = value_at + (start + row) * x.value.strides[0] + column * x.value.strides[1];
-            key_tile[row][column] = inside ? load<float>(x.value.data, x.value.dtype, at) : 0.0f;
-        }
+        load_tile(key_tile, x.value, part.value, start, x.keys, part.column, x.value_width);
         __syncthreads();
+#pragma unroll
         for (int i = 0; i < WIDTH / SHARED_BY; i++) {
             float value = sums[i] * shrink;
-            for (int k = 0; k < KEYS; k++) value = fmaf(weights[own][k], key_tile[k][part + i * SHARED_BY], value);
+            for (int k = 0; k < KEYS; k++) value = fmaf(weights[own][k], key_tile[k][lane + i * SHARED_BY], value);
             sums[i] = value;
         }
         __syncthreads();
     }
     if (query >= x.queries) return;
+#pragma unroll
     for (int i = 0; i < WIDTH / SHARED_BY; i++) {
-        int column = part + i * SHARED_BY;
-        if (column < x.value_width) {
-            x.out[(batch * x.queries + query) * x.value_width + column] = total > 0.0f ? sums[i] / total : 0.0f;
-        }
+        i64 column = part.column + lane + i * SHARED_BY;
+        if (column >= x.value_width) continue;
+        i64 at = (part.batch * x.queries + query) * x.value_width + column;
+        store(x.out, x.dtype, at, total == 0.0f ? 0.0f : sums[i] / total);
     }
 }

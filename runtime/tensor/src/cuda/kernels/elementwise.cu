@@ -1,18 +1,4 @@
-// EXPRESSION of up to three operands, computed as COMPUTE, over INDEX positions in the order of the result's memory.
-
-struct Arguments {
-    void* out;
-    u64 elements;
-    i64 lengths[MAX_RANK];
-    View a, b, c;
-    i64 whole[2];
-    float numbers[2];
-    int dtype;
-    int rank;
-};
-
-__device__ __forceinline__ float constant(const Arguments& x, int i, float) { return x.numbers[i]; }
-__device__ __forceinline__ i64 constant(const Arguments& x, int i, i64) { return x.whole[i]; }
+// EXPRESSION of operands at any strides, of types known when it runs, in the order of the result's memory.
 
 extern "C" __global__ void __launch_bounds__(256) elementwise(const Arguments x) {
     const COMPUTE p = constant(x, 0, (COMPUTE)0), q = constant(x, 1, (COMPUTE)0);
