@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn checksums_of_parts_make_that_of_the_whole() {
-        let bytes: Vec<u8> = (0..200_000u32).map(|place| (place * 7919 >> 5) as u8).collect();
+        let bytes: Vec<u8> = (0..200_000u32).map(|place| ((place * 7919) >> 5) as u8).collect();
         let of = |bytes: &[u8]| simd_adler32::adler32(&bytes);
         for cut in [0, 1, 65_521, 100_000, 200_000] {
             let (first, second) = bytes.split_at(cut);

@@ -39,6 +39,7 @@ pub(crate) struct Expression {
 }
 
 /// An operand of an expression.
+#[allow(clippy::large_enum_variant)] // There are at most three in each.
 pub(crate) enum Source {
     Scalar(f32),
     /// Elements in this machine's memory.

@@ -13,6 +13,9 @@ pub(crate) type FloatStep = Arc<dyn Fn(&[&[f32]], &mut [f32]) + Send + Sync>;
 /// The same for a test.
 pub(crate) type TestStep = Arc<dyn Fn(&[&[f32]], &mut [bool]) + Send + Sync>;
 
+/// Runs the last step of a program into the result.
+type LastStep<'a, T> = dyn Fn(&Step, &[&[f32]], &mut [T]) + Sync + 'a;
+
 /// Elements of a block: some ten blocks fit the nearest cache.
 const BLOCK: usize = 512;
 
@@ -173,7 +176,7 @@ impl<'a> Program<'a> {
         op: &'static str,
         out: &mut [T],
         cx: &OpContext,
-        last: &(dyn Fn(&Step, &[&[f32]], &mut [T]) + Sync),
+        last: &LastStep<'_, T>,
     ) -> Result<(), TensorError> {
         let mut inputs = Vec::with_capacity(self.tensors.len());
         for tensor in &self.tensors {
@@ -188,14 +191,7 @@ impl<'a> Program<'a> {
         })
     }
 
-    fn block<T>(
-        &self,
-        inputs: &[Input<'_>],
-        at: usize,
-        piece: &mut [T],
-        blocks: &mut Blocks,
-        last: &dyn Fn(&Step, &[&[f32]], &mut [T]),
-    ) {
+    fn block<T>(&self, inputs: &[Input<'_>], at: usize, piece: &mut [T], blocks: &mut Blocks, last: &LastStep<'_, T>) {
         let length = piece.len();
         let Some((ending, before)) = self.steps.split_last() else { return };
         // Tensors that don't lie so that a block of them is a slice are read once.
