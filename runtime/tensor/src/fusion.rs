@@ -7,7 +7,8 @@
 //!
 //! A result is charged in full when it is asked for, and operands stay alive until it is computed.
 
-use crate::cpu::fused::{FloatStep, Program, TestStep};
+use crate::cpu::convert::Store;
+use crate::cpu::fused::{BlockStep, Program};
 use crate::ops::Operand;
 use crate::shape::{Layout, Order};
 use crate::storage::{Buffer, Storage, Stored, unfilled_vec, with_dtype};
@@ -23,8 +24,8 @@ const MAX_TENSORS: usize = 8;
 
 /// What is done to the elements of the operands.
 pub(crate) enum Step {
-    Floats(FloatStep),
-    Test(TestStep),
+    Floats(Arc<BlockStep<f32>>),
+    Test(Arc<BlockStep<bool>>),
 }
 
 /// A result that has not been computed.
@@ -32,8 +33,8 @@ pub(crate) struct Expression {
     pub(crate) step: Step,
     pub(crate) sources: Vec<Source>,
     dtype: DType,
-    layout: Layout,
-    order: Order,
+    pub(crate) layout: Layout,
+    pub(crate) order: Order,
     /// Where the result is or will be, as long as somebody holds it.
     result: Mutex<Weak<Storage>>,
 }
@@ -162,13 +163,15 @@ impl Expression {
 
     /// The elements.
     pub(crate) fn compute(&self, op: &'static str, cx: &OpContext) -> Result<Buffer, TensorError> {
-        let program = Program::new(op, self, (self.layout, self.order), cx)?;
+        let program = Program::new(op, self, cx)?;
         let elements = self.layout.shape.elements();
-        match self.step {
-            Step::Floats(_) => {
-                with_dtype!(self.dtype, T => filled::<T>(op, elements, |out| program.floats(op, out, cx)))
-            }
-            Step::Test(_) => filled(op, elements, |out| program.tests(op, out, cx)),
+        match &self.step {
+            Step::Floats(step) => with_dtype!(self.dtype, T => {
+                let step = Arc::clone(step);
+                let last = move |operands: &[&[f32]], out: &mut [T]| T::with_block(out, |out| step(operands, out));
+                filled(op, elements, |out| program.run(op, out, cx, &last))
+            }),
+            Step::Test(step) => filled(op, elements, |out| program.run(op, out, cx, &**step)),
         }
     }
 }

@@ -160,6 +160,15 @@ fn not_a_number_spreads_as_in_pytorch() {
     assert!(tensor.unary(UnaryOp::Relu, &cx).unwrap().to_vec::<f32>(&cx).unwrap()[1].is_nan());
 }
 
+/// What is saved has to be what ComfyUI saves.
+#[test]
+fn pixels_are_truncated_and_cut_to_range() {
+    let cx = context();
+    let values = vec![0.0f32, 0.999, 1.0, 1.5, -0.5, 0.5, f32::NAN, f32::INFINITY, 1.0 / 255.0];
+    let pixels = Tensor::from_vec(&[9], values, &cx).unwrap().to_pixels(&cx).unwrap();
+    assert_eq!(pixels.to_vec::<u8>(&cx).unwrap(), [0, 254, 255, 255, 0, 127, 0, 255, 1]);
+}
+
 fn wild() -> impl Strategy<Value = u64> {
     prop_oneof![0u64..6, Just(u64::MAX), Just(1 << 31), Just(1 << 32), Just(1 << 47), Just(1 << 63), any::<u64>()]
 }

@@ -7,8 +7,10 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Result, anyhow, ensure};
 use tungstenite::{Message, WebSocket};
+
+use crate::wire;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -100,10 +102,8 @@ pub(crate) fn deaf_sockets(base: &str, sockets: usize) -> Result<Vec<WebSocket<T
 /// # Errors
 /// When it can't connect.
 pub(crate) fn connected(base: &str, client_id: &str) -> Result<WebSocket<TcpStream>> {
-    let address = base.strip_prefix("http://").with_context(|| format!("{base} should begin with http://"))?;
-    let stream = TcpStream::connect(address).with_context(|| format!("could not connect to {address}"))?;
-    stream.set_nodelay(true)?;
-    let url = format!("ws://{address}/ws?clientId={client_id}");
+    let stream = wire::connect(base)?;
+    let url = format!("ws://{}/ws?clientId={client_id}", base.trim_start_matches("http://"));
     let (socket, _) = tungstenite::client(url, stream).map_err(|error| anyhow!("the WebSocket of {base}: {error}"))?;
     Ok(socket)
 }

@@ -13,7 +13,7 @@ use crate::{
     listener::{CLIENT_ID, Listener},
     options::Options,
     servers::{Subject, in_turns, say},
-    workload::Colours,
+    workload::{Colours, node},
 };
 
 const SIZES: [usize; 4] = [10, 100, 1000, 10_000];
@@ -133,7 +133,7 @@ impl Nodes {
     /// A link to the output of a new node.
     fn add(&mut self, class: &str, inputs: Value) -> Value {
         let id = (self.0.len() + 1).to_string();
-        self.0.insert(id.clone(), json!({"class_type": class, "inputs": inputs}));
+        self.0.insert(id.clone(), node(class, inputs));
         json!([id, 0])
     }
 

@@ -9,7 +9,9 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::Result;
+
+use crate::audience::connected;
 
 /// The client id that the prompts carry meanwhile.
 pub(crate) const CLIENT_ID: &str = "bench";
@@ -27,12 +29,8 @@ impl Listener {
     /// # Errors
     /// When it can't.
     pub(crate) fn connect(base: &str) -> Result<Self> {
-        let address = base.strip_prefix("http://").with_context(|| format!("{base} should begin with http://"))?;
-        let stream = TcpStream::connect(address).with_context(|| format!("could not connect to {address}"))?;
-        stream.set_nodelay(true)?;
-        let url = format!("ws://{address}/ws?clientId={CLIENT_ID}");
-        let (mut socket, _) = tungstenite::client(url, stream.try_clone()?)
-            .map_err(|error| anyhow!("the WebSocket of {base}: {error}"))?;
+        let mut socket = connected(base, CLIENT_ID)?;
+        let stream = socket.get_ref().try_clone()?;
         let messages = Arc::new(AtomicU64::new(0));
         let count = messages.clone();
         let reader = thread::Builder::new().name("listener".into()).spawn(move || {

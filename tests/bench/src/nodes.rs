@@ -22,6 +22,7 @@ use crate::{
     options::Options,
     servers::{Subject, say},
     wire::{Wire, upload},
+    workload::node,
 };
 
 const SIDE: u32 = 2048;
@@ -159,10 +160,6 @@ fn prompt(case: &Case) -> Value {
         nodes["end"] = node("PreviewImage", json!({"images": ["corner", 0]}));
     }
     json!({"prompt": nodes, "client_id": CLIENT_ID})
-}
-
-fn node(class: &str, inputs: Value) -> Value {
-    json!({"class_type": class, "inputs": inputs})
 }
 
 /// Runs a prompt and follows it on a WebSocket.

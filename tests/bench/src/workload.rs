@@ -44,7 +44,8 @@ pub(crate) fn request_named(colours: &mut Colours, prompt_id: &str, client_id: O
     [format!("{{\"prompt_id\":{},", Value::from(prompt_id)).as_bytes(), &body[1..]].concat()
 }
 
-fn node(class: &str, inputs: Value) -> Value {
+/// A node of a prompt.
+pub(crate) fn node(class: &str, inputs: Value) -> Value {
     json!({"class_type": class, "inputs": inputs})
 }
 

@@ -1,20 +1,14 @@
 //! Runs the steps of an expression over blocks of elements, whose results in between stay in the nearest cache.
 
-use crate::cpu::convert::Store;
 use crate::cpu::elementwise::Input;
 use crate::cpu::fill;
 use crate::fusion::{Expression, Source, Step};
-use crate::shape::{Layout, Order};
-use crate::{OpContext, Tensor, TensorError};
+use crate::shape::Order;
+use crate::{OpContext, Shape, Tensor, TensorError};
 use std::sync::Arc;
 
 /// Makes a block of results of blocks of operands.
-pub(crate) type FloatStep = Arc<dyn Fn(&[&[f32]], &mut [f32]) + Send + Sync>;
-/// The same for a test.
-pub(crate) type TestStep = Arc<dyn Fn(&[&[f32]], &mut [bool]) + Send + Sync>;
-
-/// Runs the last step of a program into the result.
-type LastStep<'a, T> = dyn Fn(&Step, &[&[f32]], &mut [T]) + Sync + 'a;
+pub(crate) type BlockStep<T> = dyn Fn(&[&[f32]], &mut [T]) + Send + Sync;
 
 /// Elements of a block: some ten blocks fit the nearest cache.
 const BLOCK: usize = 512;
@@ -25,8 +19,9 @@ pub(crate) struct Program<'a> {
     scalars: Vec<f32>,
     /// What is read from memory. Held, since an expression inside may be somebody's result that was just computed.
     tensors: Vec<Tensor>,
+    /// Of the result, and the order of its memory.
+    shape: Shape,
     order: Order,
-    shape: Layout,
     registers: usize,
 }
 
@@ -46,15 +41,15 @@ enum Place {
 }
 
 impl<'a> Program<'a> {
-    /// Plans an expression whose result lies in memory in `order`. Expressions inside that somebody else holds are computed.
+    /// Plans an expression. Expressions inside that somebody else holds are computed.
     pub(crate) fn new(
         op: &'static str,
         expression: &'a Expression,
-        (shape, order): (Layout, Order),
         cx: &OpContext,
     ) -> Result<Program<'a>, TensorError> {
+        let (shape, order) = (expression.layout.shape, expression.order);
         let mut program =
-            Program { steps: Vec::new(), scalars: Vec::new(), tensors: Vec::new(), order, shape, registers: 0 };
+            Program { steps: Vec::new(), scalars: Vec::new(), tensors: Vec::new(), shape, order, registers: 0 };
         program.add(op, expression, &mut Vec::new(), cx)?;
         program.assign_registers();
         Ok(program)
@@ -148,39 +143,17 @@ impl<'a> Program<'a> {
         }
     }
 
-    /// Runs a program that ends with floats.
-    pub(crate) fn floats<T: Store<f32>>(
+    /// Runs the program; its last step is `last`, whose results go to `out`.
+    pub(crate) fn run<T: Send>(
         &self,
         op: &'static str,
         out: &mut [T],
         cx: &OpContext,
-    ) -> Result<(), TensorError> {
-        self.run(op, out, cx, &|step, operands, out| {
-            T::with_block(out, |out| match step {
-                Step::Floats(step) => step(operands, out),
-                Step::Test(_) => out.fill(0.0),
-            });
-        })
-    }
-
-    /// Runs a program that ends with a test.
-    pub(crate) fn tests(&self, op: &'static str, out: &mut [bool], cx: &OpContext) -> Result<(), TensorError> {
-        self.run(op, out, cx, &|step, operands, out| match step {
-            Step::Test(step) => step(operands, out),
-            Step::Floats(_) => out.fill(false),
-        })
-    }
-
-    fn run<T: Send>(
-        &self,
-        op: &'static str,
-        out: &mut [T],
-        cx: &OpContext,
-        last: &LastStep<'_, T>,
+        last: &BlockStep<T>,
     ) -> Result<(), TensorError> {
         let mut inputs = Vec::with_capacity(self.tensors.len());
         for tensor in &self.tensors {
-            let layout = tensor.layout.expanded(self.shape.shape).permuted(self.order.dims());
+            let layout = tensor.layout.expanded(self.shape).permuted(self.order.dims());
             inputs.push(Input::new(tensor.buffer(op, cx)?, &layout));
         }
         fill(op, out, cx, &|start, chunk| {
@@ -191,7 +164,7 @@ impl<'a> Program<'a> {
         })
     }
 
-    fn block<T>(&self, inputs: &[Input<'_>], at: usize, piece: &mut [T], blocks: &mut Blocks, last: &LastStep<'_, T>) {
+    fn block<T>(&self, inputs: &[Input<'_>], at: usize, piece: &mut [T], blocks: &mut Blocks, last: &BlockStep<T>) {
         let length = piece.len();
         let Some((ending, before)) = self.steps.split_last() else { return };
         // Tensors that don't lie so that a block of them is a slice are read once.
@@ -215,7 +188,7 @@ impl<'a> Program<'a> {
             }
             blocks.registers[planned.register] = result;
         }
-        last(ending.step, Operands::new(self, ending, inputs, at, length, blocks).all(), piece);
+        last(Operands::new(self, ending, inputs, at, length, blocks).all(), piece);
     }
 }
 

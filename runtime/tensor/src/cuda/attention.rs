@@ -1,9 +1,9 @@
 //! Scaled dot-product attention.
 
 use super::compile::{ATTENTION, ATTENTION_TENSOR_CORES, Source};
-use super::gemm::{all_aligned, in_vectors};
+use super::gemm::{all_aligned, in_vectors, suits_tensor_cores};
 use super::gpu::GpuJob;
-use super::launch::{Start, THREADS, View, Walk, number, padded};
+use super::launch::{Start, THREADS, View, Walk, grid_of, number, padded};
 use crate::shape::{Layout, MAX_RANK};
 use crate::{DType, OpContext, Shape, Tensor, TensorError};
 use cudarc::driver::DeviceRepr;
@@ -63,13 +63,8 @@ impl Attention {
     /// How a GPU of this capability computes it, whose operands are of these types.
     fn plan(&self, dtypes: [DType; 3], capability: (u32, u32)) -> Plan {
         let (width, value_width) = (self.width as usize, self.value_width as usize);
-        let cores = match dtypes {
-            [DType::Float16, DType::Float16, DType::Float16] => true,
-            [DType::Bfloat16, DType::Bfloat16, DType::Bfloat16] => capability >= (8, 0),
-            _ => false,
-        };
         let mut defines = Vec::new();
-        if !cores {
+        if !suits_tensor_cores(&dtypes, capability) {
             let (columns, name) = room(&WIDTHS, width.max(value_width));
             defines.push(("WIDTH", name));
             defines.extend((width > columns).then_some(("CHUNKED", "1")));
@@ -93,12 +88,11 @@ impl Attention {
         Plan { source: ATTENTION_TENSOR_CORES, defines, queries: 64, columns, threads: 128, dtype: dtypes[0] }
     }
 
-    /// Blocks of a plan over a batch, if a grid has room for them.
-    fn blocks(&self, plan: &Plan, batch: usize) -> Option<u32> {
+    /// The blocks of a plan over a batch, if a grid has room for them.
+    fn grid(&self, plan: &Plan, batch: usize) -> Option<(u32, u32, u32)> {
         let tiles = (self.queries as usize).div_ceil(plan.queries);
         let slices = (self.value_width as usize).div_ceil(plan.columns);
-        let blocks = batch.checked_mul(tiles)?.checked_mul(slices)?;
-        u32::try_from(blocks).ok().filter(|blocks| (1..1 << 31).contains(blocks))
+        grid_of(batch.checked_mul(tiles)?.checked_mul(slices)?)
     }
 
     /// The same with the addresses of query, key, value and perhaps mask, and of the result.
@@ -155,7 +149,7 @@ impl GpuJob {
         };
         let plan = attention.plan([query, key, value].map(Tensor::dtype), self.gpu.0.info.capability);
         let batch = shape.lengths()[..at].iter().product();
-        let Some(blocks) = attention.blocks(&plan, batch) else { return Ok(None) };
+        let Some(grid) = attention.grid(&plan, batch) else { return Ok(None) };
         let mut residents = Vec::new();
         for tensor in [query, key, value].into_iter().chain(mask.as_ref().map(|(tensor, _)| *tensor)) {
             residents.push(self.resident(op, tensor, cx)?);
@@ -163,7 +157,7 @@ impl GpuJob {
         let reads: Vec<_> = residents.iter().map(|buffer| &**buffer).collect();
         let mut out = self.allocate(op, shape.elements() * plan.dtype.size())?;
         let Plan { source, defines, threads, dtype, .. } = &plan;
-        let start = Start { op, source: *source, defines, grid: (blocks, 1, 1), threads: *threads };
+        let start = Start { op, source: *source, defines, grid, threads: *threads };
         self.start(&start, &reads, &mut out, |pointers, target| attention.at(pointers, target, *dtype))?;
         self.tensor(op, Layout::contiguous(shape), *dtype, out, cx).map(Some)
     }

@@ -2,7 +2,7 @@
 
 use super::compile::{COPY, ELEMENTWISE, ELEMENTWISE_DENSE};
 use super::gpu::GpuJob;
-use super::launch::{Start, THREADS, View, Walk, blocks_for, index_type, number, padded};
+use super::launch::{Start, View, Walk, index_type, number, padded};
 use crate::device::{DeviceCode, Piece};
 use crate::shape::{Layout, MAX_RANK, Order};
 use crate::{DType, OpContext, Operand, Tensor, TensorError};
@@ -129,7 +129,7 @@ impl GpuJob {
                 (ELEMENTWISE, elements)
             }
         };
-        let start = Start { op, source, defines: &defines, grid: blocks_for(items), threads: THREADS };
+        let start = Start::over(op, source, &defines, items);
         let reads: Vec<_> = residents.iter().map(|buffer| &**buffer).collect();
         self.start(&start, &reads, &mut out, |pointers, target| {
             let mut pointers = pointers.iter();
@@ -208,13 +208,8 @@ impl GpuJob {
         let zeros = [0isize; MAX_RANK];
         let from_strides = source.as_ref().map_or(&zeros[..to.shape.rank()], |(_, layout)| layout.strides());
         let walk = Walk::new(to.lengths(), &[from_strides, to.strides()]);
-        let start = Start {
-            op,
-            source: COPY,
-            defines: &[("ELEMENT", element), index_type(elements)],
-            grid: blocks_for(elements),
-            threads: THREADS,
-        };
+        let defines = [("ELEMENT", element), index_type(elements)];
+        let start = Start::over(op, COPY, &defines, elements);
         let reads: Vec<_> = source.iter().map(|(buffer, _)| &**buffer).collect();
         self.start(&start, &reads, out, |pointers, target| Copy {
             from: pointers.first().copied().unwrap_or_default(),

@@ -6,7 +6,7 @@
 use super::buffer::DeviceBuffer;
 use super::compile::{GEMM, GEMM_TENSOR_CORES, Source};
 use super::gpu::GpuJob;
-use super::launch::{Start, THREADS, View, Walk, number, padded};
+use super::launch::{Start, THREADS, View, Walk, grid_of, number, padded};
 use crate::shape::{Layout, MAX_RANK};
 use crate::{DType, OpContext, Shape, Tensor, TensorError};
 use cudarc::driver::DeviceRepr;
@@ -65,7 +65,7 @@ struct Abilities {
 struct Plan {
     source: Source,
     defines: Vec<(&'static str, &'static str)>,
-    blocks: u32,
+    grid: (u32, u32, u32),
     threads: u32,
 }
 
@@ -79,12 +79,12 @@ impl Gemm {
         self
     }
 
-    /// Blocks of tiles of a size, if a grid has room for them.
-    fn blocks(&self, tile: i64) -> Option<u32> {
+    /// The blocks of tiles of a size, if a grid has room for them.
+    fn grid(&self, tile: i64) -> Option<(u32, u32, u32)> {
         let batch: i64 = self.batch_lengths[..self.batch_rank as usize].iter().product();
         let tiles = |length: i64| (length as u64).div_ceil(tile as u64);
         let blocks = (batch as u64).checked_mul(tiles(self.rows))?.checked_mul(tiles(self.columns))?;
-        u32::try_from(blocks).ok().filter(|blocks| (1..1 << 31).contains(blocks))
+        grid_of(usize::try_from(blocks).ok()?)
     }
 
     /// True when neighbours in the inner dimension (of a convolution, channels) are neighbours in memory and vectors of
@@ -112,30 +112,31 @@ impl Gemm {
 
     /// How a GPU computes it; `None` when a grid has no room for it.
     fn plan(&self, dtypes: [DType; 2], convolution: bool, abilities: Abilities) -> Option<Plan> {
-        let tensor_cores = match dtypes {
-            [DType::Float16, DType::Float16] => true,
-            [DType::Bfloat16, DType::Bfloat16] => abilities.capability >= (8, 0),
-            _ => false,
-        };
         let mut defines = Vec::new();
         defines.extend(convolution.then_some(("CONVOLUTION", "1")));
         defines.extend(self.right_by_rows().then_some(("RIGHT_BY_ROWS", "1")));
-        if !tensor_cores {
-            return Some(Plan { source: GEMM, defines, blocks: self.blocks(TILE)?, threads: THREADS });
+        if !suits_tensor_cores(&dtypes, abilities.capability) {
+            return Some(Plan { source: GEMM, defines, grid: self.grid(TILE)?, threads: THREADS });
         }
         defines.extend((dtypes[0] == DType::Bfloat16).then_some(("BRAIN", "1")));
         let flag = |set: bool| if set { "1" } else { "0" };
         defines.push(("A_WHOLE", flag(self.left_in_vectors(convolution))));
         defines.push(("B_WHOLE", flag(self.right_in_vectors())));
         // Large tiles read less from memory; but every multiprocessor should have one.
-        let (tile, blocks) = match self.blocks(LARGE_TILE).filter(|blocks| *blocks >= abilities.multiprocessors) {
-            Some(blocks) => ("128", blocks),
-            None => ("64", self.blocks(TILE)?),
+        let (tile, grid) = match self.grid(LARGE_TILE).filter(|(blocks, ..)| *blocks >= abilities.multiprocessors) {
+            Some(grid) => ("128", grid),
+            None => ("64", self.grid(TILE)?),
         };
         defines.push(("TILE", tile));
         let threads = if tile == "128" { 256 } else { 128 };
-        Some(Plan { source: GEMM_TENSOR_CORES, defines, blocks, threads })
+        Some(Plan { source: GEMM_TENSOR_CORES, defines, grid, threads })
     }
+}
+
+/// Whether tensor cores multiply operands of these types: all float16, or, from sm_80 on, all bfloat16.
+pub(super) fn suits_tensor_cores(dtypes: &[DType], capability: (u32, u32)) -> bool {
+    let all = |dtype: DType| dtypes.iter().all(|other| *other == dtype);
+    all(DType::Float16) || all(DType::Bfloat16) && capability >= (8, 0)
 }
 
 /// Whether `length` elements of 16 bits with a step of `along` can be read in vectors, when other dimensions step by `others`.
@@ -213,8 +214,8 @@ impl GpuJob {
         residents.extend(bias.map(|bias| self.resident(op, bias, cx)).transpose()?);
         let reads: Vec<&DeviceBuffer> = residents.iter().map(Arc::as_ref).collect();
         let mut out = self.allocate(op, layout.shape.elements() * dtype.size())?;
-        let start =
-            Start { op, source: plan.source, defines: &plan.defines, grid: (plan.blocks, 1, 1), threads: plan.threads };
+        let Plan { source, defines, grid, threads } = plan;
+        let start = Start { op, source, defines: &defines, grid, threads };
         self.start(&start, &reads, &mut out, |pointers, target| gemm.at(pointers, target))?;
         self.tensor(op, layout, dtype, out, cx).map(Some)
     }

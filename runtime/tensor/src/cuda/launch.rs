@@ -126,8 +126,14 @@ pub(super) fn index_type(elements: usize) -> (&'static str, &'static str) {
 }
 
 /// One thread per item, as far as that makes sense.
-pub(super) fn blocks_for(items: usize) -> (u32, u32, u32) {
+fn blocks_for(items: usize) -> (u32, u32, u32) {
     ((items as u64).div_ceil(u64::from(THREADS)).clamp(1, MAX_BLOCKS) as u32, 1, 1)
+}
+
+/// A grid of exactly so many blocks; `None` where a grid has no room for them, or there are none.
+pub(super) fn grid_of(blocks: usize) -> Option<(u32, u32, u32)> {
+    let blocks = u32::try_from(blocks).ok().filter(|blocks| (1..1 << 31).contains(blocks))?;
+    Some((blocks, 1, 1))
 }
 
 /// A kernel about to be started.

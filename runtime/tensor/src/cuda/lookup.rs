@@ -2,7 +2,7 @@
 
 use super::compile::{GATHER, RESAMPLE};
 use super::gpu::GpuJob;
-use super::launch::{Start, THREADS, View, blocks_for, element_type, padded};
+use super::launch::{Start, View, element_type, padded};
 use crate::device::Taps;
 use crate::shape::{Layout, MAX_RANK};
 use crate::{DType, OpContext, Shape, Tensor, TensorError};
@@ -63,8 +63,7 @@ impl GpuJob {
         let mut strides = layout.strides().to_vec();
         let step = std::mem::take(&mut strides[dim]);
         let defines = [("ELEMENT", element_type(source.dtype()))];
-        let grid = blocks_for(elements);
-        let start = Start { op, source: GATHER, defines: &defines, grid, threads: THREADS };
+        let start = Start::over(op, GATHER, &defines, elements);
         self.start(&start, &[&from, &places], &mut out, |pointers, target| Gather {
             from: pointers[0],
             out: target,
@@ -96,7 +95,7 @@ impl GpuJob {
         let (starts, indices) = (self.table(op, taps.starts)?, self.table(op, taps.indices)?);
         let weights = self.table(op, taps.weights)?;
         let mut out = self.allocate(op, elements * size_of::<f32>())?;
-        let start = Start { op, source: RESAMPLE, defines: &[], grid: blocks_for(elements), threads: THREADS };
+        let start = Start::over(op, RESAMPLE, &[], elements);
         self.start(&start, &[&from, &starts, &indices, &weights], &mut out, |pointers, target| Resample {
             source: View::new(pointers[0], source.dtype(), layout.offset, layout.strides()),
             out: target,

@@ -3,7 +3,7 @@
 use super::DeviceBuffer;
 use super::compile::{ARGMAX, SCAN, SORT};
 use super::gpu::GpuJob;
-use super::launch::{Start, THREADS, View, blocks_for, number};
+use super::launch::{Start, THREADS, View, grid_of, number};
 use crate::shape::Layout;
 use crate::{DType, OpContext, Shape, Tensor, TensorError};
 use cudarc::driver::DeviceRepr;
@@ -74,11 +74,7 @@ fn rows_of(source: &Tensor) -> Option<RowWork> {
     let by_blocks = length > FOR_A_BLOCK;
     let blocks = if by_blocks { rows } else { rows.div_ceil(THREADS as usize / 32) };
     let share = if by_blocks { "256" } else { "32" };
-    Some(RowWork { rows, length, share, grid: (one_dimension(blocks)?, 1, 1) })
-}
-
-fn one_dimension(blocks: usize) -> Option<u32> {
-    u32::try_from(blocks).ok().filter(|blocks| (1..1 << 31).contains(blocks))
+    Some(RowWork { rows, length, share, grid: grid_of(blocks)? })
 }
 
 impl GpuJob {
@@ -147,7 +143,7 @@ impl GpuJob {
         }
         let length = source.dims()[source.rank() - 1];
         let tile = TILES.into_iter().find(|tile| length <= *tile).unwrap_or(TILES[1]);
-        let Some(blocks) = one_dimension(elements / length * length.div_ceil(tile)) else { return Ok(None) };
+        let Some(grid) = grid_of(elements / length * length.div_ceil(tile)) else { return Ok(None) };
         // A key of 32 bits does for all but int64.
         let wide = source.dtype() == DType::Int64;
         let keys = match wide {
@@ -162,7 +158,7 @@ impl GpuJob {
         let size = tile.to_string();
         let defines = [("STEP", "TILES"), ("TILE", &size), keys];
         let threads = THREADS.min(tile as u32 / 2);
-        let start = Start { op, source: SORT, defines: &defines, grid: (blocks, 1, 1), threads };
+        let start = Start { op, source: SORT, defines: &defines, grid, threads };
         self.start(&start, &[&resident], &mut items, |pointers, out| Sort {
             out,
             source: View::new(pointers[0], source.dtype(), source.layout.offset, &[]),
@@ -186,8 +182,7 @@ impl GpuJob {
     ) -> Result<DeviceBuffer, TensorError> {
         let mut other = self.allocate(op, items.bytes() as usize)?;
         let defines = [("STEP", "MERGE"), keys];
-        let grid = blocks_for(common.elements as usize);
-        let start = Start { op, source: SORT, defines: &defines, grid, threads: THREADS };
+        let start = Start::over(op, SORT, &defines, common.elements as usize);
         let mut run = tile as i64;
         while run < common.length {
             cx.check(op)?;

@@ -2,7 +2,7 @@
 
 use super::compile::{CANNY, DISTANCE, HISTOGRAM};
 use super::gpu::GpuJob;
-use super::launch::{Start, THREADS, View, too_long};
+use super::launch::{Start, THREADS, View, grid_of, too_long};
 use crate::shape::Layout;
 use crate::{DType, OpContext, Shape, Tensor, TensorError};
 use cudarc::driver::DeviceRepr;
@@ -77,13 +77,11 @@ impl GpuJob {
     ) -> Result<Option<Tensor>, TensorError> {
         let Some(length) = source.dims().last().copied().filter(|length| *length > 0) else { return Ok(None) };
         let blocks = source.elements() / length * length.div_ceil(PIECE);
-        let Some(blocks) = u32::try_from(blocks).ok().filter(|blocks| (1..1 << 31).contains(blocks)) else {
-            return Ok(None);
-        };
+        let Some(grid) = grid_of(blocks) else { return Ok(None) };
         let shared = if bins <= SHARED_BINS.0 { [("SHARED", SHARED_BINS.1)].as_slice() } else { &[] };
         let resident = self.resident(op, source, cx)?;
         let mut out = self.zeros(op, shape.elements() * size_of::<i64>())?;
-        let start = Start { op, source: HISTOGRAM, defines: shared, grid: (blocks, 1, 1), threads: THREADS };
+        let start = Start { op, source: HISTOGRAM, defines: shared, grid, threads: THREADS };
         self.start(&start, &[&resident], &mut out, |pointers, out| Histogram {
             out,
             source: View::new(pointers[0], source.dtype(), source.layout.offset, &[]),

@@ -2,7 +2,7 @@
 
 use super::compile::REDUCE;
 use super::gpu::GpuJob;
-use super::launch::{Start, THREADS, View, Walk, number, padded};
+use super::launch::{Start, THREADS, View, Walk, grid_of, number, padded};
 use crate::shape::{Layout, MAX_RANK};
 use crate::{DType, OpContext, ReduceOp, Shape, Tensor, TensorError};
 use cudarc::driver::DeviceRepr;
@@ -94,16 +94,10 @@ impl GpuJob {
         let elements: usize = folded.lengths.iter().product();
         let by_blocks = elements > FOR_A_BLOCK;
         let blocks = if by_blocks { results } else { results.div_ceil(8) };
-        let Some(blocks) = u32::try_from(blocks).ok().filter(|blocks| *blocks < 1 << 31) else { return Ok(None) };
+        let Some(grid) = grid_of(blocks) else { return Ok(None) };
         let resident = self.resident(op, source, cx)?;
         let mut out = self.allocate(op, results * dtype.size())?;
-        let start = Start {
-            op,
-            source: REDUCE,
-            defines: &defines(fold, floats, by_blocks),
-            grid: (blocks, 1, 1),
-            threads: THREADS,
-        };
+        let start = Start { op, source: REDUCE, defines: &defines(fold, floats, by_blocks), grid, threads: THREADS };
         self.start(&start, &[&resident], &mut out, |pointers, target| Reduce {
             out: target,
             source: View::new(pointers[0], source.dtype(), layout.offset, &[]),

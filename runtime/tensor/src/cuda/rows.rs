@@ -2,7 +2,7 @@
 
 use super::compile::ROWS;
 use super::gpu::GpuJob;
-use super::launch::{Start, THREADS, View, number};
+use super::launch::{Start, THREADS, View, grid_of, number};
 use crate::device::{RowNorm, Rows};
 use crate::shape::Layout;
 use crate::{OpContext, Tensor, TensorError};
@@ -46,9 +46,7 @@ impl GpuJob {
         cx: &OpContext,
     ) -> Result<Option<Tensor>, TensorError> {
         let elements = layout.shape.elements();
-        let Some(blocks) = u32::try_from(rows.count).ok().filter(|blocks| (1..1 << 31).contains(blocks)) else {
-            return Ok(None);
-        };
+        let Some(grid) = grid_of(rows.count) else { return Ok(None) };
         if elements == 0 {
             return Ok(None);
         }
@@ -68,7 +66,7 @@ impl GpuJob {
             RowNorm::Group(eps) => (&[("MODE", "LAYER"), ("BY_RUN", "1")], eps),
             RowNorm::RootMeanSquare(eps) => (&[("MODE", "RMS")], eps),
         };
-        let start = Start { op, source: ROWS, defines, grid: (blocks, 1, 1), threads: THREADS };
+        let start = Start { op, source: ROWS, defines, grid, threads: THREADS };
         let reads: Vec<_> = residents.iter().map(|buffer| &**buffer).collect();
         self.start(&start, &reads, &mut out, |pointers, target| {
             let mut pointers = pointers.iter().copied();

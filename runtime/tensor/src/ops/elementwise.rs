@@ -3,7 +3,7 @@
 use super::{BinaryOp, Operand, UnaryOp};
 use crate::cpu::convert::{Compute, Store};
 use crate::cpu::elementwise::{Input, Kernel, elementwise};
-use crate::cpu::fused::{FloatStep, TestStep};
+use crate::cpu::fused::BlockStep;
 use crate::cpu::kernels::{Number, binary_float, binary_int, predicate, unary_float, unary_int};
 use crate::cpu::simd::{map1, map3};
 use crate::device::{DeviceCode, Task};
@@ -133,12 +133,8 @@ impl<'a, const N: usize> Plan<'a, N> {
         if !fuses || !self.may_wait(cx) {
             return self.run::<f32>(op, dtype, code, cx, &kernel);
         }
-        let step: FloatStep = Arc::new(move |blocks, out| {
-            if let Ok(blocks) = <[&[f32]; N]>::try_from(blocks) {
-                kernel(blocks, out);
-            }
-        });
-        Expression::put_off(op, &self.operands, (self.layout, self.order), dtype, Step::Floats(step), cx)
+        let step = Step::Floats(block_step(kernel));
+        Expression::put_off(op, &self.operands, (self.layout, self.order), dtype, step, cx)
     }
 
     /// What `kernel` finds true, in float32.
@@ -152,12 +148,8 @@ impl<'a, const N: usize> Plan<'a, N> {
         if !self.may_wait(cx) {
             return self.test::<f32>(op, code, cx, &kernel);
         }
-        let step: TestStep = Arc::new(move |blocks, out| {
-            if let Ok(blocks) = <[&[f32]; N]>::try_from(blocks) {
-                kernel(blocks, out);
-            }
-        });
-        Expression::put_off(op, &self.operands, (self.layout, self.order), DType::Boolean, Step::Test(step), cx)
+        let step = Step::Test(block_step(kernel));
+        Expression::put_off(op, &self.operands, (self.layout, self.order), DType::Boolean, step, cx)
     }
 
     /// Whether the result is large enough to be put off. On a GPU nothing waits anyway.
@@ -212,6 +204,15 @@ impl<'a, const N: usize> Plan<'a, N> {
         elementwise::<C, bool, bool, N>(op, &inputs, &mut result.values, cx, kernel)?;
         Ok(Tensor::of(self.layout, result))
     }
+}
+
+/// A kernel of `N` operands as a step of an expression.
+fn block_step<T, const N: usize>(kernel: impl Fn([&[f32]; N], &mut [T]) + Send + Sync + 'static) -> Arc<BlockStep<T>> {
+    Arc::new(move |blocks, out| {
+        if let Ok(blocks) = <[&[f32]; N]>::try_from(blocks) {
+            kernel(blocks, out);
+        }
+    })
 }
 
 fn promoted(dtype: DType, operand: Operand<'_>) -> DType {
