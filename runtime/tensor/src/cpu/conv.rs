@@ -1,13 +1,14 @@
 //! Convolution as a product of matrices: the pixels under each window, gathered as the product asks for them, times the
 //! weight.
 
-use crate::cpu::gemm::{Kernel, Left, Matrix, MatrixType, Panels, ROW, Right, Rows, Start, product_packed};
+use crate::cpu::gemm::{
+    ConvertedRows, Kernel, Left, Matrix, MatrixType, Packed, Panels, ROW, Right, Rows, Start, can_split, product_packed,
+    turned_packed,
+};
 use crate::cpu::transpose::transpose;
 use crate::device::TapAxis;
-use crate::ops::{ConvGeometry, workspace};
-use crate::storage::scratch;
+use crate::ops::ConvGeometry;
 use crate::{OpContext, TensorError};
-use rayon::prelude::*;
 
 /// Which input pixel lies under an element of the window, along one axis.
 #[derive(Debug, Clone, Copy)]
@@ -60,12 +61,16 @@ impl Taps {
         self.0.map(|AxisTaps { step, tap_step, shift, divide, .. }| TapAxis { step, tap_step, shift, divide })
     }
 
-    /// The padding, if this is a dense window of 3×3 that moves by one.
+    /// Size and padding of the window, if it is dense and moves by one.
+    pub(crate) fn plain(&self) -> Option<([usize; 2], [usize; 2])> {
+        let plain = |axis: &AxisTaps| axis.step == 1 && axis.tap_step == 1 && axis.divide == 1 && axis.shift >= 0;
+        let sizes = (self.0.map(|axis| axis.taps), self.0.map(|axis| axis.shift as usize));
+        self.0.iter().all(plain).then_some(sizes)
+    }
+
+    /// The padding, if [`Taps::plain`] is a window of 3×3.
     pub(crate) fn plain_three(&self) -> Option<[usize; 2]> {
-        let plain = |axis: &AxisTaps| {
-            axis.taps == 3 && axis.step == 1 && axis.tap_step == 1 && axis.divide == 1 && axis.shift >= 0
-        };
-        self.0.iter().all(plain).then(|| self.0.map(|axis| axis.shift as usize))
+        self.plain().filter(|(window, _)| *window == [3, 3]).map(|(_, padding)| padding)
     }
 
     /// Every output pixel is made of the input pixel at the same place. The sizes count: a transposed convolution can be larger
@@ -81,6 +86,8 @@ pub(crate) struct Convolution<'a, T> {
     pub(crate) op: &'static str,
     /// `[B, height, width, channels]`
     pub(crate) input: &'a [f32],
+    /// How many bfloat16 make up a number of the input; see [`MatrixType::PARTS`].
+    pub(crate) input_parts: usize,
     /// The input is `[B, channels, height, width]`; only for windows of [`Taps::pointwise`].
     pub(crate) planar: bool,
     /// Height, width, channels of the input.
@@ -95,6 +102,9 @@ pub(crate) struct Convolution<'a, T> {
     pub(crate) bias: Option<&'a [f32]>,
 }
 
+/// Pixels up to which the transposed result is computed where there is a matrix unit, and up to which it is the fastest way.
+const FEW_PIXELS: usize = 512;
+const VERY_FEW_PIXELS: usize = 128;
 /// Input channels whose weights are turned around at a time.
 const TURNED: usize = 64;
 
@@ -114,26 +124,85 @@ impl<T: MatrixType> Convolution<'_, T> {
         }
         let pixels = out.len() / channels;
         let panels = Panels { inner: self.window() * inputs, columns: outputs };
-        let _workspace = workspace(self.op, panels.numbers().saturating_mul(size_of::<f32>()), cx)?;
-        let mut packed = scratch(panels.numbers());
+        if self.turns_around() {
+            return self.turned(out, cx);
+        }
         for group in 0..self.groups {
             let weight = &self.weight[group * outputs * panels.inner..][..outputs * panels.inner];
-            self.pack(weight, panels, &mut packed, cx)?;
-            let right = Right::Packed(panels, &packed);
+            let fill = |panel: usize, out: &mut [f32]| self.pack_panel(weight, panels, panel, out);
+            let packed = Packed::new(self.op, pixels, (panels, T::PARTS), &fill, cx)?;
+            let right = packed.right();
             let from = self.bias.map_or(Start::Nothing, |bias| Start::Row(&bias[group * outputs..][..outputs]));
             if self.planar {
                 self.planes(group, right, from, out, cx)?;
             } else if self.taps.pointwise(&self.size[..2], &self.output[..2]) {
                 let values = &self.input[group * inputs..];
                 let a = Matrix { values, rows: pixels, columns: inputs, row_stride: self.size[2], column_stride: 1 };
-                product_packed(self.op, Left::Plain(a), right, (&mut out[group * outputs..], channels), from, cx)?;
+                product_packed(self.op, Left::plain(a).of_parts(self.input_parts), right, (&mut out[group * outputs..], channels), from, cx)?;
             } else {
                 let windows = Windows { convolution: self, channel: group * inputs, channels: inputs };
-                let a = Left::Gathered(&windows, pixels, panels.inner);
+                let a = Left::gathered(&windows, pixels, panels.inner).of_parts(self.input_parts);
                 product_packed(self.op, a, right, (&mut out[group * outputs..], channels), from, cx)?;
             }
         }
         Ok(())
+    }
+
+    /// Whether the matrix unit makes it faster than any method that saves products: bfloat16 by bfloat16 takes it one product
+    /// where float32 takes six, and of few pixels, rearranging the weight is most of the work.
+    pub(crate) fn is_faster_direct(&self) -> bool {
+        can_split() && self.groups == 1 && (self.input_parts * T::PARTS <= 2 || self.pixels() <= VERY_FEW_PIXELS)
+    }
+
+    fn pixels(&self) -> usize {
+        let [height, width, channels] = self.size;
+        self.input.len() / (height * width * channels) * self.output[0] * self.output[1]
+    }
+
+    fn turns_around(&self) -> bool {
+        let (pixels, outputs) = (self.pixels(), self.output[2]);
+        self.groups == 1 && can_split() && (16..=FEW_PIXELS).contains(&pixels) && 2 * outputs >= pixels
+    }
+
+    /// By way of the transposed result: the weight, which is more than the pixels, is read where it lies.
+    fn turned(&self, out: &mut [f32], cx: &OpContext) -> Result<(), TensorError> {
+        let (channels, window) = (self.output[2], self.window());
+        let sizes = Panels { inner: self.size[2] * window, columns: out.len() / channels };
+        let weight = ConvertedRows(Matrix::dense(self.weight, channels, sizes.inner));
+        let from = self.bias.map_or(Start::Nothing, Start::Row);
+        let fill = |panel: usize, out: &mut [f32]| self.pixels_under(panel, sizes, out);
+        turned_packed(self.op, (sizes, self.input_parts, &fill), weight.left(), (out, channels), from, cx)
+    }
+
+    /// A panel of output pixels: for each input channel and each tap of the window, the pixels that lie under it.
+    fn pixels_under(&self, panel: usize, sizes: Panels, out: &mut [f32]) {
+        let ([height, width, channels], window) = (self.size, self.window());
+        let (count, step) = (sizes.width(panel).0, sizes.step(panel));
+        let first = panel * Kernel::get().columns;
+        let [rows, columns] = &self.taps.0;
+        let place = |pixel: usize, tap: usize| {
+            let (x, y) = (pixel % self.output[1], pixel / self.output[1] % self.output[0]);
+            let picture = pixel / self.output[1] / self.output[0];
+            let (y, x) = (rows.input(y, tap / columns.taps, height)?, columns.input(x, tap % columns.taps, width)?);
+            Some((picture, y * width + x))
+        };
+        let mut lines = vec![0.0f32; step * channels];
+        for tap in 0..window {
+            for (index, line) in lines.chunks_exact_mut(channels).take(count).enumerate() {
+                match place(first + index, tap) {
+                    None => line.fill(0.0),
+                    Some((picture, pixel)) if self.planar => {
+                        let plane = &self.input[picture * channels * height * width + pixel..];
+                        line.iter_mut().zip(plane.iter().step_by(height * width)).for_each(|(to, from)| *to = *from);
+                    }
+                    Some((picture, pixel)) => {
+                        let from = (picture * height * width + pixel) * channels;
+                        line.copy_from_slice(&self.input[from..from + channels]);
+                    }
+                }
+            }
+            transpose(&lines, channels, (step, channels), &mut out[tap * step..], window * step);
+        }
     }
 
     /// The products of one group where each channel of a picture is a plane.
@@ -152,33 +221,29 @@ impl<T: MatrixType> Convolution<'_, T> {
             let values = &picture[group * inputs * pixels..];
             let a = Matrix { values, rows: pixels, columns: inputs, row_stride: 1, column_stride: pixels };
             let out = &mut out[group * (outputs / self.groups)..];
-            product_packed(self.op, Left::Plain(a), right, (out, outputs), from, cx)?;
+            product_packed(self.op, Left::plain(a).of_parts(self.input_parts), right, (out, outputs), from, cx)?;
         }
         Ok(())
     }
 
-    /// Panels of the weight of one group, with the input channels innermost: a window is gathered in that order.
-    fn pack(&self, weight: &[T], panels: Panels, out: &mut [f32], cx: &OpContext) -> Result<(), TensorError> {
+    /// A panel of the weight of one group, with the input channels innermost: a window is gathered in that order.
+    fn pack_panel(&self, weight: &[T], panels: Panels, panel: usize, out: &mut [f32]) {
         let (full, window) = (Kernel::get().columns, self.window());
         let inputs = panels.inner / window;
-        out.par_chunks_mut(full * panels.inner).enumerate().try_for_each(|(panel, out)| {
-            cx.check(self.op)?;
-            let (width, step) = (panels.width(panel).0, panels.step(panel));
-            let (mut lines, mut turned) = (vec![0.0f32; width * TURNED * window], vec![0.0f32; TURNED * window * step]);
-            for first in (0..inputs).step_by(TURNED) {
-                let steps = TURNED.min(inputs - first) * window;
-                for (output, line) in lines.chunks_exact_mut(TURNED * window).enumerate() {
-                    let from = (panel * full + output) * panels.inner + first * window;
-                    T::load_slice(&weight[from..from + steps], &mut line[..steps]);
-                }
-                transpose(&lines, TURNED * window, (width, steps), &mut turned, step);
-                for (index, line) in turned.chunks_exact(step).take(steps).enumerate() {
-                    let (input, tap) = (first + index / window, index % window);
-                    out[(tap * inputs + input) * step..][..step].copy_from_slice(line);
-                }
+        let (width, step) = (panels.width(panel).0, panels.step(panel));
+        let (mut lines, mut turned) = (vec![0.0f32; width * TURNED * window], vec![0.0f32; TURNED * window * step]);
+        for first in (0..inputs).step_by(TURNED) {
+            let steps = TURNED.min(inputs - first) * window;
+            for (output, line) in lines.chunks_exact_mut(TURNED * window).enumerate() {
+                let from = (panel * full + output) * panels.inner + first * window;
+                T::load_slice(&weight[from..from + steps], &mut line[..steps]);
             }
-            Ok(())
-        })
+            transpose(&lines, TURNED * window, (width, steps), &mut turned, step);
+            for (index, line) in turned.chunks_exact(step).take(steps).enumerate() {
+                let (input, tap) = (first + index / window, index % window);
+                out[(tap * inputs + input) * step..][..step].copy_from_slice(line);
+            }
+        }
     }
 
     /// Every channel by itself, as a sum of shifted rows, added to `out`.

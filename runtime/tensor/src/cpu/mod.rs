@@ -11,6 +11,7 @@ pub(crate) mod conv;
 pub(crate) mod convert;
 pub(crate) mod copy;
 pub(crate) mod elementwise;
+pub(crate) mod few_channels;
 pub(crate) mod filter;
 pub(crate) mod fourier;
 pub(crate) mod fused;

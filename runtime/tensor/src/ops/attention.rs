@@ -4,6 +4,7 @@ use super::interpolate::workspace;
 use crate::cpu::attention::{Attention, Mask};
 use crate::cpu::elementwise::Input;
 use crate::cpu::reader::Reader;
+use crate::cpu::gemm::parts_of;
 use crate::device::Task;
 use crate::shape::{Layout, MAX_RANK};
 use crate::storage::Allocation;
@@ -53,6 +54,7 @@ impl Tensor {
         let mask = mask.map(|mask| prepared_mask(mask, cx)).transpose()?;
         let mut result = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
         if shape.elements() > 0 && keys > 0 {
+            let parts = parts_of(key.dtype()).max(parts_of(value.dtype()));
             let [query, key, value] = [(self, "self"), (key, "key"), (value, "value")]
                 .map(|(tensor, argument)| tensor.rows_of_heads(argument, cx));
             let (query, key, value) = (query?, key?, value?);
@@ -68,6 +70,8 @@ impl Tensor {
                 mask: mask.as_ref().map(|mask| mask.view(scores, cx)).transpose()?,
                 causal,
                 scale: scale as f32,
+                batch: shape.elements() / (queries * value_width),
+                parts,
             };
             let _workspace = workspace(OP, attention.workspace_bytes(), cx)?;
             attention.run(&mut result.values, cx)?;

@@ -2,7 +2,8 @@
 
 use super::interpolate::workspace;
 use crate::cpu::conv::{Convolution, Taps};
-use crate::cpu::gemm::MatrixType;
+use crate::cpu::few_channels::ToFewChannels;
+use crate::cpu::gemm::{MatrixType, parts_of};
 use crate::cpu::winograd::Winograd;
 use crate::device::Task;
 use crate::shape::{Layout, Order};
@@ -229,16 +230,14 @@ impl Job<'_> {
         let mut result = Allocation::<f32>::unfilled(self.op, shape.elements(), cx)?;
         if shape.elements() > 0 {
             let bias = bias.as_ref().map(Tensor::floats);
-            let input = if self.reads_planes(groups) { self.input } else { &self.input.permute(&[0, 2, 3, 1], cx)? };
-            let input = input.dense_floats(self.op, "self", cx)?;
             let weight = self.outputs_first(transposed, groups, cx)?;
             let out = &mut result.values;
             match weight.buffer(self.op, cx)? {
-                Buffer::Float32(values) => self.products(&input, (&weight, values), bias, groups, out, cx)?,
-                Buffer::Float16(values) => self.products(&input, (&weight, values), bias, groups, out, cx)?,
-                Buffer::Bfloat16(values) => self.products(&input, (&weight, values), bias, groups, out, cx)?,
-                Buffer::Float8E4m3(values) => self.products(&input, (&weight, values), bias, groups, out, cx)?,
-                Buffer::Float8E5m2(values) => self.products(&input, (&weight, values), bias, groups, out, cx)?,
+                Buffer::Float32(values) => self.products((&weight, values), bias, groups, out, cx)?,
+                Buffer::Float16(values) => self.products((&weight, values), bias, groups, out, cx)?,
+                Buffer::Bfloat16(values) => self.products((&weight, values), bias, groups, out, cx)?,
+                Buffer::Float8E4m3(values) => self.products((&weight, values), bias, groups, out, cx)?,
+                Buffer::Float8E5m2(values) => self.products((&weight, values), bias, groups, out, cx)?,
                 _ => self.weight.check_float(self.op, "weight")?,
             }
         }
@@ -261,32 +260,61 @@ impl Job<'_> {
         self.taps.pointwise(size, &self.output[1..]) && !depthwise && inputs > 1 && self.input.is_contiguous()
     }
 
-    /// Fills `out` with the products of a dense input, channels last or, if [`Job::reads_planes`], first; and the bias.
+    /// By rows of planes, if that is worth it: few output channels use few lanes otherwise.
+    fn to_few_channels<T: MatrixType>(
+        &self,
+        (weight, values): (&Tensor, &[T]),
+        bias: Option<&[f32]>,
+        groups: usize,
+        out: &mut [f32],
+        cx: &OpContext,
+    ) -> Result<bool, TensorError> {
+        let [outputs, height, width] = self.output;
+        let size = [2, 3, 1].map(|dim| self.input.dims()[dim]);
+        let Some((window, padding)) = self.taps.plain() else { return Ok(false) };
+        if groups != 1 || values.is_empty() || !ToFewChannels::<T>::pays(window, size[2], outputs) {
+            return Ok(false);
+        }
+        let input = self.input.dense_floats(self.op, "self", cx)?;
+        let (input, weight) = (input.floats(), &values[weight.layout.offset..][..weight.elements()]);
+        let output = [height, width, outputs];
+        let few = ToFewChannels { op: self.op, input, size, weight, window, padding, output, bias };
+        let _workspace = workspace(self.op, few.workspace_bytes(), cx)?;
+        few.run(out, cx)?;
+        Ok(true)
+    }
+
+    /// Fills `out` with the products and the bias.
     fn products<T: MatrixType>(
         &self,
-        input: &Tensor,
         (weight, values): (&Tensor, &[T]),
         bias: Option<&[f32]>,
         groups: usize,
         out: &mut [f32],
         cx: &OpContext,
     ) -> Result<(), TensorError> {
+        if self.to_few_channels((weight, values), bias, groups, out, cx)? {
+            return Ok(());
+        }
         let [outputs, height, width] = self.output;
         let size = [2, 3, 1].map(|dim| self.input.dims()[dim]);
         let planar = self.reads_planes(groups);
+        let input = if planar { self.input } else { &self.input.permute(&[0, 2, 3, 1], cx)? };
+        let input = input.dense_floats(self.op, "self", cx)?;
         let output = [height, width, outputs];
         let values = &values[weight.layout.offset..][..weight.elements()];
-        if let (Some(padding), 1, true) =
-            (self.taps.plain_three(), groups, Winograd::<T>::pays([input.dims()[0], height, width], size[2]))
-        {
+        let (op, taps, input_parts) = (self.op, &self.taps, parts_of(self.input.dtype()));
+        let convolution =
+            Convolution { op, input: input.floats(), input_parts, planar, size, weight: values, taps, output, groups, bias };
+        let pays = Winograd::<T>::pays([input.dims()[0], height, width], size[2]) && !convolution.is_faster_direct();
+        if let (Some(padding), 1, true) = (self.taps.plain_three(), groups, pays) {
             let winograd = Winograd { op: self.op, input: input.floats(), size, padding, weight: values, output, bias };
             let _workspace = workspace(self.op, winograd.workspace_bytes(), cx)?;
             if winograd.run(out, cx)? {
                 return Ok(());
             }
         }
-        let (op, taps) = (self.op, &self.taps);
-        Convolution { op, input: input.floats(), planar, size, weight: values, taps, output, groups, bias }.run(out, cx)
+        convolution.run(out, cx)
     }
 
     /// The weight as dense `[out, in/groups, h, w]`, of whatever type it is.

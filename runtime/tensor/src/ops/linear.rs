@@ -1,6 +1,6 @@
 //! Products of matrices. All need floats, compute in float32 and answer where the types meet.
 
-use crate::cpu::gemm::{Matrix, Start, product};
+use crate::cpu::gemm::{Matrix, Start, parts_of, product};
 use crate::cpu::reader::Reader;
 use crate::device::Task;
 use crate::shape::Layout;
@@ -58,10 +58,10 @@ impl Stack {
     }
 }
 
-/// `out = start + left · right`, where right is one of a stack of matrices of any float type.
+/// `out = start + left · right`, where right is one of a stack of matrices of any float type, and left was of type `dtype`.
 fn multiply(
     op: &'static str,
-    left: Matrix<'_>,
+    (left, dtype): (Matrix<'_>, DType),
     (right, index, transposed): (&Stack, usize, bool),
     out: &mut [f32],
     start: Start<'_>,
@@ -70,6 +70,7 @@ fn multiply(
     fn turned<T>(matrix: Matrix<'_, T>, transposed: bool) -> Matrix<'_, T> {
         if transposed { matrix.transposed() } else { matrix }
     }
+    let left = (left, parts_of(dtype));
     match right.tensor.buffer(op, cx)? {
         Buffer::Float32(values) => product(op, left, turned(right.matrix(values, index), transposed), out, start, cx),
         Buffer::Float16(values) => product(op, left, turned(right.matrix(values, index), transposed), out, start, cx),
@@ -145,10 +146,10 @@ impl Tensor {
             if shared {
                 let rows = batch.elements() * rows;
                 let all = Matrix { rows, row_stride: inner, column_stride: 1, ..left.floats(0) };
-                multiply(OP, all, (&right, 0, false), out, Start::Nothing, cx)?;
+                multiply(OP, (all, self.dtype()), (&right, 0, false), out, Start::Nothing, cx)?;
             } else {
                 out.par_chunks_mut(rows * columns).enumerate().try_for_each(|(index, out)| {
-                    multiply(OP, left.floats(index), (&right, index, false), out, Start::Nothing, cx)
+                    multiply(OP, (left.floats(index), self.dtype()), (&right, index, false), out, Start::Nothing, cx)
                 })?;
             }
         } else {
@@ -189,7 +190,7 @@ impl Tensor {
             if inputs > 0 {
                 let weight = Stack::right(weight, OP, cx)?.over(&Shape::new(OP, &[])?, OP)?;
                 let input = Matrix::dense(input.floats(), rows, inputs);
-                multiply(OP, input, (&weight, 0, true), &mut result.values, start, cx)?;
+                multiply(OP, (input, self.dtype()), (&weight, 0, true), &mut result.values, start, cx)?;
             } else {
                 start.fill(&mut result.values, outputs);
             }

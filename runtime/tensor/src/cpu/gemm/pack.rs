@@ -1,10 +1,15 @@
-//! Matrices rearranged for the kernel: panels of neighbouring columns, one after the other, in float32.
+//! Matrices rearranged for the kernel: panels of neighbouring columns, one after the other, in float32; or the same split for
+//! the matrix unit.
 
 use super::kernel::{Kernel, MOST_COLUMNS};
-use super::{Matrix, MatrixType};
+use super::split::{Lines, Tiling, split_steps};
+use super::{Matrix, MatrixType, Right, splitting_pays};
 use crate::cpu::transpose::transpose;
-use crate::{OpContext, TensorError};
+use crate::ops::workspace;
+use crate::storage::scratch;
+use crate::{Charge, OpContext, TensorError};
 use rayon::prelude::*;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Numbers that one task rearranges about.
 const TASK: usize = 1 << 16;
@@ -50,28 +55,6 @@ impl Panels {
         }
     }
 
-    /// Rearranges `b` into `out`, in parallel.
-    pub(crate) fn pack<T: MatrixType>(
-        self,
-        op: &'static str,
-        b: Matrix<'_, T>,
-        out: &mut [f32],
-        cx: &OpContext,
-    ) -> Result<(), TensorError> {
-        let full = Kernel::get().columns * self.inner;
-        let each = (TASK / full.max(1)).max(1);
-        if full == 0 {
-            return Ok(());
-        }
-        out.par_chunks_mut(full * each).enumerate().try_for_each(|(task, out)| {
-            cx.check(op)?;
-            for (index, out) in out.chunks_mut(full).enumerate() {
-                self.pack_panel(task * each + index, b, out);
-            }
-            Ok(())
-        })
-    }
-
     /// Rearranges one panel.
     pub(crate) fn pack_panel<T: MatrixType>(self, panel: usize, b: Matrix<'_, T>, out: &mut [f32]) {
         let ((width, _), step) = (self.width(panel), self.step(panel));
@@ -109,6 +92,98 @@ impl Panels {
                 }
             }
             transpose(&lines, TURNED, (width, steps), out, step);
+        }
+    }
+}
+
+/// Writes one whole panel.
+pub(crate) type FillPanel<'a> = &'a (dyn Fn(usize, &mut [f32]) + Sync);
+
+/// The right side of a product as it suits this machine, and what its memory is charged to.
+pub(crate) struct Packed {
+    numbers: Numbers,
+    _charge: Charge,
+}
+
+enum Numbers {
+    Floats(Panels, Vec<f32>),
+    Split(Tiling, Lines),
+}
+
+impl Packed {
+    /// For a product with so many rows on the left.
+    pub(crate) fn of_matrix<T: MatrixType>(
+        op: &'static str,
+        rows: usize,
+        b: Matrix<'_, T>,
+        cx: &OpContext,
+    ) -> Result<Packed, TensorError> {
+        b.assert_inside();
+        let sizes = Panels { inner: b.rows, columns: b.columns };
+        Packed::new(op, rows, (sizes, T::PARTS), &|panel, out| sizes.pack_panel(panel, b, out), cx)
+    }
+
+    /// As [`Packed::of_matrix`], of numbers of so many parts that `fill` writes.
+    pub(crate) fn new(
+        op: &'static str,
+        rows: usize,
+        (sizes, parts): (Panels, usize),
+        fill: FillPanel<'_>,
+        cx: &OpContext,
+    ) -> Result<Packed, TensorError> {
+        if splitting_pays(rows, sizes.inner, sizes.columns) {
+            let tiling = Tiling { length: sizes.columns, inner: sizes.inner, parts };
+            if let Some(packed) = Packed::split(op, tiling, fill, cx)? {
+                return Ok(packed);
+            }
+        }
+        let charge = workspace(op, sizes.numbers().saturating_mul(size_of::<f32>()), cx)?;
+        let mut values = scratch(sizes.numbers());
+        let full = Kernel::get().columns * sizes.inner;
+        let each = (TASK / full.max(1)).max(1);
+        if full > 0 {
+            values.par_chunks_mut(full * each).enumerate().try_for_each(|(task, out)| {
+                cx.check(op)?;
+                out.chunks_mut(full).enumerate().for_each(|(index, out)| fill(task * each + index, out));
+                Ok(())
+            })?;
+        }
+        Ok(Packed { numbers: Numbers::Floats(sizes, values), _charge: charge })
+    }
+
+    /// Nothing when a number is not finite.
+    fn split(
+        op: &'static str,
+        tiling: Tiling,
+        fill: FillPanel<'_>,
+        cx: &OpContext,
+    ) -> Result<Option<Packed>, TensorError> {
+        let panel_numbers = tiling.inner * Kernel::get().columns;
+        let threads = panel_numbers.saturating_mul(rayon::current_num_threads()).saturating_mul(size_of::<f32>());
+        let charge = workspace(op, Lines::bytes(tiling.lines()).saturating_add(threads), cx)?;
+        let mut lines = Lines::new(tiling.lines());
+        let finite = AtomicBool::new(true);
+        let full = tiling.chunks() * tiling.chunk(0);
+        let out = &mut lines.get_mut()[..tiling.lines()];
+        out.par_chunks_mut(full).enumerate().try_for_each_init(Vec::new, |numbers, (panel, out)| {
+            cx.check(op)?;
+            let step = Panels { inner: tiling.inner, columns: tiling.length }.step(panel);
+            numbers.resize(panel_numbers, 0.0);
+            let numbers = &mut numbers[..tiling.inner * step];
+            fill(panel, numbers);
+            if !split_steps(numbers, step, tiling.inner, (tiling.tiles(panel), tiling.parts), out) {
+                finite.store(false, Ordering::Relaxed);
+            }
+            Ok(())
+        })?;
+        let numbers = Numbers::Split(tiling, lines);
+        Ok(finite.into_inner().then_some(Packed { numbers, _charge: charge }))
+    }
+
+    pub(crate) fn right(&self) -> Right<'_> {
+        match &self.numbers {
+            Numbers::Floats(panels, values) => Right::Packed(*panels, values),
+            Numbers::Split(tiling, lines) => Right::Split(*tiling, lines.get()),
         }
     }
 }

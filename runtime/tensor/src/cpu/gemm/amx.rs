@@ -1,0 +1,265 @@
+//! Products of blocks of bfloat16 on the matrix unit of Intel's server processors (AMX, since Sapphire Rapids): 16×16 sums of
+//! float32 grow by 32 products each with one instruction, sixteen times what vector registers do.
+//!
+//! Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18, and `TDPBF16PS` of volume 2.
+//! Operands below 2⁻¹²⁶ count as zero there, and results below it become zero.
+
+use super::split::{Line, Pairs};
+
+/// Rows of a tile, columns of a tile of sums, and pairs of steps of one instruction.
+pub(super) const TILE: usize = 16;
+/// Steps of one instruction.
+pub(crate) const STEPS: usize = 32;
+/// Rows and columns of a block: two tiles each way.
+pub(super) const BLOCK: usize = 2 * TILE;
+
+/// What is multiplied: up to two tiles of rows by up to two tiles of columns.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Block {
+    /// For each [`STEPS`] steps the parts of the left side, `row_tiles` tiles each; and of the right side.
+    pub(super) a: *const Line,
+    pub(super) b: *const Line,
+    pub(super) chunks: usize,
+    pub(super) row_tiles: usize,
+    pub(super) column_tiles: usize,
+    pub(super) pairs: &'static Pairs,
+    /// Sums of whole tiles; from one row to the next, in elements.
+    pub(super) c: *mut f32,
+    pub(super) c_row: usize,
+    /// Adds to what is there.
+    pub(super) add: bool,
+}
+
+/// The right of this thread to use the tile registers; when it goes, they are given back, so that the system need not save
+/// them.
+pub(super) struct Tiles(());
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(super) use native::available;
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+pub(super) fn available() -> bool {
+    false
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[allow(unsafe_code)]
+mod native {
+    use super::{BLOCK, Block, STEPS, TILE, Tiles};
+    use std::arch::{asm, x86_64};
+    use std::sync::OnceLock;
+
+    /// Bytes of a tile's row.
+    const ROW: usize = TILE * size_of::<u32>();
+
+    /// Whether processor and system let this process multiply so. Asks the system once: nothing may be used unasked.
+    pub(crate) fn available() -> bool {
+        static ALLOWED: OnceLock<bool> = OnceLock::new();
+        *ALLOWED.get_or_init(|| has_tiles() && saved_by_system() && asked())
+    }
+
+    fn has_tiles() -> bool {
+        const TILE_AND_BFLOAT16: u32 = 1 << 24 | 1 << 22;
+        x86_64::__cpuid(0).eax >= 7 && x86_64::__cpuid_count(7, 0).edx & TILE_AND_BFLOAT16 == TILE_AND_BFLOAT16
+    }
+
+    /// Whether the system switches on the registers and saves them.
+    fn saved_by_system() -> bool {
+        const CONFIGURATION_AND_DATA: u64 = 1 << 17 | 1 << 18;
+        #[target_feature(enable = "xsave")]
+        fn enabled() -> u64 {
+            // SAFETY: the caller has seen that the system uses XSAVE.
+            unsafe { x86_64::_xgetbv(0) }
+        }
+        // XSAVE and OSXSAVE.
+        let usable = x86_64::__cpuid(1).ecx & (1 << 27 | 1 << 26) == 1 << 27 | 1 << 26;
+        // SAFETY: the processor has the instruction, and the system lets programs use it.
+        usable && unsafe { enabled() } & CONFIGURATION_AND_DATA == CONFIGURATION_AND_DATA
+    }
+
+    /// Linux wants to be asked, once per process, since the registers make every thread's state larger.
+    fn asked() -> bool {
+        const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+        const TILE_DATA: libc::c_long = 18;
+        // SAFETY: this call takes two numbers and touches no memory of ours.
+        unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA) == 0 }
+    }
+
+    /// As the instruction reads it: the first palette, and for each register bytes of a row, and rows.
+    #[repr(C, align(64))]
+    struct Configuration {
+        palette: u8,
+        start: u8,
+        reserved: [u8; 14],
+        row_bytes: [u16; 16],
+        rows: [u8; 16],
+    }
+
+    impl Tiles {
+        /// Nothing where [`available`] says no.
+        pub(crate) fn new() -> Option<Tiles> {
+            static CONFIGURATION: Configuration = {
+                let (mut row_bytes, mut rows) = ([0; 16], [0; 16]);
+                let mut register = 0;
+                while register < 8 {
+                    (row_bytes[register], rows[register]) = (ROW as u16, TILE as u8);
+                    register += 1;
+                }
+                Configuration { palette: 1, start: 0, reserved: [0; 14], row_bytes, rows }
+            };
+            if !available() {
+                return None;
+            }
+            // SAFETY: the processor has the instruction and the system allows it; the configuration is one of palette 1.
+            unsafe {
+                asm!("ldtilecfg [{}]", in(reg) &raw const CONFIGURATION, options(nostack, readonly, preserves_flags));
+            }
+            Some(Tiles(()))
+        }
+
+        /// `c (+)= a · b`
+        ///
+        /// # Safety
+        /// `a` and `b` point to all their chunks, `c` to whole tiles, which no one else uses.
+        pub(crate) unsafe fn multiply(&self, block: &Block) {
+            // SAFETY: passed on to the caller.
+            unsafe {
+                match (block.row_tiles, block.column_tiles) {
+                    (2, 2) => sized::<2, 2>(block),
+                    (2, _) => sized::<2, 1>(block),
+                    (_, 2) => sized::<1, 2>(block),
+                    _ => sized::<1, 1>(block),
+                }
+            }
+        }
+    }
+
+    impl Drop for Tiles {
+        fn drop(&mut self) {
+            // SAFETY: they were configured by this thread, which `Tiles`, that holds no pointer to share, can't leave unused.
+            unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load<const T: u8>(from: *const u8, row: usize) {
+        // SAFETY: the caller gives sixteen rows of sixteen numbers. The compiler uses no tile register itself.
+        unsafe {
+            asm!("tileloadd tmm{t}, [{from} + {row}]", t = const T, from = in(reg) from, row = in(reg) row,
+                options(nostack, readonly, preserves_flags));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store<const T: u8>(to: *mut u8, row: usize) {
+        // SAFETY: as above.
+        unsafe {
+            asm!("tilestored [{to} + {row}], tmm{t}", t = const T, to = in(reg) to, row = in(reg) row,
+                options(nostack, preserves_flags));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn zero<const T: u8>() {
+        // SAFETY: the tiles are configured.
+        unsafe { asm!("tilezero tmm{t}", t = const T, options(nostack, nomem, preserves_flags)) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_products<const C: u8, const A: u8, const B: u8>() {
+        // SAFETY: the tiles are configured.
+        unsafe {
+            asm!("tdpbf16ps tmm{c}, tmm{a}, tmm{b}", c = const C, a = const A, b = const B,
+                options(nostack, nomem, preserves_flags));
+        }
+    }
+
+    /// Registers 0 to 3 hold the sums, 4 and 5 the left side, 6 and 7 the right side.
+    ///
+    /// # Safety
+    /// As for [`Tiles::multiply`].
+    #[inline(always)]
+    unsafe fn sized<const M: usize, const N: usize>(block: &Block) {
+        let c_row = block.c_row * size_of::<f32>();
+        let c = |row: usize, column: usize| {
+            block.c.wrapping_add(row * TILE * block.c_row + column * TILE).cast::<u8>()
+        };
+        let (a, b) = (block.a.cast::<u8>(), block.b.cast::<u8>());
+        const BYTES: usize = TILE * ROW;
+        // SAFETY: the caller vouches for every tile that is addressed.
+        unsafe {
+            if block.add {
+                load::<0>(c(0, 0), c_row);
+                if N == 2 {
+                    load::<1>(c(0, 1), c_row);
+                }
+                if M == 2 {
+                    load::<2>(c(1, 0), c_row);
+                }
+                if M == 2 && N == 2 {
+                    load::<3>(c(1, 1), c_row);
+                }
+            } else {
+                zero::<0>();
+                zero::<1>();
+                zero::<2>();
+                zero::<3>();
+            }
+            for chunk in 0..block.chunks {
+                let a = a.wrapping_add(chunk * block.pairs.left * M * BYTES);
+                let b = b.wrapping_add(chunk * block.pairs.right * N * BYTES);
+                let mut held = (usize::MAX, usize::MAX);
+                for (left, right) in block.pairs.order {
+                    let (new_left, new_right) = (held.0 != *left, held.1 != *right);
+                    held = (*left, *right);
+                    let (a, b) = (a.wrapping_add(left * M * BYTES), b.wrapping_add(right * N * BYTES));
+                    if new_left {
+                        load::<4>(a, ROW);
+                    }
+                    if new_right {
+                        load::<6>(b, ROW);
+                    }
+                    add_products::<0, 4, 6>();
+                    if M == 2 {
+                        if new_left {
+                            load::<5>(a.wrapping_add(BYTES), ROW);
+                        }
+                        add_products::<2, 5, 6>();
+                    }
+                    if N == 2 {
+                        if new_right {
+                            load::<7>(b.wrapping_add(BYTES), ROW);
+                        }
+                        add_products::<1, 4, 7>();
+                    }
+                    if M == 2 && N == 2 {
+                        add_products::<3, 5, 7>();
+                    }
+                }
+            }
+            store::<0>(c(0, 0), c_row);
+            if N == 2 {
+                store::<1>(c(0, 1), c_row);
+            }
+            if M == 2 {
+                store::<2>(c(1, 0), c_row);
+            }
+            if M == 2 && N == 2 {
+                store::<3>(c(1, 1), c_row);
+            }
+        }
+    }
+
+    const _: () = assert!(STEPS * size_of::<half::bf16>() == ROW && BLOCK == 2 * TILE);
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+#[allow(unsafe_code)]
+impl Tiles {
+    pub(super) fn new() -> Option<Tiles> {
+        None
+    }
+
+    /// # Safety
+    /// None: there is no such thing on this machine.
+    pub(super) unsafe fn multiply(&self, _: &Block) {}
+}
