@@ -12,8 +12,7 @@ use proptest::prelude::*;
 use support::*;
 use vivarium_tensor::{ConvGeometry, DType, Tensor};
 
-const TYPES: [DType; 5] =
-    [DType::Float32, DType::Float16, DType::Bfloat16, DType::Float8E4m3, DType::Float8E5m2];
+const TYPES: [DType; 5] = [DType::Float32, DType::Float16, DType::Bfloat16, DType::Float8E4m3, DType::Float8E5m2];
 
 /// Random numbers of a type.
 fn noise(shape: &[u64], dtype: DType, seed: u64) -> Tensor {
@@ -183,6 +182,20 @@ fn attention_sees_numbers_that_are_not_finite() {
     let v = Tensor::from_vec(&[1, 64, 32], values, &cx).unwrap();
     let got = Slow::of(&q.scaled_dot_product_attention(&k, &v, None, false, None, &cx).unwrap());
     for (place, value) in got.values.iter().enumerate() {
-        assert!(if place % 32 == 3 { *value == f64::INFINITY } else { (value - 1.0).abs() < 1e-6 }, "{value} at {place}");
+        assert!(
+            if place % 32 == 3 { *value == f64::INFINITY } else { (value - 1.0).abs() < 1e-6 },
+            "{value} at {place}"
+        );
+    }
+}
+
+/// Everything above once more, as on a machine that has none.
+#[test]
+fn a_matrix_unit_is_not_needed() {
+    const SWITCH: &str = "VIVARIUM_MATRIX_UNIT";
+    if std::env::var_os(SWITCH).is_none() {
+        let again = std::process::Command::new(std::env::current_exe().unwrap()).env(SWITCH, "off").output().unwrap();
+        let (out, errors) = (String::from_utf8_lossy(&again.stdout), String::from_utf8_lossy(&again.stderr));
+        assert!(again.status.success(), "{out}\n{errors}");
     }
 }

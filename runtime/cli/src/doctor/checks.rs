@@ -169,6 +169,12 @@ pub(super) fn walls() -> Check {
     }
 }
 
+/// What of this processor tensors are computed with.
+pub(super) fn processor() -> Check {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    Check::new("processor", State::Info, format!("{threads} threads; {}", vivarium_tensor::instructions()))
+}
+
 /// What computes tensors unless `--device` says otherwise: the GPU that was found, or the CPU and why.
 pub(super) fn cuda() -> Check {
     let found = match vivarium_tensor::Gpu::probe() {

@@ -78,6 +78,7 @@ impl Doctor {
         checks.push(checks::memory(&limits));
         checks.push(checks::open_files());
         checks.push(checks::walls());
+        checks.push(checks::processor());
         checks.push(checks::cuda());
         let failed = checks.iter().filter(|check| check.state == State::Failed).count();
         if self.json {

@@ -6,8 +6,8 @@
 
 use crate::cpu::elementwise::Input;
 use crate::cpu::gemm::{
-    Kernel, LINE_STEPS, Line, LineBlock, Lines, MOST_COLUMNS, Matrix, MatrixType, Panels, ROW, Right, Rows as _, Tiling, can_split, multiply,
-    multiply_split, split_chunk_of, split_steps,
+    Kernel, LINE_STEPS, Line, LineBlock, Lines, MOST_COLUMNS, Matrix, MatrixType, Panels, ROW, Right, Rows as _,
+    Tiling, can_split, multiply, multiply_split, split_chunk_of, split_steps,
 };
 use crate::cpu::math;
 use crate::cpu::reader::Reader;
@@ -163,7 +163,8 @@ impl Attention<'_> {
 
     pub(crate) fn workspace_bytes(&self) -> usize {
         let block = self.key_block() * if self.mask.is_some() { 3 } else { 1 };
-        let one = (self.panels() * (self.width + self.value_width) + block).saturating_mul(MOST_COLUMNS * size_of::<f32>());
+        let one =
+            (self.panels() * (self.width + self.value_width) + block).saturating_mul(MOST_COLUMNS * size_of::<f32>());
         let threads = one.saturating_mul(rayon::current_num_threads());
         if !self.splits() {
             return threads;
@@ -236,15 +237,16 @@ impl Attention<'_> {
         let finite = AtomicBool::new(true);
         out.par_chunks_mut(head).enumerate().try_for_each(|(index, out)| {
             let batch = first + index;
-            out.par_chunks_mut(block * self.value_width)
-                .enumerate()
-                .try_for_each_init(Scratch::default, |scratch, (index, out)| {
+            out.par_chunks_mut(block * self.value_width).enumerate().try_for_each_init(
+                Scratch::default,
+                |scratch, (index, out)| {
                     let head = heads.map(|heads| heads.of(batch));
                     if !self.block((batch, head), index * block, scratch, out, cx)? {
                         finite.store(false, Ordering::Relaxed);
                     }
                     Ok(())
-                })
+                },
+            )
         })?;
         Ok(finite.into_inner())
     }

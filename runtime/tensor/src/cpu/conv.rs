@@ -2,8 +2,8 @@
 //! weight.
 
 use crate::cpu::gemm::{
-    ConvertedRows, Kernel, Left, Matrix, MatrixType, Packed, Panels, ROW, Right, Rows, Start, can_split, product_packed,
-    turned_packed,
+    ConvertedRows, Kernel, Left, Matrix, MatrixType, Packed, Panels, ROW, Right, Rows, Start, can_split,
+    product_packed, turned_packed,
 };
 use crate::cpu::transpose::transpose;
 use crate::device::TapAxis;
@@ -138,7 +138,14 @@ impl<T: MatrixType> Convolution<'_, T> {
             } else if self.taps.pointwise(&self.size[..2], &self.output[..2]) {
                 let values = &self.input[group * inputs..];
                 let a = Matrix { values, rows: pixels, columns: inputs, row_stride: self.size[2], column_stride: 1 };
-                product_packed(self.op, Left::plain(a).of_parts(self.input_parts), right, (&mut out[group * outputs..], channels), from, cx)?;
+                product_packed(
+                    self.op,
+                    Left::plain(a).of_parts(self.input_parts),
+                    right,
+                    (&mut out[group * outputs..], channels),
+                    from,
+                    cx,
+                )?;
             } else {
                 let windows = Windows { convolution: self, channel: group * inputs, channels: inputs };
                 let a = Left::gathered(&windows, pixels, panels.inner).of_parts(self.input_parts);

@@ -2,7 +2,7 @@
 
 use crate::cpu::BLOCK;
 use crate::cpu::reader::{Reader, read};
-use crate::cpu::simd::map1;
+use crate::cpu::simd::{map1, to_halves};
 use crate::float8::{F8E4M3, F8E5M2};
 use crate::storage::{Buffer, Stored, with_buffer};
 use half::slice::HalfFloatSliceExt;
@@ -22,6 +22,8 @@ pub(crate) trait Load<C>: Stored {
 pub(crate) trait Store<C>: Stored {
     /// Lets `compute` write a block of results and stores it over `out`, which is at most [`BLOCK`] long.
     fn with_block(out: &mut [Self], compute: impl FnOnce(&mut [C]));
+    /// Stores as many results as `out` has room for.
+    fn store_slice(results: &[C], out: &mut [Self]);
 }
 
 /// f32 or i64.
@@ -76,6 +78,9 @@ macro_rules! store_same {
             fn with_block(out: &mut [Self], compute: impl FnOnce(&mut [$type])) {
                 compute(out);
             }
+            fn store_slice(results: &[$type], out: &mut [Self]) {
+                out.copy_from_slice(results);
+            }
         })+
     };
 }
@@ -89,8 +94,11 @@ macro_rules! store {
                 let mut block = [<$compute>::default(); BLOCK];
                 let block = &mut block[..out.len()];
                 compute(block);
+                Self::store_slice(block, out);
+            }
+            fn store_slice(results: &[$compute], out: &mut [Self]) {
                 let convert: fn(&[$compute], &mut [$type]) = $convert;
-                convert(block, out);
+                convert(results, out);
             }
         })+
     };
@@ -131,13 +139,19 @@ fn half_bits(value: f32) -> u16 {
     (bits >> 16 & 0x8000 | found) as u16
 }
 
+/// What the processor does not convert by itself is converted by [`half_bits`], which answers the same.
+fn to_float16(values: &[f32], out: &mut [f16]) {
+    let done = to_halves(values, out);
+    map1(&values[done..], &mut out[done..], |value: f32| f16::from_bits(half_bits(value)));
+}
+
 fn each<C: Copy, T>(source: &[C], target: &mut [T], convert: impl Fn(C) -> T) {
     for (target, value) in target.iter_mut().zip(source) {
         *target = convert(*value);
     }
 }
 store!(f32:
-    f16 => |block, out| map1(block, out, |v: f32| f16::from_bits(half_bits(v))),
+    f16 => to_float16,
     bf16 => |block, out| map1(block, out, bf16::from_f32),
     u8 => |block, out| map1(block, out, truncated_byte),
     i32 => |block, out| each(block, out, |v| v as i32),
@@ -174,8 +188,13 @@ mod tests {
     #[test]
     fn halves_are_the_nearest() {
         let check = |value: f32| {
-            let (own, wanted) = (f16::from_bits(half_bits(value)), f16::from_f32(value));
-            assert!(own.to_bits() == wanted.to_bits() || own.is_nan() && wanted.is_nan(), "{value:e}: {own} {wanted}");
+            let wanted = f16::from_f32(value);
+            let mut many = [f16::ZERO; 17];
+            to_float16(&[value; 17], &mut many);
+            for own in [f16::from_bits(half_bits(value)), many[0], many[16]] {
+                let same = own.to_bits() == wanted.to_bits() || own.is_nan() && wanted.is_nan();
+                assert!(same, "{value:e}: {own} {wanted}");
+            }
         };
         for half in 0..=u16::MAX {
             let bits = f16::from_bits(half).to_f32().to_bits();

@@ -43,6 +43,23 @@ pub(crate) const BLOCK: usize = 1024;
 /// Elements that one task computes before it looks whether it was cancelled.
 const CHUNK: usize = 32 * BLOCK;
 
+/// What of the processor operations use, in words. Says whether it may use the matrix unit, for which the system is asked the
+/// first time: a process that is to be confined calls this before.
+#[must_use]
+pub fn instructions() -> String {
+    #[cfg(target_arch = "x86_64")]
+    let vectors = match (simd::has_widest(), simd::has_wide()) {
+        (true, _) => "AVX-512",
+        (_, true) => "AVX2",
+        _ => "SSE2 (slow)",
+    };
+    #[cfg(target_arch = "aarch64")]
+    let vectors = "NEON";
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let vectors = "whatever the compiler finds (slow)";
+    if gemm::can_split() { format!("{vectors}, and the matrix unit AMX for products") } else { vectors.to_owned() }
+}
+
 /// Runs `work(start, piece)` over pieces of `out`, in parallel when that pays.
 pub(crate) fn fill<T: Send>(
     op: &'static str,

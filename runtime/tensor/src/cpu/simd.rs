@@ -65,6 +65,36 @@ pub(crate) fn has_widest() -> bool {
         && has_wide()
 }
 
+/// The nearest float16 of as many numbers as the processor converts by itself, which may be none; answers how many.
+#[allow(unsafe_code)]
+pub(crate) fn to_halves(values: &[f32], out: &mut [half::f16]) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{
+            __m256i, _MM_FROUND_TO_NEAREST_INT, _mm256_storeu_si256, _mm512_cvtps_ph, _mm512_loadu_ps,
+        };
+        const LANES: usize = 16;
+        #[target_feature(enable = "avx512f")]
+        fn whole(values: &[[f32; LANES]], out: &mut [[half::f16; LANES]]) {
+            for (values, out) in values.iter().zip(out) {
+                // SAFETY: both point to sixteen numbers, of four bytes and of two.
+                unsafe {
+                    let halves = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm512_loadu_ps(values.as_ptr()));
+                    _mm256_storeu_si256(out.as_mut_ptr().cast::<__m256i>(), halves);
+                }
+            }
+        }
+        if has_widest() {
+            let (values, out) = (values.as_chunks::<LANES>().0, out.as_chunks_mut::<LANES>().0);
+            // SAFETY: the processor has the instructions.
+            unsafe { whole(values, out) };
+            return values.len().min(out.len()) * LANES;
+        }
+    }
+    let _ = (values, out);
+    0
+}
+
 multiversion! {
     /// `out[i] = f(a[i])`
     pub(crate) fn map1<A: Copy, O, F>(a: &[A], out: &mut [O], f: F) where { F: Fn(A) -> O } {

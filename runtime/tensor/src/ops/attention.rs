@@ -3,8 +3,8 @@
 use super::interpolate::workspace;
 use crate::cpu::attention::{Attention, Mask};
 use crate::cpu::elementwise::Input;
-use crate::cpu::reader::Reader;
 use crate::cpu::gemm::parts_of;
+use crate::cpu::reader::Reader;
 use crate::device::Task;
 use crate::shape::{Layout, MAX_RANK};
 use crate::storage::Allocation;

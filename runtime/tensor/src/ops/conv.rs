@@ -304,8 +304,18 @@ impl Job<'_> {
         let output = [height, width, outputs];
         let values = &values[weight.layout.offset..][..weight.elements()];
         let (op, taps, input_parts) = (self.op, &self.taps, parts_of(self.input.dtype()));
-        let convolution =
-            Convolution { op, input: input.floats(), input_parts, planar, size, weight: values, taps, output, groups, bias };
+        let convolution = Convolution {
+            op,
+            input: input.floats(),
+            input_parts,
+            planar,
+            size,
+            weight: values,
+            taps,
+            output,
+            groups,
+            bias,
+        };
         let pays = Winograd::<T>::pays([input.dims()[0], height, width], size[2]) && !convolution.is_faster_direct();
         if let (Some(padding), 1, true) = (self.taps.plain_three(), groups, pays) {
             let winograd = Winograd { op: self.op, input: input.floats(), size, padding, weight: values, output, bias };

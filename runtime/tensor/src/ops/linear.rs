@@ -1,6 +1,7 @@
 //! Products of matrices. All need floats, compute in float32 and answer where the types meet.
 
-use crate::cpu::gemm::{Matrix, Start, parts_of, product};
+use crate::cpu::convert::Store;
+use crate::cpu::gemm::{ConvertedRows, Left, Matrix, Packed, Start, parts_of, product, product_stored, storing_pays};
 use crate::cpu::reader::Reader;
 use crate::device::Task;
 use crate::shape::Layout;
@@ -182,6 +183,15 @@ impl Tensor {
             }
         }
         let bias = Tensor::per_channel(bias, OP, "bias", outputs, cx)?;
+        let dtype = self.dtype().promote(weight.dtype());
+        if inputs > 0 && outputs > 0 && storing_pays(shape.elements() / outputs) {
+            let bias = bias.as_ref().map(Tensor::floats);
+            match dtype {
+                DType::Float16 => return self.linear_stored::<half::f16>(weight, bias, shape, cx),
+                DType::Bfloat16 => return self.linear_stored::<half::bf16>(weight, bias, shape, cx),
+                _ => {}
+            }
+        }
         let mut result = Allocation::<f32>::unfilled(OP, shape.elements(), cx)?;
         if shape.elements() > 0 {
             let input = self.dense_floats(OP, "self", cx)?;
@@ -195,7 +205,50 @@ impl Tensor {
                 start.fill(&mut result.values, outputs);
             }
         }
-        Tensor::of(Layout::contiguous(shape), result).cast(self.dtype().promote(weight.dtype()), cx)
+        Tensor::of(Layout::contiguous(shape), result).cast(dtype, cx)
+    }
+
+    /// [`Tensor::linear`] of types of 16 bits, read and stored as such.
+    fn linear_stored<O: Store<f32>>(
+        &self,
+        weight: &Tensor,
+        bias: Option<&[f32]>,
+        shape: Shape,
+        cx: &OpContext,
+    ) -> Result<Tensor, TensorError> {
+        const OP: &str = "linear";
+        let (outputs, inputs) = (weight.dims()[0], weight.dims()[1]);
+        let rows = shape.elements() / outputs;
+        let from = bias.map_or(Start::Nothing, Start::Row);
+        let weight = Stack::right(weight, OP, cx)?.over(&Shape::new(OP, &[])?, OP)?;
+        let packed = match weight.tensor.buffer(OP, cx)? {
+            Buffer::Float32(values) => Packed::of_matrix(OP, rows, weight.matrix(values, 0).transposed(), cx)?,
+            Buffer::Float16(values) => Packed::of_matrix(OP, rows, weight.matrix(values, 0).transposed(), cx)?,
+            Buffer::Bfloat16(values) => Packed::of_matrix(OP, rows, weight.matrix(values, 0).transposed(), cx)?,
+            Buffer::Float8E4m3(values) => Packed::of_matrix(OP, rows, weight.matrix(values, 0).transposed(), cx)?,
+            Buffer::Float8E5m2(values) => Packed::of_matrix(OP, rows, weight.matrix(values, 0).transposed(), cx)?,
+            _ => return Err(TensorError::argument(OP, "weight", "holds no floats")),
+        };
+        let mut result = Allocation::<O>::unfilled(OP, shape.elements(), cx)?;
+        let input = self.contiguous(cx)?;
+        let offset = input.layout.offset;
+        let out = &mut result.values;
+        match input.buffer(OP, cx)? {
+            Buffer::Float16(values) => {
+                let left = ConvertedRows(Matrix::dense(&values[offset..], rows, inputs));
+                product_stored(OP, left.left(), &packed, out, from, cx)?;
+            }
+            Buffer::Bfloat16(values) => {
+                let left = ConvertedRows(Matrix::dense(&values[offset..], rows, inputs));
+                product_stored(OP, left.left(), &packed, out, from, cx)?;
+            }
+            _ => {
+                let input = input.dense_floats(OP, "self", cx)?;
+                let left = Left::plain(Matrix::dense(input.floats(), rows, inputs)).of_parts(parts_of(self.dtype()));
+                product_stored(OP, left, &packed, out, from, cx)?;
+            }
+        }
+        Ok(Tensor::of(Layout::contiguous(shape), result))
     }
 
     /// `beta · self + alpha · (left · right)`, where `self` broadcasts to the product; batches as in [`Tensor::matmul`]

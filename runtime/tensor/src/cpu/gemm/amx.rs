@@ -54,7 +54,12 @@ mod native {
     /// Whether processor and system let this process multiply so. Asks the system once: nothing may be used unasked.
     pub(crate) fn available() -> bool {
         static ALLOWED: OnceLock<bool> = OnceLock::new();
-        *ALLOWED.get_or_init(|| has_tiles() && saved_by_system() && asked())
+        *ALLOWED.get_or_init(|| wanted() && has_tiles() && saved_by_system() && asked())
+    }
+
+    /// `VIVARIUM_MATRIX_UNIT=off` has this machine compute as one without it does.
+    fn wanted() -> bool {
+        std::env::var_os("VIVARIUM_MATRIX_UNIT").is_none_or(|value| value != "off")
     }
 
     fn has_tiles() -> bool {
@@ -180,9 +185,7 @@ mod native {
     #[inline(always)]
     unsafe fn sized<const M: usize, const N: usize>(block: &Block) {
         let c_row = block.c_row * size_of::<f32>();
-        let c = |row: usize, column: usize| {
-            block.c.wrapping_add(row * TILE * block.c_row + column * TILE).cast::<u8>()
-        };
+        let c = |row: usize, column: usize| block.c.wrapping_add(row * TILE * block.c_row + column * TILE).cast::<u8>();
         let (a, b) = (block.a.cast::<u8>(), block.b.cast::<u8>());
         const BYTES: usize = TILE * ROW;
         // SAFETY: the caller vouches for every tile that is addressed.

@@ -10,6 +10,7 @@ mod kernel;
 mod pack;
 mod part;
 mod split;
+mod stored;
 
 pub(crate) use amx::STEPS as LINE_STEPS;
 pub(crate) use few::{ConvertedRows, turned_packed};
@@ -17,6 +18,7 @@ pub(crate) use kernel::{Kernel, MOST_COLUMNS};
 pub(crate) use pack::{Packed, Panels};
 pub(crate) use part::{multiply, multiply_split};
 pub(crate) use split::{Line, LineBlock, Lines, Tiling, split_chunk_of, split_steps};
+pub(crate) use stored::{product_stored, storing_pays};
 
 use crate::cpu::convert::Load;
 use crate::cpu::transpose::transpose;
@@ -30,7 +32,7 @@ const STEPS: usize = 384;
 pub(crate) const ROW: usize = SPLIT_STEPS + 16;
 const SPLIT_STEPS: usize = 512;
 /// Rows of one piece, about; and multiplications that it should be worth at least. The matrix unit is faster.
-const BLOCK_ROWS: usize = 112;
+const ROWS_OF_BLOCK: usize = 112;
 const PIECE: usize = 1 << 22;
 const SPLIT_PIECE: usize = 1 << 24;
 /// Pieces there should be at least for each thread, so that threads finish together.
@@ -318,7 +320,7 @@ pub(crate) fn product_packed(
 ) -> Result<(), TensorError> {
     let (block, worth, unit, pieces) = match b {
         Right::Split(..) => (split_rows_at_once(&a), SPLIT_PIECE, amx::BLOCK, SPLIT_PIECES),
-        _ => (BLOCK_ROWS, PIECE, Kernel::get().rows, PIECES),
+        _ => (ROWS_OF_BLOCK, PIECE, Kernel::get().rows, PIECES),
     };
     let sizes = b.sizes();
     let blocks = a.rows().div_ceil(block).max(1);

@@ -18,6 +18,8 @@ pub(super) struct Target {
     values: *mut f32,
     length: usize,
     stride: usize,
+    /// The row of the product that is the first one there.
+    first: usize,
 }
 // SAFETY: `product_packed` hands disjoint rectangles of it to its tasks, while it holds the only reference.
 #[allow(unsafe_code)]
@@ -28,11 +30,16 @@ unsafe impl Sync for Target {}
 
 impl Target {
     pub(super) fn new(out: &mut [f32], stride: usize) -> Target {
-        Target { values: out.as_mut_ptr(), length: out.len(), stride }
+        Target::of_rows(out, stride, 0)
+    }
+
+    /// Room for rows of a product from `first` on.
+    pub(super) fn of_rows(out: &mut [f32], stride: usize, first: usize) -> Target {
+        Target { values: out.as_mut_ptr(), length: out.len(), stride, first }
     }
 
     fn at(&self, row: usize, column: usize) -> *mut f32 {
-        self.values.wrapping_add(row * self.stride + column)
+        self.values.wrapping_add((row - self.first) * self.stride + column)
     }
 }
 
@@ -101,7 +108,8 @@ pub(super) fn multiply_part(a: Left<'_>, b: Right<'_>, part: Part, out: Target, 
     }
     assert!(part.first_row + part.rows <= a.rows() && part.first_panel + part.panels <= sizes.count());
     assert!(a.inner() == sizes.inner && sizes.columns <= out.stride);
-    assert!((part.first_row + part.rows - 1) * out.stride + sizes.columns <= out.length);
+    assert!(part.first_row >= out.first);
+    assert!((part.first_row - out.first + part.rows - 1) * out.stride + sizes.columns <= out.length);
     b.assert_inside();
     if let LeftRows::Plain(matrix) = a.rows {
         matrix.assert_inside();

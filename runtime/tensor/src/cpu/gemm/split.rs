@@ -229,7 +229,13 @@ multiversion! {
 
 /// Splits steps of one block of the right side: rows of `values` are steps, `stride` apart, and hold the columns of the block's
 /// tiles, whole ones. False when something is not finite; then the lines are of no use.
-pub(crate) fn split_steps(values: &[f32], stride: usize, steps: usize, (tiles, parts): (usize, usize), out: &mut [Line]) -> bool {
+pub(crate) fn split_steps(
+    values: &[f32],
+    stride: usize,
+    steps: usize,
+    (tiles, parts): (usize, usize),
+    out: &mut [Line],
+) -> bool {
     let mut finite = true;
     split_all_steps(values, stride, steps, (tiles, parts), out, &mut finite);
     finite

@@ -14,10 +14,10 @@ use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes of transformed input of one product, and of all transformed weights, that exist at a time, about.
-const INPUT_BYTES: usize = 600 << 10;
+const INPUT_BYTES: usize = 10 << 20;
 const WEIGHT_BYTES: usize = 32 << 20;
 /// Tiles that are taken at once at least, if there are as many: the fewer, the more often weights are transformed.
-const LEAST_TILES: usize = 256;
+const LEAST_TILES: usize = 128;
 /// Tiles from which on a matrix unit pays.
 const FEWEST_TILES: usize = 100;
 /// Tiles whose pixels are transformed together.
@@ -31,12 +31,13 @@ impl<T: MatrixType> Winograd<'_, T> {
         can_split() && self.size[2] >= LINE_STEPS && self.output[2] >= LANES && self.tiles() >= FEWEST_TILES
     }
 
-    /// Tiles that are taken at once.
+    /// Tiles that are taken at once: pieces for all threads, and as even as can be.
     fn tiles_at_once(&self) -> usize {
-        let most = INPUT_BYTES / (self.size[2] * PARTS * size_of::<half::bf16>());
+        let pieces = GROUP * rayon::current_num_threads();
+        let most = INPUT_BYTES / (PRODUCTS * self.size[2] * PARTS * size_of::<half::bf16>());
+        let most = (most / pieces * pieces).max(LEAST_TILES);
         let tiles = self.tiles();
-        let rounds = tiles.div_ceil(most.max(LEAST_TILES));
-        tiles.div_ceil(rounds).next_multiple_of(GROUP).min(tiles)
+        tiles.div_ceil(tiles.div_ceil(most)).next_multiple_of(pieces).min(tiles)
     }
 
     /// Panels of output channels that are taken at once.

@@ -77,6 +77,8 @@ fn begin() -> io::Result<()> {
         Some(Frame { message: ToChild::Hello(hello), .. }) => *hello,
         _ => return Err(io::Error::other("it is started by `vivarium serve --worker-processes`, not by people")),
     };
+    // The walls would not let the system be asked for it.
+    let _ = vivarium_tensor::instructions();
     // Before there is a second thread, and before a word of anybody is read.
     if hello.walls
         && let Err(error) = walls().enter()
