@@ -5,6 +5,7 @@
 //! Operands below 2⁻¹²⁶ count as zero there, and results below it become zero.
 
 use super::split::{Line, Pairs};
+use std::marker::PhantomData;
 
 /// Rows of a tile, columns of a tile of sums, and pairs of steps of one instruction.
 pub(super) const TILE: usize = 16;
@@ -30,9 +31,9 @@ pub(super) struct Block {
     pub(super) add: bool,
 }
 
-/// The right of this thread to use the tile registers; when it goes, they are given back, so that the system need not save
-/// them.
-pub(super) struct Tiles(());
+/// The tile registers of this thread, which stays the one that has them; when it goes, they are empty again, so that the system
+/// need not save them.
+pub(super) struct Tiles(PhantomData<*const ()>);
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub(super) use native::available;
@@ -46,6 +47,7 @@ pub(super) fn available() -> bool {
 mod native {
     use super::{BLOCK, Block, STEPS, TILE, Tiles};
     use std::arch::{asm, x86_64};
+    use std::marker::PhantomData;
     use std::sync::OnceLock;
 
     /// Bytes of a tile's row.
@@ -118,7 +120,7 @@ mod native {
             unsafe {
                 asm!("ldtilecfg [{}]", in(reg) &raw const CONFIGURATION, options(nostack, readonly, preserves_flags));
             }
-            Some(Tiles(()))
+            Some(Tiles(PhantomData))
         }
 
         /// `c (+)= a · b`
@@ -140,7 +142,7 @@ mod native {
 
     impl Drop for Tiles {
         fn drop(&mut self) {
-            // SAFETY: they were configured by this thread, which `Tiles`, that holds no pointer to share, can't leave unused.
+            // SAFETY: this thread has configured them.
             unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) }
         }
     }

@@ -97,7 +97,8 @@ pub(crate) fn multiply_split(
         let blocks = out.chunks_mut(amx::BLOCK * stride);
         return multiply_panel_lines(&tiles, (rows, left), (columns, right), 0, steps, blocks, add);
     }
-    multiply_lines((rows, left), (columns, right), steps, part, Target::new(out, stride), add);
+    let from = if add { Start::There } else { Start::Nothing };
+    multiply_lines((rows, left), (columns, right), steps, part, Target::new(out, stride), from);
 }
 
 /// Computes one part of `out = from + a · b`.
@@ -115,19 +116,21 @@ pub(super) fn multiply_part(a: Left<'_>, b: Right<'_>, part: Part, out: Target, 
         matrix.assert_inside();
     }
     if let Start::Row(values) = from {
-        begin_with(values, sizes.columns, part, out);
+        assert!(values.len() >= sizes.columns);
     }
-    let add = !matches!(from, Start::Nothing);
     match b {
-        Right::Split(tiling, lines) => multiply_splitting(a, (tiling, lines), part, out, add),
-        _ => multiply_floats(a, b, part, out, add),
+        Right::Split(tiling, lines) => multiply_splitting(a, (tiling, lines), part, out, from),
+        _ => {
+            let add = begin(from, sizes.columns, part, out);
+            multiply_floats(a, b, part, out, add);
+        }
     }
 }
 
-/// Writes the numbers of the columns of a part to each of its rows.
+/// Writes what products are added to, unless it is there; answers whether there is anything then.
 #[allow(unsafe_code)]
-fn begin_with(values: &[f32], columns: usize, part: Part, out: Target) {
-    assert!(values.len() >= columns);
+fn begin(from: Start<'_>, columns: usize, part: Part, out: Target) -> bool {
+    let Start::Row(values) = from else { return matches!(from, Start::There) };
     let width = Kernel::get().columns;
     let first = part.first_panel * width;
     let values = &values[first..(first + part.panels * width).min(columns)];
@@ -136,6 +139,7 @@ fn begin_with(values: &[f32], columns: usize, part: Part, out: Target) {
         // this part of it is this call's alone.
         unsafe { std::slice::from_raw_parts_mut(out.at(row, first), values.len()).copy_from_slice(values) };
     }
+    true
 }
 
 fn multiply_floats(a: Left<'_>, b: Right<'_>, part: Part, out: Target, add: bool) {
@@ -202,13 +206,14 @@ fn multiply_panel(
         unsafe {
             kernel.multiply(&tile, rows, narrow);
             if !full {
-                move_sums(&edge, MOST_COLUMNS, (rows, width), (c, out.stride), add);
+                let from = if add { Start::There } else { Start::Nothing };
+                move_sums(&edge, MOST_COLUMNS, (rows, width), (c, out.stride), from);
             }
         }
     }
 }
 
-/// Adds `rows` rows of `width` sums to where they belong, or writes them there.
+/// Moves `rows` rows of `width` sums to where they belong, and adds what they begin with.
 ///
 /// # Safety
 /// `c` points to so many rows of so many numbers, `stride` apart, that nobody else uses.
@@ -218,21 +223,21 @@ unsafe fn move_sums(
     sums_row: usize,
     (rows, width): (usize, usize),
     (c, stride): (*mut f32, usize),
-    add: bool,
+    from: Start<'_>,
 ) {
     for (index, sums) in sums.chunks_exact(sums_row).take(rows).enumerate() {
         // SAFETY: passed on to the caller.
         let c = unsafe { std::slice::from_raw_parts_mut(c.wrapping_add(index * stride), width) };
-        if add {
-            c.iter_mut().zip(sums).for_each(|(c, sum)| *c += *sum);
-        } else {
-            c.copy_from_slice(&sums[..width]);
+        match from {
+            Start::Nothing => c.copy_from_slice(&sums[..width]),
+            Start::There => c.iter_mut().zip(sums).for_each(|(c, sum)| *c += *sum),
+            Start::Row(row) => c.iter_mut().zip(sums).zip(row).for_each(|((c, sum), row)| *c = *sum + *row),
         }
     }
 }
 
 /// With a right side that was split: rows are split as they are gathered.
-fn multiply_splitting(a: Left<'_>, b: (Tiling, &[Line]), part: Part, out: Target, add: bool) {
+fn multiply_splitting(a: Left<'_>, b: (Tiling, &[Line]), part: Part, out: Target, from: Start<'_>) {
     let (right, lines) = b;
     let mut gathered = Vec::new();
     let mut split = Lines::default();
@@ -243,19 +248,22 @@ fn multiply_splitting(a: Left<'_>, b: (Tiling, &[Line]), part: Part, out: Target
                 (&values[part.first_row * row_stride + start..], row_stride)
             }
             _ => {
-                gathered.resize(part.rows * ROW, 0.0);
+                if gathered.is_empty() {
+                    gathered = scratch(part.rows * ROW);
+                }
                 a.gather(part.first_row, start, inner, &mut gathered);
                 (&gathered[..], ROW)
             }
         };
         let rows = Tiling { length: part.rows, inner, parts: a.parts };
         split.make_room(rows.lines());
-        let add = add || start > 0;
+        let from = if start > 0 { Start::There } else { from };
         if split_rows(values, row, rows, split.get_mut()) {
             let steps = Shared { left: 0, right: start, inner };
-            multiply_lines((rows, split.get()), b, steps, part, out, add);
+            multiply_lines((rows, split.get()), b, steps, part, out, from);
             continue;
         }
+        let add = begin(from, right.length, part, out);
         let left = Steps { from: values.as_ptr(), row, step: 1, inner };
         let mut joined = scratch(inner * MOST_COLUMNS);
         for panel in part.panels() {
@@ -283,7 +291,7 @@ fn multiply_lines(
     steps: Shared,
     part: Part,
     out: Target,
-    add: bool,
+    from: Start<'_>,
 ) {
     let Some(tiles) = Tiles::new() else { return };
     // Sums of one panel, each block's beside each other: rows of `out` may push each other out of the cache.
@@ -293,11 +301,15 @@ fn multiply_lines(
         let blocks = sums.chunks_mut(amx::BLOCK * width);
         multiply_panel_lines(&tiles, (rows, left), (right, lines), panel, steps, blocks, false);
         let to = out.at(part.first_row, panel * amx::BLOCK);
+        let from = match from {
+            Start::Row(row) => Start::Row(&row[panel * amx::BLOCK..]),
+            other => other,
+        };
         // SAFETY: `multiply_part` or `multiply_split` has seen that these rows and columns lie inside `out`, of which they are
         // this call's alone.
         #[allow(unsafe_code)]
         unsafe {
-            move_sums(&sums, width, (rows.length, right.width(panel)), (to, out.stride), add)
+            move_sums(&sums, width, (rows.length, right.width(panel)), (to, out.stride), from)
         };
     }
 }
