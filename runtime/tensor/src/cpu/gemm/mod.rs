@@ -12,12 +12,12 @@ mod part;
 mod split;
 mod stored;
 
+pub(crate) use self::split::{Line, LineBlock, Lines, Tiling, split, split_chunk_of, split_steps};
 pub(crate) use amx::STEPS as LINE_STEPS;
 pub(crate) use few::{ConvertedRows, turned_packed};
 pub(crate) use kernel::{Kernel, MOST_COLUMNS};
 pub(crate) use pack::{Packed, Panels};
 pub(crate) use part::{multiply, multiply_split};
-pub(crate) use split::{Line, LineBlock, Lines, Tiling, split_chunk_of, split_steps};
 pub(crate) use stored::{product_stored, storing_pays};
 
 use crate::cpu::convert::Load;

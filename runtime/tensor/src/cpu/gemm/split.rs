@@ -16,7 +16,7 @@ use crate::storage::scratch;
 /// One row of a tile: 32 numbers, two in a word, the first one in its lower half.
 #[repr(C, align(64))]
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Line(pub(super) [u32; TILE]);
+pub(crate) struct Line([u32; TILE]);
 
 /// A block of a tiling that is being written.
 pub(crate) type LineBlock<'a> = &'a mut [Line];
@@ -144,7 +144,7 @@ const INFINITE: u32 = 0x7F80_0000;
 
 /// Calls `write` with each of so many parts of 32 numbers: of one in the lower half of a word, of its neighbour in the upper.
 #[inline(always)]
-fn split(mut low: [f32; TILE], mut high: [f32; TILE], parts: usize, mut write: impl FnMut(usize, Line)) {
+pub(crate) fn split(mut low: [f32; TILE], mut high: [f32; TILE], parts: usize, mut write: impl FnMut(usize, Line)) {
     for part in 0..parts {
         let mut line = Line([0; TILE]);
         for ((word, low), high) in line.0.iter_mut().zip(&mut low).zip(&mut high) {

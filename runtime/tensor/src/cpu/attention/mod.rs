@@ -4,18 +4,19 @@
 //! is at once the right side of the second (values × queries). So neither keys nor values have to be rearranged, and the
 //! softmax works on as many queries at once as a panel has. Where there is a matrix unit, keys and values are split for it once.
 
+mod soften;
+
 use crate::cpu::elementwise::Input;
 use crate::cpu::gemm::{
     Kernel, LINE_STEPS, Line, LineBlock, Lines, MOST_COLUMNS, Matrix, MatrixType, Panels, ROW, Right, Rows as _,
     Tiling, can_split, multiply, multiply_split, split_chunk_of, split_steps,
 };
-use crate::cpu::math;
 use crate::cpu::reader::Reader;
-use crate::cpu::simd::multiversion;
 use crate::cpu::transpose::transpose;
 use crate::storage::scratch;
 use crate::{OpContext, TensorError};
 use rayon::prelude::*;
+use soften::{State, scale_row, soften, soften_split};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -86,13 +87,6 @@ struct Scratch {
     mask: Vec<f32>,
     turned: Vec<f32>,
     states: Vec<State>,
-}
-
-/// Of each query of a panel: the largest score so far, and the sum of the weights relative to it.
-#[derive(Clone, Copy)]
-struct State {
-    largest: [f32; MOST_COLUMNS],
-    sums: [f32; MOST_COLUMNS],
 }
 
 /// Keys and values of some heads, split: values turned around.
@@ -268,7 +262,7 @@ impl Attention<'_> {
         scratch.results.clear();
         scratch.results.resize(results.numbers(), 0.0);
         scratch.scores.resize(self.key_block().next_multiple_of(16) * MOST_COLUMNS, 0.0);
-        let state = State { largest: [f32::NEG_INFINITY; MOST_COLUMNS], sums: [0.0; MOST_COLUMNS] };
+        let state = State::new();
         scratch.states.clear();
         scratch.states.resize(panels.count(), state);
         let query = self.query.matrix(batch, first, rows, self.width).transposed();
@@ -306,17 +300,16 @@ impl Attention<'_> {
                 let queries = first + panel * Kernel::get().columns..first + rows;
                 self.hide(batch, queries, start, step, (&mut scratch.mask, &mut scratch.turned), scores);
                 let result = &mut scratch.results[results.start(panel)..][..step * results.inner];
-                soften(scores, step, &mut scratch.states[panel], result);
+                let state = &mut scratch.states[panel];
                 match &head {
                     Some(head) => {
                         let weight = Tiling { length: step, inner: count, parts: QUERY_PARTS };
                         scratch.weight_lines.make_room(weight.lines());
-                        // Of scores that are not numbers nothing else comes than of their parts.
-                        let lines = scratch.weight_lines.get_mut();
-                        split_steps(scores, step, count, (weight.tiles(0), weight.parts), lines);
+                        soften_split(scores, step, state, result, scratch.weight_lines.get_mut());
                         head.add_values(start, (weight, &scratch.weight_lines), step, result);
                     }
                     None => {
+                        soften(scores, step, state, result);
                         let sizes = Panels { inner: count, columns: step };
                         let result = &mut result[..step * self.value_width];
                         multiply(value, Right::Packed(sizes, scores), result, step, true);
@@ -407,63 +400,4 @@ fn split_block(matrix: Matrix<'_>, tiling: Tiling, block: usize, out: &mut [Line
         }
     }
     finite
-}
-
-multiversion! {
-    /// Turns scores into weights relative to the largest seen so far, and brings what was summed up before to the same
-    /// scale.
-    fn soften<>(scores: &mut [f32], step: usize, state: &mut State, result: &mut [f32]) where {} {
-        match step {
-            32 => soften_panel::<32>(scores, state, result),
-            16 => soften_panel::<16>(scores, state, result),
-            8 => soften_panel::<8>(scores, state, result),
-            _ => soften_panel::<4>(scores, state, result),
-        }
-    }
-}
-
-#[inline(always)]
-fn soften_panel<const N: usize>(scores: &mut [f32], state: &mut State, result: &mut [f32]) {
-    let (scores, result) = (scores.as_chunks_mut::<N>().0, result.as_chunks_mut::<N>().0);
-    let before: [f32; N] = std::array::from_fn(|lane| state.largest[lane]);
-    let mut now = before;
-    raise(scores, &mut now);
-    // While a query has seen nothing, any reference will do.
-    let reference = now.map(|largest| if largest == f32::NEG_INFINITY { 0.0 } else { largest });
-    if now != before {
-        let mut factors = [0.0f32; N];
-        for (lane, factor) in factors.iter_mut().enumerate() {
-            *factor = math::exp(before[lane] - reference[lane]);
-        }
-        result.iter_mut().for_each(|row| scale_row(row, &factors));
-        state.sums.iter_mut().zip(&factors).for_each(|(sum, factor)| *sum *= factor);
-    }
-    let mut sums = [0.0f32; N];
-    weigh(scores, &reference, &mut sums);
-    state.sums.iter_mut().zip(&sums).for_each(|(sum, part)| *sum += part);
-    state.largest[..N].copy_from_slice(&now);
-}
-
-#[inline(always)]
-fn scale_row(row: &mut [f32], factors: &[f32]) {
-    row.iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
-}
-
-#[inline(always)]
-fn raise<const N: usize>(scores: &[[f32; N]], largest: &mut [f32; N]) {
-    for row in scores {
-        for (largest, score) in largest.iter_mut().zip(row) {
-            *largest = if *score > *largest { *score } else { *largest };
-        }
-    }
-}
-
-#[inline(always)]
-fn weigh<const N: usize>(scores: &mut [[f32; N]], reference: &[f32; N], sums: &mut [f32; N]) {
-    for row in scores {
-        for ((score, reference), sum) in row.iter_mut().zip(reference).zip(sums.iter_mut()) {
-            *score = math::exp_below(*score - *reference);
-            *sum += *score;
-        }
-    }
 }
