@@ -189,6 +189,19 @@ fn attention_sees_numbers_that_are_not_finite() {
     }
 }
 
+#[test]
+fn heads_without_width_weigh_all_values_alike() {
+    let cx = cpu_context();
+    let empty = Tensor::full(&[1, 64, 0], 1.0, DType::Float32, &cx).unwrap();
+    let v = noise(&[1, 64, 20], DType::Float32, 1);
+    let got = empty.scaled_dot_product_attention(&empty, &v, None, false, None, &cx).unwrap();
+    let v = Slow::of(&v);
+    for (place, value) in Slow::of(&got).values.iter().enumerate() {
+        let mean = (0..64).map(|key| v.at(&[0, key, place % 20])).sum::<f64>() / 64.0;
+        assert!((value - mean).abs() < 1e-6, "{value} instead of {mean}");
+    }
+}
+
 /// Everything above once more, as on a machine that has none.
 #[test]
 fn a_matrix_unit_is_not_needed() {

@@ -137,7 +137,7 @@ impl Attention<'_> {
     }
 
     fn splits(&self) -> bool {
-        can_split() && self.queries >= 16 && self.keys >= 16
+        can_split() && self.queries >= 16 && self.keys >= 16 && self.width > 0
     }
 
     /// Heads whose keys and values are split at a time.
