@@ -61,7 +61,7 @@ impl<T: MatrixType> Winograd<'_, T> {
     pub(super) fn split_bytes(&self) -> usize {
         let (input, weight) = (self.input_tiling(), self.weight_tiling(0));
         let shared = PRODUCTS * (Lines::bytes(input.lines()) + Lines::bytes(weight.lines()));
-        let products = PRODUCTS * input.length * weight.length * size_of::<f32>();
+        let products = PRODUCTS * numbers(input.length, weight.length) * size_of::<f32>();
         let task = PRODUCTS * GROUP * ROW + MOST_COLUMNS * STEPS * (PRODUCTS + 2 * TAPS);
         shared + products + task * rayon::current_num_threads() * size_of::<f32>()
     }
@@ -71,7 +71,7 @@ impl<T: MatrixType> Winograd<'_, T> {
         let whole = self.weight_tiling(0);
         let mut input = Lines::new(PRODUCTS * self.input_tiling().lines());
         let mut weight = Lines::new(PRODUCTS * whole.lines());
-        let mut products = scratch(PRODUCTS * at_once * whole.length);
+        let mut products = scratch(PRODUCTS * numbers(at_once, whole.length));
         let groups: Vec<usize> = (0..panels).step_by(self.panels_at_once()).collect();
         let mut finite = true;
         for first in (0..tiles).step_by(at_once) {
@@ -85,15 +85,21 @@ impl<T: MatrixType> Winograd<'_, T> {
                 if !finite {
                     return Ok(false);
                 }
-                let size = rows.length * columns.length;
+                let size = numbers(rows.length, columns.length);
                 products[..PRODUCTS * size].par_chunks_mut(size).enumerate().try_for_each(|(product, out)| {
                     cx.check(self.op)?;
-                    let left = &input.get()[product * rows.lines()..][..rows.lines()];
+                    let left = (rows, &input.get()[product * rows.lines()..][..rows.lines()]);
                     let right = &weight.get()[product * columns.lines()..][..columns.lines()];
-                    multiply_split((rows, left), 0, (columns, right), (out, columns.length), false);
+                    // A panel after the other, in whole tiles: so sums go where they belong at once.
+                    let panels = out.chunks_mut(numbers(rows.length, MOST_COLUMNS));
+                    for (panel, out) in panels.enumerate() {
+                        let step = columns.tiles(panel) * LANES;
+                        let right = (Tiling { length: step, ..columns }, &right[columns.start(panel)..]);
+                        multiply_split(left, 0, right, (out, step), false);
+                    }
                     Ok(())
                 })?;
-                finite &= self.finish(first, *panel, (rows.length, columns.length), &products, target, cx)?;
+                finite &= self.finish(first, *panel, (rows.length, columns), &products, target, cx)?;
             }
         }
         Ok(finite)
@@ -164,27 +170,35 @@ impl<T: MatrixType> Winograd<'_, T> {
         &self,
         first: usize,
         panel: usize,
-        (tiles, channels): (usize, usize),
+        (tiles, columns): (usize, Tiling),
         products: &[f32],
         target: Target,
         cx: &OpContext,
     ) -> Result<bool, TensorError> {
         let finite = AtomicBool::new(true);
+        let (all, one) = (numbers(tiles, columns.length), numbers(tiles, MOST_COLUMNS));
         (0..tiles).into_par_iter().with_min_len(GROUP / 4).try_for_each(|tile| {
             cx.check(self.op)?;
-            for lane in (0..channels).step_by(LANES) {
-                let mut values = [[0.0; LANES]; TILE * TILE];
-                let from = &products[tile * channels + lane..];
-                finish_products(from, tiles * channels, channels - lane, &mut values);
-                let count = LANES.min(channels - lane);
-                if !self.store(first + tile, panel * MOST_COLUMNS + lane, count, &values, target) {
-                    finite.store(false, Ordering::Relaxed);
+            for own in 0..columns.blocks() {
+                let (width, step) = (columns.width(own), columns.tiles(own) * LANES);
+                for lane in (0..width).step_by(LANES) {
+                    let mut values = [[0.0; LANES]; TILE * TILE];
+                    finish_products(&products[own * one + tile * step + lane..], all, step - lane, &mut values);
+                    let channel = (panel + own) * MOST_COLUMNS + lane;
+                    if !self.store(first + tile, channel, LANES.min(width - lane), &values, target) {
+                        finite.store(false, Ordering::Relaxed);
+                    }
                 }
             }
             Ok(())
         })?;
         Ok(finite.into_inner())
     }
+}
+
+/// Numbers of one product of so many tiles and channels, in whole tiles of the matrix unit.
+fn numbers(tiles: usize, channels: usize) -> usize {
+    tiles.next_multiple_of(LANES) * channels.next_multiple_of(LANES)
 }
 
 /// Room for 36 tilings, one after the other, as the 36 pieces of each block.
