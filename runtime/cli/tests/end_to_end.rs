@@ -318,7 +318,7 @@ fn a_prompt_whose_gpu_fails_ends_on_the_cpu() {
     }
     let place = Place::new();
     let (wanted, _) = scaled_by_a_server(&place, "cpu", "cpu");
-    let server = Server::start_with(&place, &["--device", "cuda"], &[("SIMULATED_CUDA_LAUNCHES", "1")]);
+    let server = Server::start_with(&place, &["--device", "cuda"], &[("SIMULATED_CUDA_FAILURES", "0:2+")]);
     let submit = ["submit", &scaled(&place), "--server", &server.url, "-o", &place.text("gpu")];
     let (code, stdout, stderr) = ended(&submit);
     assert_eq!(code, 0, "{stderr}");

@@ -77,6 +77,8 @@ fn test_with(flags: &[String]) -> Result<()> {
         command
             .env("LD_LIBRARY_PATH", &path)
             .env("VIVARIUM_TEST_GPU", "1")
+            // Of which most tests use the first.
+            .env("SIMULATED_CUDA_DEVICES", "2")
             .env("VIVARIUM_TEST_KERNELS", folder().join("kernels"));
     };
     let mut checker = cargo(&["test", "--workspace", "--test", "kernels"]);

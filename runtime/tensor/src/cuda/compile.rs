@@ -210,6 +210,11 @@ impl Kernels {
         Kernels { loaded: Mutex::default(), architecture, environment, cache: cache.map(Path::to_owned) }
     }
 
+    /// Where compiled kernels are kept.
+    pub(super) fn folder(&self) -> Option<&PathBuf> {
+        self.cache.as_ref()
+    }
+
     /// The kernel of a file with these definitions, compiled if nobody has needed it before.
     pub(super) fn get(
         &self,
