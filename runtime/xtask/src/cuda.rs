@@ -97,8 +97,8 @@ fn test_with(flags: &[String]) -> Result<()> {
         environment(&mut oldest);
         run(oldest.env("SIMULATED_CUDA_ARCH", ARCHITECTURES[0].to_string()))?;
     }
-    // Last, a server whose prompts compute there.
-    let mut served = cargo(&["test", "--workspace", "--test", "end_to_end", "gpu"]);
+    // Last, servers whose prompts compute there.
+    let mut served = cargo(&["test", "--workspace", "--test", "gpus"]);
     environment(&mut served);
     run(&mut served)
 }
