@@ -45,6 +45,23 @@ fn a_gpu_that_is_not_there_is_asked_for_in_vain() {
     assert!(stderr.contains("a prompt runs on one"), "{stderr}");
 }
 
+#[test]
+fn the_doctor_lists_every_gpu() {
+    if !is_simulated() {
+        return;
+    }
+    let place = Place::new();
+    bring_compiled_packs(&place);
+    let (base, packs) = (place.text("base"), packs());
+    let mut doctor = vec!["doctor", "--json", "--port", "0", "--base-directory", &base];
+    doctor.extend(packs.iter().map(String::as_str));
+    let output = support::vivarium(&doctor).env(TWO.0, TWO.1).output().unwrap();
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let gpus = said["checks"].as_array().unwrap().iter().filter(|check| check["name"] == "cuda");
+    let names: Vec<&str> = gpus.map(|check| &check["message"].as_str().unwrap()[..16]).collect();
+    assert_eq!(names, ["cuda:0 Simulated", "cuda:1 Simulated"]);
+}
+
 /// More than one step, all of which have kernels. It takes so many milliseconds longer than it has to; the seed makes equal
 /// work different.
 fn slowly_scaled(wait: u64, seed: u64) -> Value {
@@ -150,6 +167,33 @@ impl<'a> Client<'a> {
         self.get(&format!("/view?filename={name}&type=output"))
     }
 
+    /// Keeps the first of two GPUs busy, without a kernel. Answers the prompt that does.
+    fn occupy_the_first(&self) -> String {
+        let busy = json!({"1": {"class_type": "TestSleepLoop", "inputs": {"milliseconds": 60_000}}});
+        loop {
+            let begun =
+                |devices: &[Value]| [0, 1].map(|index: usize| devices[index]["vivarium"]["work"]["prompts"].clone());
+            let before = begun(&self.devices());
+            let prompt = self.queue(&busy);
+            let after = self.wait_for_begun(|now| *now != before);
+            if after[0] != before[0] {
+                return prompt;
+            }
+            self.interrupt(&prompt);
+            self.ended(&prompt);
+        }
+    }
+
+    /// Waits until a prompt has begun, and answers what has begun then.
+    fn wait_for_begun(&self, wanted: impl Fn(&[u64; 2]) -> bool) -> [u64; 2] {
+        begun(&self.wait_for("a prompt begins", |devices| wanted(&begun(devices))))
+    }
+
+    fn interrupt(&self, prompt: &str) {
+        let request = ureq::post(format!("{}/interrupt", self.server.url));
+        request.send_json(json!({"prompt_id": prompt})).unwrap();
+    }
+
     fn devices(&self) -> Vec<Value> {
         self.json("/system_stats")["devices"].as_array().unwrap().clone()
     }
@@ -166,6 +210,17 @@ impl<'a> Client<'a> {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// How many prompts have begun on each of two GPUs.
+fn begun(devices: &[Value]) -> [u64; 2] {
+    let gpus = devices.iter().filter(|device| device["type"] == "cuda");
+    let prompts = gpus.filter_map(|gpu| gpu["vivarium"]["work"]["prompts"].as_u64());
+    prompts.collect::<Vec<_>>().try_into().unwrap()
+}
+
+fn sum(begun: [u64; 2]) -> u64 {
+    begun.iter().sum()
 }
 
 /// An entry of the history.
@@ -313,8 +368,55 @@ fn prompts_of_a_gpu_that_fails_end_on_another() {
     let note = devices[1]["vivarium"]["note"].as_str().unwrap();
     assert!(note.starts_with("the GPU failed (") && note.contains("tried again"), "{note}");
     assert_eq!((&devices[1]["vram_free"], &devices[1]["vivarium"]["work"]["failures"]), (&json!(0), &json!(1)));
-    let ended = client.ended(&client.queue(&slowly_scaled(1, 9)));
-    assert_eq!(ended.device(), "cuda:0");
+    // Its worker takes nothing more: one GPU has one prompt at a time.
+    let prompts = [8, 9].map(|seed| client.queue(&slowly_scaled(500, seed)));
+    let ends = prompts.map(|prompt| client.ended(&prompt));
+    assert_eq!(ends.each_ref().map(Ended::device), ["cuda:0"; 2]);
+    assert!(!overlap(&ends[0], &ends[1]), "{:?} {:?}", ends[0].time(), ends[1].time());
+}
+
+/// A result is kept on the second GPU, a prompt on the first is about to use it, and the second GPU fails.
+#[test]
+fn a_prompt_that_loses_a_kept_result_with_another_gpu_runs_again() {
+    if !is_simulated() {
+        return;
+    }
+    // What leaves the inverted picture on a GPU, and what starts kernels there later.
+    let mut kept = slowly_scaled(1, 0);
+    kept["4"]["inputs"]["image"] = json!(["2", 0]);
+    let mut failing = slowly_scaled(1000, 1);
+    failing["1"]["inputs"]["color"] = json!(7);
+    let flags = ["--cache-lru", "100", "--disable-metadata", "--device"];
+    let launches = {
+        let place = Place::new();
+        let server = start(&place, &[&flags[..], &["cuda"]].concat(), &[]);
+        let client = Client::of(&server);
+        for workflow in [&kept, &failing] {
+            client.picture(&client.ended(&client.queue(workflow)));
+        }
+        client.devices()[0]["vivarium"]["work"]["launches"].clone()
+    };
+    let wanted = pictures_of_the_cpu(&[slowly_scaled(1, 2)]);
+
+    let place = Place::new();
+    let failures = format!("1:{launches}");
+    let variables = [TWO, ("SIMULATED_CUDA_FAILURES", failures.as_str())];
+    let server = start(&place, &[&flags[..], &["cuda:all"]].concat(), &variables);
+    let client = Client::of(&server);
+    let busy = client.occupy_the_first();
+    assert_eq!(client.ended(&client.queue(&kept)).device(), "cuda:1");
+    let before = begun(&client.devices());
+    let failing = client.queue(&failing);
+    let before = sum(client.wait_for_begun(|now| sum(*now) > sum(before)));
+    client.interrupt(&busy);
+    let using = client.ended(&client.queue(&slowly_scaled(2200, 2)));
+    assert_eq!([client.picture(&using)], *wanted);
+    client.picture(&client.ended(&failing));
+    let works = |devices: &[Value]| devices.len() == 2 && devices[1]["vivarium"]["state"] == "working";
+    let devices = client.wait_for("the second GPU comes back", works);
+    let failures = [0, 1].map(|index: usize| devices[index]["vivarium"]["work"]["failures"].clone());
+    assert_eq!(failures, [json!(0), json!(1)]);
+    assert_eq!(sum(begun(&devices)), before + 3, "what failed and what lost something with it ran twice");
 }
 
 #[test]

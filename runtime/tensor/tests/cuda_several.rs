@@ -5,7 +5,9 @@
 
 mod support;
 
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
 use cudarc::driver::CudaContext;
 use support::{Slow, cpu_context, random, simulated::break_device};
@@ -68,6 +70,21 @@ fn room_is_made_on_the_gpu_that_needs_it_only() {
     assert_eq!((first_memory.used(), tight.used()), (0, 0));
 }
 
+/// A thread that has had the context of a GPU, and frees tensors.
+fn thread_that_frees(gpu: &Gpu) -> (Sender<Tensor>, JoinHandle<()>) {
+    let (sender, tensors) = channel();
+    let (ready, is_ready) = channel();
+    let gpu = gpu.clone();
+    let thread = std::thread::spawn(move || {
+        gpu.check().unwrap();
+        drop(gpu);
+        ready.send(()).unwrap();
+        tensors.iter().for_each(drop);
+    });
+    is_ready.recv().unwrap();
+    (sender, thread)
+}
+
 #[test]
 fn a_gpu_that_failed_is_opened_anew_when_nothing_of_it_is_left() {
     let Some(([first, second], _alone)) = two() else { return };
@@ -75,6 +92,7 @@ fn a_gpu_that_failed_is_opened_anew_when_nothing_of_it_is_left() {
     let here_too = random(&[64], DType::Float32, 1);
     let lost = here_too.unary(UnaryOp::Exp, &on_second).unwrap();
     let launches = second.counters().launches;
+    let (frees, freeing) = thread_that_frees(&second);
     if !break_device(1) {
         return;
     }
@@ -86,14 +104,26 @@ fn a_gpu_that_failed_is_opened_anew_when_nothing_of_it_is_left() {
     assert_eq!(retired.reopen().unwrap_err(), GpuUnavailable::InUse, "a result is left");
     drop(lost);
     // The copy of what is in this machine's memory too is no hindrance.
-    let second = retired.reopen().unwrap();
+    let reopen = || {
+        let second = retired.reopen().unwrap();
+        let (on_second, memory) = job(&second);
+        (here_too.unary(UnaryOp::Exp, &on_second).unwrap(), second, memory)
+    };
+    let (again, second, memory_again) = std::thread::scope(|scope| scope.spawn(reopen).join().unwrap());
     assert_eq!(memory.used(), 0);
     assert!(second.counters().launches > launches, "it goes on counting");
-    let (on_second, memory) = job(&second);
-    let again = here_too.unary(UnaryOp::Exp, &on_second).unwrap();
-    Slow::of(&here_too.unary(UnaryOp::Exp, &cpu_context()).unwrap()).assert_close(&again, 1e-6);
-    drop((on_second, again, here_too));
-    assert_eq!(memory.used(), 0);
+    // Two threads that have had the old context go on with what belongs to the new one.
+    let bytes = again.read(0, 64, &cpu_context()).unwrap();
+    frees.send(again).unwrap();
+    drop(frees);
+    freeing.join().unwrap();
+    assert_eq!(second.check(), Ok(()));
+    assert_eq!(memory_again.used(), 512 / 2, "what is left is the copy of the operand");
+    drop(here_too);
+    assert_eq!(memory_again.used(), 0);
+    let cpu = cpu_context();
+    let got = Tensor::from_bytes(&[64], DType::Float32, &bytes, &cpu).unwrap();
+    Slow::of(&random(&[64], DType::Float32, 1).unary(UnaryOp::Exp, &cpu).unwrap()).assert_close(&got, 1e-6);
 }
 
 /// What our code never does, and the simulated driver has to notice if it ever did.

@@ -136,11 +136,14 @@ impl Device {
         }
     }
 
-    /// Holds the primary context, and answers how often it was reset.
-    pub fn retain(&self) -> u32 {
-        let mut primary = self.primary.lock();
-        primary.retained += 1;
-        primary.resets
+    /// Holds the primary context.
+    pub fn retain(&self) {
+        self.primary.lock().retained += 1;
+    }
+
+    /// How often the primary context was reset.
+    pub fn resets(&self) -> u32 {
+        self.primary.lock().resets
     }
 
     pub fn release(&self) -> Answer<()> {
@@ -164,13 +167,9 @@ impl Device {
         self.poison.store(SUCCESS, Ordering::SeqCst);
     }
 
-    /// Whether the context that was retained after so many resets is still there. One that is used all the same is a mistake.
-    pub fn is_alive(&self, resets: u32) -> bool {
-        let alive = self.primary.lock().resets == resets;
-        if !alive {
-            self.note(format!("Context: one of device {} is used after it was reset", self.index));
-        }
-        alive
+    /// Notes that a thread goes on with a context that was reset meanwhile.
+    pub fn outlived(&self) {
+        self.note(format!("Context: a thread did not take the new one of device {} after a reset", self.index));
     }
 
     /// That a handle is this device's.

@@ -11,13 +11,14 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 
 type Code = u32;
 
-/// Contexts are numbers: this, how often the device had been reset, and the device.
+/// Contexts are numbers: this and the device. As with a driver, that does not change when a device is reset.
 const CONTEXT: u64 = 0xc0de << 40;
 /// `Simulated`, so that nobody takes figures from it.
 const NAME: &[u8] = b"Simulated CUDA device (no GPU)\0";
 
 thread_local! {
-    static CURRENT: Cell<u64> = const { Cell::new(0) };
+    /// The thread's context, and how often its device had been reset when the thread took it.
+    static CURRENT: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
 }
 
 fn code(answer: Answer<()>) -> Code {
@@ -45,13 +46,20 @@ fn device(ordinal: c_int) -> Answer<&'static Device> {
 
 /// The device of the thread's context.
 fn current() -> Answer<&'static Device> {
-    let context = CURRENT.get();
+    let (context, resets) = CURRENT.get();
+    let device = of_context(context)?;
+    if device.resets() != resets {
+        device.outlived();
+        return Err(CONTEXT_IS_DESTROYED);
+    }
+    Ok(device)
+}
+
+fn of_context(context: u64) -> Answer<&'static Device> {
     if context & CONTEXT != CONTEXT {
         return Err(INVALID_CONTEXT);
     }
-    let device = device((context & 0xff) as c_int)?;
-    let resets = (context >> 8) as u32;
-    if device.is_alive(resets) { Ok(device) } else { Err(CONTEXT_IS_DESTROYED) }
+    device((context & 0xff) as c_int)
 }
 
 fn in_context(answer: impl FnOnce(&'static Device) -> Answer<()>) -> Code {
@@ -154,7 +162,7 @@ pub unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_ui
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut u64, of: c_int) -> Code {
-    unsafe { put(context, device(of).map(|device| CONTEXT | u64::from(device.retain()) << 8 | of as u64)) }
+    unsafe { put(context, device(of).map(Device::retain).map(|()| CONTEXT | of as u64)) }
 }
 
 #[unsafe(no_mangle)]
@@ -169,12 +177,13 @@ pub extern "C" fn cuDevicePrimaryCtxReset_v2(of: c_int) -> Code {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuCtxGetCurrent(context: *mut u64) -> Code {
-    unsafe { put(context, Ok(CURRENT.get())) }
+    unsafe { put(context, Ok(CURRENT.get().0)) }
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuCtxSetCurrent(context: u64) -> Code {
-    CURRENT.set(context);
+    let resets = of_context(context).map_or(0, Device::resets);
+    CURRENT.set((context, resets));
     SUCCESS
 }
 

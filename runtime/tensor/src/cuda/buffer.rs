@@ -22,6 +22,7 @@ pub(crate) struct DeviceBuffer {
 impl Drop for DeviceBuffer {
     /// The memory goes back to the pool, in the order of its own stream, after everybody's last read.
     fn drop(&mut self) {
+        self.gpu.context.record_err(self.gpu.bind());
         for (_, event) in self.readers.get_mut().drain(..) {
             self.gpu.context.record_err(self.stream.wait(&event));
         }
@@ -234,6 +235,7 @@ impl DeviceBuffer {
     }
 
     fn copy(&self, op: &'static str, from: &impl DevicePtr<u8>, to: &mut [u8]) -> Result<(), TensorError> {
+        self.gpu.bind().map_err(|error| failed(op, error))?;
         self.stream.memcpy_dtoh(from, to).map_err(|error| failed(op, error))?;
         self.stream.synchronize().map_err(|error| failed(op, error))
     }

@@ -4,7 +4,7 @@ use super::compile::Kernels;
 use super::meter::Meter;
 use crate::storage::Storage;
 use crate::{Budget, Counters, GpuInfo, GpuUnavailable, TensorError};
-use cudarc::driver::{CudaContext, CudaStream, DriverError, sys};
+use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::fmt;
@@ -72,6 +72,14 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Makes the context this thread's. `cudarc` does that too, unless the thread has a context of the same handle; after a
+    /// reset, that may be the one from before. So where work of a thread may begin, it is taken anew.
+    #[allow(unsafe_code)]
+    pub(super) fn bind(&self) -> Result<(), DriverError> {
+        // SAFETY: the context is held, so it is there.
+        unsafe { result::ctx::set_current(self.context.cu_ctx()) }
+    }
+
     /// Notes a tensor that may leave again when room is needed.
     pub(super) fn may_leave(&self, storage: &Arc<Storage>) {
         self.copies.lock().push_back(Arc::downgrade(storage));
@@ -166,7 +174,8 @@ impl Gpu {
     /// # Errors
     /// How it failed.
     pub fn check(&self) -> Result<(), GpuUnavailable> {
-        self.0.context.new_stream().map(drop).map_err(Into::into)
+        self.0.bind()?;
+        Ok(self.0.context.new_stream().map(drop)?)
     }
 
     /// Whether both are the same GPU, opened at the same time.
@@ -187,6 +196,7 @@ impl Gpu {
 
     /// A stream for one job, whose tensors on the GPU are charged to `memory`.
     pub fn job(&self, memory: Arc<Budget>) -> Result<GpuJob, GpuUnavailable> {
+        self.0.bind()?;
         let stream = self.0.context.new_stream()?;
         Ok(GpuJob { gpu: self.clone(), stream, memory, meter: Arc::default() })
     }
