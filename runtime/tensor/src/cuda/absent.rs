@@ -90,12 +90,6 @@ impl RetiredGpu {
         match self.0 {}
     }
 
-    /// What it was asked to do.
-    #[must_use]
-    pub fn counters(&self) -> Counters {
-        match self.0 {}
-    }
-
     /// Opens it anew.
     ///
     /// # Errors

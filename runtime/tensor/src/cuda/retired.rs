@@ -5,7 +5,7 @@
 //! Everything here that belongs to a context holds it, so that is easy to see.
 
 use super::gpu::{Count, Gpu, Shared};
-use crate::{BinaryOp, Budget, Counters, GpuInfo, GpuUnavailable, OpContext, Operand, Tensor, TensorError};
+use crate::{BinaryOp, Budget, GpuInfo, GpuUnavailable, OpContext, Operand, Tensor, TensorError};
 use cudarc::driver::{CudaContext, DriverError, result, sys};
 use std::fmt;
 use std::path::PathBuf;
@@ -60,12 +60,6 @@ impl RetiredGpu {
     #[must_use]
     pub fn info(&self) -> &GpuInfo {
         &self.info
-    }
-
-    /// What it was asked to do.
-    #[must_use]
-    pub fn counters(&self) -> Counters {
-        self.count.read()
     }
 
     /// Opens the GPU anew, with a fresh context, and tests it. Copies on it of what is in this machine's memory too are

@@ -23,7 +23,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use vivarium_tensor::{Budget, Counters, Gpu, GpuInfo, GpuUnavailable, RetiredGpu};
+use vivarium_tensor::{Budget, Counters, Gpu, GpuInfo, GpuUnavailable};
 
 use recovery::{Failures, Stopping};
 
@@ -59,7 +59,7 @@ struct Slot {
 
 enum State {
     Working(Gpu),
-    Failed { retired: Arc<RetiredGpu>, reason: String, given_up: bool },
+    Failed { counters: Counters, reason: String, given_up: bool },
 }
 
 impl Devices {
@@ -133,8 +133,9 @@ impl Devices {
         }
         forget(*count + 1);
         *count += 1;
-        let retired = Arc::new(working.clone().retire());
-        *state = State::Failed { retired: Arc::clone(&retired), reason: reason.to_owned(), given_up: false };
+        slot.failures.lock().noticed();
+        let (counters, retired) = (working.counters(), working.clone().retire());
+        *state = State::Failed { counters, reason: reason.to_owned(), given_up: false };
         drop(state);
         drop(count);
         tracing::error!(device = %slot.info, reason, "a GPU failed; what ran on it runs again elsewhere");
@@ -236,8 +237,8 @@ impl Slot {
     fn report(&self, memory: &Budget) -> DeviceReport {
         let (counters, state) = match &*self.state.lock() {
             State::Working(gpu) => (gpu.counters(), DeviceState::Working),
-            State::Failed { retired, given_up: false, .. } => (retired.counters(), DeviceState::Failed),
-            State::Failed { retired, .. } => (retired.counters(), DeviceState::GivenUp),
+            State::Failed { counters, given_up: false, .. } => (*counters, DeviceState::Failed),
+            State::Failed { counters, .. } => (*counters, DeviceState::GivenUp),
         };
         let Counters { launches, uploads, downloads, spilled, .. } = counters;
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -289,5 +290,39 @@ mod tests {
         assert_eq!((cpu.kind.as_str(), cpu.note.as_deref()), ("cpu", Some("no driver")));
         assert!(devices.may_take(0) && devices.gpu(0).is_none());
         assert_eq!(devices.name(Some(0)), "cpu");
+    }
+
+    fn failed(ordinal: usize) -> Slot {
+        let info = GpuInfo {
+            ordinal,
+            name: "H200".to_owned(),
+            capability: (9, 0),
+            memory_bytes: 1000,
+            driver_version: 12080,
+            compiler_version: (12, 9),
+        };
+        let state = State::Failed { counters: Counters::default(), reason: "it burns".to_owned(), given_up: false };
+        Slot {
+            info,
+            state: Mutex::new(state),
+            failures: Mutex::default(),
+            prompts: AtomicU64::new(0),
+            kernel_ms: AtomicU64::new(0),
+        }
+    }
+
+    #[test]
+    fn gpus_that_failed_and_are_given_up_say_so_behind_the_cpu_that_computes_meanwhile() {
+        let devices = Devices(Arc::new(Inner { gpus: vec![failed(0), failed(3)], ..Inner::default() }));
+        assert!(devices.may_take(0) && devices.may_take(1), "the CPU is left");
+        devices.0.gpus[1].give_up();
+        let memory = [Budget::root(900), Budget::root(900)];
+        let [cpu, first, second] = devices.report(&memory).try_into().unwrap();
+        assert_eq!((cpu.kind.as_str(), cpu.note.as_deref()), ("cpu", Some("no GPU works; the CPU computes meanwhile")));
+        let note = |report: &DeviceReport| report.note.clone().unwrap();
+        assert_eq!((first.index, first.state), (Some(0), DeviceState::Failed));
+        assert_eq!(note(&first), "the GPU failed (it burns); it is tried again in the background");
+        assert_eq!((second.index, second.state, second.memory_limit), (Some(3), DeviceState::GivenUp, 900));
+        assert!(note(&second).contains("it burns") && note(&second).ends_with("until the server is restarted"));
     }
 }

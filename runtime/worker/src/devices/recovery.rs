@@ -6,7 +6,6 @@
 
 use std::{
     collections::VecDeque,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -54,6 +53,11 @@ pub(super) struct Failures {
 }
 
 impl Failures {
+    /// Counts one that prompts noticed.
+    pub(super) fn noticed(&mut self) {
+        self.in_use += 1;
+    }
+
     /// How often it failed while prompts used it.
     pub(super) fn in_use(&self) -> u64 {
         self.in_use
@@ -103,11 +107,10 @@ enum Tried<G> {
 }
 
 /// Tries a GPU that has just failed until it works again, on a thread of its own.
-pub(super) fn begin(devices: Devices, place: usize, retired: Arc<RetiredGpu>) {
+pub(super) fn begin(devices: Devices, place: usize, retired: RetiredGpu) {
     let name = format!("recovery-{}", retired.info().ordinal);
     let recover = move || {
         let Some(slot) = devices.0.gpus.get(place) else { return };
-        slot.failures.lock().in_use += 1;
         let told = |error: &GpuUnavailable| slot.still_fails(error);
         match try_until_it_works(&slot.failures, &devices.0.stopping, || retired.reopen(), told) {
             Tried::Works(gpu) => slot.works_again(gpu),
@@ -157,7 +160,7 @@ impl Slot {
         *self.state.lock() = State::Working(gpu);
     }
 
-    fn give_up(&self) {
+    pub(super) fn give_up(&self) {
         if let State::Failed { given_up, .. } = &mut *self.state.lock() {
             *given_up = true;
         }
