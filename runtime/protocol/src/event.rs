@@ -18,6 +18,9 @@ pub enum Event {
         prompt_id: String,
         /// When.
         timestamp: u64,
+        /// Ours: what it runs on, such as `cuda:1`, on servers with GPUs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        device: Option<String>,
     },
     /// Which nodes of the prompt need not run. Always sent, maybe with an empty list.
     ExecutionCached {
@@ -401,7 +404,7 @@ mod tests {
 
     #[test]
     fn every_event_has_its_wire_name() {
-        let start = Event::ExecutionStart { prompt_id: "p".to_owned(), timestamp: 1 };
+        let start = Event::ExecutionStart { prompt_id: "p".to_owned(), timestamp: 1, device: None };
         assert_eq!(start.to_json(), r#"{"type":"execution_start","data":{"prompt_id":"p","timestamp":1}}"#);
         for event in [
             start,

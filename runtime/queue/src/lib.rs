@@ -142,6 +142,8 @@ pub struct Lease {
     pub client_id: Option<String>,
     /// 1 on the first run; more when earlier workers died.
     pub attempt: u32,
+    /// In how many earlier runs, one after the other, the GPU failed.
+    pub gpu_failures: u32,
     pub(crate) ticket: Ticket,
 }
 
@@ -150,7 +152,14 @@ impl Lease {
     /// a lease that was taken away.
     #[must_use]
     pub fn carried(tenant: TenantId, item: QueueItem, client_id: Option<String>) -> Self {
-        Self { tenant, item, client_id, attempt: 1, ticket: Ticket { row: -1, number: -1, estimate: 0.0 } }
+        Self {
+            tenant,
+            item,
+            client_id,
+            attempt: 1,
+            gpu_failures: 0,
+            ticket: Ticket { row: -1, number: -1, estimate: 0.0 },
+        }
     }
 }
 
@@ -229,6 +238,12 @@ pub trait Queue: Send + Sync {
     /// # Errors
     /// [`QueueError::LeaseLost`] as for [`Queue::finish`].
     fn requeue(&self, lease: &Lease) -> Result<(), QueueError>;
+
+    /// As [`Queue::requeue`], for a prompt whose GPU failed while it ran; [`Lease::gpu_failures`] counts that.
+    ///
+    /// # Errors
+    /// [`QueueError::LeaseLost`] as for [`Queue::finish`].
+    fn requeue_lost(&self, lease: &Lease) -> Result<(), QueueError>;
 
     /// Takes prompts back from workers of dead processes; call it at start. Those with too many attempts end in the history as
     /// errors. The answer counts both.

@@ -135,6 +135,31 @@ fn a_prompt_whose_process_died_is_run_again_and_given_up_after_three_times() {
 }
 
 #[test]
+fn gpus_that_failed_with_a_prompt_are_counted_and_the_count_outlives_the_process() {
+    let bench = bench();
+    let queue = SqliteQueue::open(&bench.path).unwrap();
+    queue.enqueue(new("a", "1")).unwrap();
+    drop(queue);
+    // As an earlier version left it.
+    let file = rusqlite::Connection::open(&bench.path).unwrap();
+    file.execute_batch("ALTER TABLE prompt DROP COLUMN gpu_failures").unwrap();
+    drop(file);
+    let queue = SqliteQueue::open(&bench.path).unwrap();
+    let first = queue.lease("worker").unwrap().unwrap();
+    assert_eq!(first.gpu_failures, 0);
+    queue.requeue_lost(&first).unwrap();
+    let second = queue.lease("worker").unwrap().unwrap();
+    assert_eq!((second.gpu_failures, second.attempt), (1, 1));
+    assert!(matches!(queue.requeue_lost(&first), Err(QueueError::LeaseLost { .. })));
+    queue.requeue(&second).unwrap();
+    drop(queue);
+    let queue = SqliteQueue::open(&bench.path).unwrap();
+    let third = queue.lease("worker").unwrap().unwrap();
+    assert_eq!(third.gpu_failures, 1, "given back unrun is no failure, and a new server is no fresh start");
+    queue.finish(&third, ended(&third, json!([])), 1.0).unwrap();
+}
+
+#[test]
 fn a_lease_that_was_lost_cannot_finish() {
     let bench = bench();
     let queue = SqliteQueue::open(&bench.path).unwrap();

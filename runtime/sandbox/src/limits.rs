@@ -145,9 +145,9 @@ limits! {
     /// Tensors that all tenants together may hold, bytes.
     total_tensor_bytes: u64 = 8192 * MIB, "bytes", Server, "tensors of all tenants together (--tensor-memory)";
     /// Tensors of one tenant in a GPU's memory, bytes.
-    tenant_gpu_bytes: u64 = 1024 * 1024 * MIB, "bytes", Tenant, "tensors of one tenant in the GPU's memory, at most total_gpu_bytes (--tenant-gpu-memory)";
+    tenant_gpu_bytes: u64 = 1024 * 1024 * MIB, "bytes", Tenant, "tensors of one tenant in the memory of each GPU, at most total_gpu_bytes (--tenant-gpu-memory)";
     /// Tensors of all tenants together in a GPU's memory, bytes.
-    total_gpu_bytes: u64 = 1024 * 1024 * MIB, "bytes", Server, "tensors of all tenants in the GPU's memory, at most nine tenths of what it has (--gpu-memory)";
+    total_gpu_bytes: u64 = 1024 * 1024 * MIB, "bytes", Server, "tensors of all tenants in the memory of each GPU, at most nine tenths of what it has (--gpu-memory)";
     /// Live handles of one call.
     handles: u64 = 10_000, "count", Call, "tensors and objects one node may hold at once";
     /// Weights files that one call has open.

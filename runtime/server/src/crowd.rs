@@ -92,7 +92,11 @@ mod tests {
     }
 
     fn start(prompt_id: &str) -> Frames {
-        Frames::new(Message::Event(Event::ExecutionStart { prompt_id: prompt_id.to_owned(), timestamp: 1 }))
+        Frames::new(Message::Event(Event::ExecutionStart {
+            prompt_id: prompt_id.to_owned(),
+            timestamp: 1,
+            device: None,
+        }))
     }
 
     #[test]

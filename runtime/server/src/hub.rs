@@ -369,7 +369,7 @@ mod tests {
     use crate::crowd::time_of;
 
     fn start(prompt_id: &str) -> Message {
-        Message::Event(Event::ExecutionStart { prompt_id: prompt_id.to_owned(), timestamp: 1 })
+        Message::Event(Event::ExecutionStart { prompt_id: prompt_id.to_owned(), timestamp: 1, device: None })
     }
 
     fn preview() -> Message {

@@ -85,8 +85,8 @@ impl Engine for TestEngine {
     fn limits(&self, _: &TenantId) -> Vec<LimitReport> {
         Vec::new()
     }
-    fn device(&self) -> DeviceReport {
-        DeviceReport { kind: "cpu".to_owned(), name: "cpu".to_owned(), ..DeviceReport::default() }
+    fn devices(&self) -> Vec<DeviceReport> {
+        vec![DeviceReport { kind: "cpu".to_owned(), name: "cpu".to_owned(), ..DeviceReport::default() }]
     }
 
     fn memory(&self) -> MemoryReport {

@@ -28,6 +28,12 @@ pub enum GpuUnavailable {
     /// The driver refuses.
     #[error("the NVIDIA driver refuses: {0}")]
     Driver(String),
+    /// It failed, and tensors or jobs of that time are still around.
+    #[error("something of the GPU is still in use")]
+    InUse,
+    /// It was opened, and what it was asked to compute as a test did not come out right.
+    #[error("the GPU does not pass its test: {0}")]
+    TestFailed(String),
 }
 
 /// What is known about a GPU.
@@ -49,11 +55,11 @@ pub struct GpuInfo {
 
 impl fmt::Display for GpuInfo {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let GpuInfo { name, capability, memory_bytes, driver_version, compiler_version, .. } = self;
+        let GpuInfo { ordinal, name, capability, memory_bytes, driver_version, compiler_version } = self;
         let driver = (driver_version / 1000, driver_version % 1000 / 10);
         write!(
             formatter,
-            "{name}, compute capability {}.{}, {} MiB, driver for CUDA {}.{}, NVRTC {}.{}",
+            "cuda:{ordinal} {name}, compute capability {}.{}, {} MiB, driver for CUDA {}.{}, NVRTC {}.{}",
             capability.0,
             capability.1,
             memory_bytes >> 20,

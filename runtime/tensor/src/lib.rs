@@ -50,7 +50,7 @@ pub mod tensor;
 pub use budget::{Budget, BudgetExceeded, Charge};
 pub use context::{Copies, MAX_OPERATIONS, OpContext};
 pub use cpu::instructions;
-pub use cuda::{Gpu, GpuJob};
+pub use cuda::{Gpu, GpuJob, RetiredGpu};
 pub use dtype::{DType, Element};
 pub use error::{ErrorKind, TensorError};
 pub use gpu::{Counters, GpuInfo, GpuUnavailable};

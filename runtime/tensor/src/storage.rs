@@ -139,14 +139,15 @@ impl Buffer {
 
 /// Elements and the charge for them. Shared by all views of it.
 ///
-/// They lie in this machine's memory, in a GPU's, or, since they never change, in both.
+/// They lie in this machine's memory, in that of one GPU or several, or, since they never change, in all of them.
 #[derive(Debug)]
 pub(crate) struct Storage {
     dtype: DType,
     host: OnceLock<Buffer>,
     /// What the elements are going to be, until somebody needs them.
     put_off: Mutex<Option<PutOff>>,
-    device: Mutex<Option<Arc<DeviceBuffer>>>,
+    /// At most one for each GPU.
+    on_gpus: Mutex<Vec<Arc<DeviceBuffer>>>,
     charge: Mutex<Charge>,
     /// For the copy in this machine's memory of what came to be on a GPU.
     copy_charge: Mutex<Option<Charge>>,
@@ -174,7 +175,7 @@ impl Storage {
             dtype,
             host: OnceLock::new(),
             put_off: Mutex::new(Some(PutOff { expression: Arc::clone(&expression), cx: cx.clone() })),
-            device: Mutex::default(),
+            on_gpus: Mutex::default(),
             charge: Mutex::new(charge),
             copy_charge: Mutex::default(),
         });
@@ -205,7 +206,7 @@ impl Storage {
             dtype,
             host: OnceLock::from(buffer),
             put_off: Mutex::default(),
-            device: Mutex::default(),
+            on_gpus: Mutex::default(),
             charge: Mutex::new(charge),
             copy_charge: Mutex::default(),
         })
@@ -218,7 +219,7 @@ impl Storage {
             dtype,
             host: OnceLock::new(),
             put_off: Mutex::default(),
-            device: Mutex::new(Some(buffer)),
+            on_gpus: Mutex::new(vec![buffer]),
             charge: Mutex::new(charge),
             copy_charge: Mutex::default(),
         })
@@ -233,8 +234,8 @@ impl Storage {
         self.host.get()
     }
 
-    /// The elements in this machine's memory, copied there if need be.
-    pub(crate) fn bring_home(&self, op: &'static str, cx: &OpContext) -> Result<&Buffer, TensorError> {
+    /// The elements in this machine's memory, copied there if need be. Then they need no place on a GPU any more.
+    pub(crate) fn bring_home(self: &Arc<Self>, op: &'static str, cx: &OpContext) -> Result<&Buffer, TensorError> {
         if let Some(buffer) = self.host.get() {
             return Ok(buffer);
         }
@@ -242,41 +243,40 @@ impl Storage {
         if let Some(buffer) = self.host.get() {
             return Ok(buffer);
         }
-        let device = self.device.lock().clone();
-        let Some(device) = device else {
-            return Err(TensorError::Device { op, message: "a tensor without elements".to_owned() });
-        };
+        let device = self.on_some_gpu(op)?;
         let (buffer, charge) = device.download(op, self.dtype, cx)?;
         if self.host.set(buffer).is_ok() {
             *self.copy_charge.lock() = Some(charge);
+            device.may_leave(self);
         }
         self.host.get().ok_or_else(|| TensorError::Device { op, message: "a copy that was lost".to_owned() })
     }
 
     /// Some elements as little-endian bytes, straight from the GPU.
     pub(crate) fn read_device(&self, op: &'static str, start: usize, length: usize) -> Result<Vec<u8>, TensorError> {
-        let device = self.device.lock().clone();
-        let Some(device) = device else {
-            return Err(TensorError::Device { op, message: "a tensor without elements".to_owned() });
-        };
-        device.read(op, start * self.dtype.size(), length * self.dtype.size())
+        self.on_some_gpu(op)?.read(op, start * self.dtype.size(), length * self.dtype.size())
     }
 
-    /// The copy on a GPU.
-    #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
-    pub(crate) fn device(&self) -> &Mutex<Option<Arc<DeviceBuffer>>> {
-        &self.device
+    /// The elements on any GPU, for whoever copies them from there.
+    fn on_some_gpu(&self, op: &'static str) -> Result<Arc<DeviceBuffer>, TensorError> {
+        let first = self.on_gpus.lock().first().cloned();
+        first.ok_or_else(|| TensorError::Device { op, message: "a tensor without elements".to_owned() })
     }
 
-    /// Gives up the copy on a GPU, if it is one that nobody uses right now, of this account (if one is given), and the
-    /// elements are in this machine's memory too. Answers its bytes.
+    /// The copies on GPUs.
     #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
-    pub(crate) fn leave_device(&self, account: Option<&Arc<Budget>>) -> Option<u64> {
+    pub(crate) fn on_gpus(&self) -> &Mutex<Vec<Arc<DeviceBuffer>>> {
+        &self.on_gpus
+    }
+
+    /// Gives up the copy on a GPU for which `leaves` says so, if it is one that nobody uses right now, and the elements are in
+    /// this machine's memory too. Answers its bytes.
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+    pub(crate) fn leave_gpu(&self, leaves: impl Fn(&DeviceBuffer) -> bool) -> Option<u64> {
         self.host.get()?;
-        let mut place = self.device.try_lock()?;
-        let buffer = place.take_if(|buffer| {
-            Arc::strong_count(buffer) == 1 && account.is_none_or(|account| buffer.is_paid_by(account))
-        })?;
+        let mut places = self.on_gpus.try_lock()?;
+        let place = places.iter().position(|buffer| Arc::strong_count(buffer) == 1 && leaves(buffer))?;
+        let buffer = places.swap_remove(place);
         buffer.count_spilled();
         Some(buffer.bytes())
     }
@@ -285,7 +285,7 @@ impl Storage {
     pub(crate) fn charged(&self) -> u64 {
         let copy = self.copy_charge.lock().as_ref().map_or(0, Charge::bytes);
         let device =
-            if self.host.get().is_none() { self.device.lock().as_ref().map_or(0, |buffer| buffer.bytes()) } else { 0 };
+            if self.host.get().is_none() { self.on_gpus.lock().first().map_or(0, |buffer| buffer.bytes()) } else { 0 };
         self.charge.lock().bytes() + copy + device
     }
 

@@ -6,27 +6,7 @@
 mod support;
 
 use support::*;
-use vivarium_tensor::{DType, ErrorKind, Gpu, UnaryOp};
-
-/// Breaks the simulated device. False where the driver is not ours.
-#[allow(unsafe_code)]
-fn break_device() -> bool {
-    // SAFETY: a library that is loaded already, and a name in it.
-    let found = unsafe {
-        let library = libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_NOW);
-        if library.is_null() {
-            return false;
-        }
-        libc::dlsym(library, c"simulatedCudaBreak".as_ptr())
-    };
-    if found.is_null() {
-        return false;
-    }
-    // SAFETY: the function of that name takes nothing and answers nothing.
-    let function: extern "C" fn() = unsafe { std::mem::transmute(found) };
-    function();
-    true
-}
+use vivarium_tensor::{DType, ErrorKind, UnaryOp};
 
 #[test]
 fn a_failed_device_is_said_to_be_one_and_takes_nothing_else_along() {
@@ -36,7 +16,7 @@ fn a_failed_device_is_said_to_be_one_and_takes_nothing_else_along() {
     let (cx, budget) = budgeted(1 << 20);
     let x = random(&[64], DType::Float32, 1);
     let on_gpu = x.unary(UnaryOp::Exp, &cx).unwrap();
-    if !break_device() {
+    if !support::simulated::break_device(0) {
         return;
     }
     let failures = [
@@ -48,7 +28,7 @@ fn a_failed_device_is_said_to_be_one_and_takes_nothing_else_along() {
         assert_eq!(error.kind(), ErrorKind::DeviceFailed, "{error}");
         assert!(error.to_string().contains("CUDA_ERROR_ILLEGAL_ADDRESS"), "{error}");
     }
-    assert!(Gpu::probe().is_err() || test_gpu().unwrap().job(budget.clone()).is_err());
+    assert!(test_gpu().unwrap().check().is_err());
     // What is in this machine's memory is still good, on the CPU.
     assert_eq!(x.unary(UnaryOp::Abs, &cpu_context()).unwrap().elements(), 64);
     drop((x, on_gpu, cx));

@@ -4,12 +4,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use vivarium_graph::GraphLimits;
 
-use crate::{device::Device, memory::MachineMemory};
+use crate::{devices::Devices, memory::MachineMemory};
 
 /// How a worker runs prompts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WorkerConfig {
-    /// Prompts that run side by side. One keeps ComfyUI's order: a prompt starts when the one before it has ended.
+    /// Prompts that run side by side on each device. One keeps ComfyUI's order, as long as there is one device: a prompt starts
+    /// when the one before it has ended.
     pub workers: usize,
     /// Which results are kept for later prompts.
     pub cache: CacheMode,
@@ -26,30 +27,35 @@ pub struct WorkerConfig {
     pub parallel_nodes: usize,
     /// What tensors are computed on. Processes of their own have the CPU: a device is nothing that they may open.
     #[serde(skip)]
-    pub device: Device,
+    pub devices: Devices,
 }
 
 /// More than this many calls side by side want more memory than they save time.
 const MOST_PARALLEL: usize = 8;
 
 impl WorkerConfig {
+    /// Prompts that run side by side on all devices.
+    pub(crate) fn prompts_at_once(&self) -> usize {
+        self.workers.max(1) * self.devices.gpus().max(1)
+    }
+
     /// How many calls of one prompt may run beside it, so that all prompts together leave half of the instances to others.
     pub(crate) fn calls_beside(&self, instances: u64) -> usize {
-        let share = usize::try_from(instances).unwrap_or(usize::MAX) / 2 / self.workers.max(1);
+        let share = usize::try_from(instances).unwrap_or(usize::MAX) / 2 / self.prompts_at_once();
         self.waiting_nodes.min(share).max(1)
     }
 
     /// How many calls of one prompt may compute at once: they share the other half.
     pub(crate) fn calls_at_once(&self, instances: u64) -> usize {
-        let share = usize::try_from(instances).unwrap_or(usize::MAX) / 4 / self.workers.max(1);
+        let share = usize::try_from(instances).unwrap_or(usize::MAX) / 4 / self.prompts_at_once();
         self.parallel_nodes.min(share).max(1)
     }
 
     /// [`WorkerConfig::parallel_nodes`] for this machine: its cores, shared by the prompts that run side by side.
     #[must_use]
-    pub fn parallel_nodes_of_this_machine(workers: usize) -> usize {
+    pub fn parallel_nodes_of_this_machine(prompts: usize) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        (cores / workers.max(1)).clamp(1, MOST_PARALLEL)
+        (cores / prompts.max(1)).clamp(1, MOST_PARALLEL)
     }
 }
 
@@ -63,7 +69,7 @@ impl Default for WorkerConfig {
             graph_limits: GraphLimits::default(),
             waiting_nodes: 16,
             parallel_nodes: Self::parallel_nodes_of_this_machine(1),
-            device: Device::default(),
+            devices: Devices::default(),
         }
     }
 }

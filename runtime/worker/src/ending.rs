@@ -19,19 +19,31 @@ pub(crate) struct Ended {
     pub(crate) seconds: f64,
     /// How long kernels of it ran on a GPU.
     pub(crate) gpu_seconds: f64,
-    /// It failed because the GPU did, and took along what was in its memory.
-    pub(crate) lost_to_gpu: bool,
+    /// It failed because a GPU did, and took along what was in its memory.
+    pub(crate) lost: Option<Lost>,
     /// To be dropped when the history has the end: clients wait for that, and a large prompt takes a while to take apart.
     _prompt: Option<DynamicPrompt>,
 }
 
+/// Whose GPU failed. The prompt runs again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// That on which the prompt ran: perhaps it was the prompt that made it fail.
+    WithItsGpu,
+    /// Another, with results in its memory.
+    WithAnother,
+}
+
+/// A prompt whose runs took so many GPUs along, one after the other, does not run again.
+pub(crate) const MOST_GPU_FAILURES: u32 = 2;
+
 impl Ended {
     pub(crate) fn new(outputs: Map<String, Value>, status: Status, meta: Map<String, Value>, seconds: f64) -> Self {
-        Self { outputs, status, meta, seconds, gpu_seconds: 0.0, lost_to_gpu: false, _prompt: None }
+        Self { outputs, status, meta, seconds, gpu_seconds: 0.0, lost: None, _prompt: None }
     }
 
-    pub(crate) fn on_gpu(self, gpu_seconds: f64, lost_to_gpu: bool) -> Self {
-        Self { gpu_seconds, lost_to_gpu, ..self }
+    pub(crate) fn on_gpu(self, gpu_seconds: f64, lost: Option<Lost>) -> Self {
+        Self { gpu_seconds, lost, ..self }
     }
 
     pub(crate) fn keeping(self, prompt: DynamicPrompt) -> Self {
@@ -120,6 +132,23 @@ impl PromptRun<'_> {
             self.progress.to_client(Event::ExecutionError(Box::new(error)));
         }
         NodeValue::Blocked(None)
+    }
+
+    /// Makes a failure on a GPU that failed say that this was one GPU too many.
+    pub(crate) fn blame(&self, failure: &mut Failure, device: &str, reason: &str) {
+        let tenant = self.lease.tenant.as_str();
+        tracing::warn!(
+            tenant,
+            prompt = self.lease.item.prompt_id,
+            device,
+            "a prompt is not run again: GPUs fail with it"
+        );
+        failure.exception_type = "GpuFailedError".to_owned();
+        failure.error.message = format!(
+            "{MOST_GPU_FAILURES} GPUs in a row failed while they ran this prompt, now {device} ({reason}). It is not run \
+             again, since it may be the reason. The node said: {}",
+            failure.error.message
+        );
     }
 
     pub(crate) fn fail(&self, id: &str, error: CallError, inputs: Map<String, Value>) -> Stop {

@@ -7,7 +7,7 @@ use vivarium_graph::{Invalid, Validated};
 use vivarium_protocol::tenant::TenantId;
 
 use crate::{
-    device::DeviceReport,
+    devices::DeviceReport,
     offers::PackOffers,
     report::{LimitReport, MemoryReport, PackReport},
 };
@@ -57,8 +57,8 @@ pub trait Engine: Send + Sync {
     /// Tensor memory now.
     fn memory(&self) -> MemoryReport;
 
-    /// What tensors are computed on.
-    fn device(&self) -> DeviceReport;
+    /// What tensors are computed on: what computes now first, then GPUs that failed.
+    fn devices(&self) -> Vec<DeviceReport>;
 }
 
 /// Where a running prompt is.

@@ -352,7 +352,10 @@ impl PromptRun<'_> {
         let result = Arc::new(result);
         if let Some(key) = self.keys.get(id) {
             let owner = self.prompt.parent_id(id).and_then(|_| self.owner(id));
-            self.tenant.cache.lock().insert(key, result.clone(), owner);
+            let mut cache = self.tenant.cache.lock();
+            if cache.trusts(self.gpu_failures) {
+                cache.insert(key, result.clone(), owner);
+            }
         }
         self.unchecked_bytes += result.bytes();
         self.results.insert(id.to_owned(), result);

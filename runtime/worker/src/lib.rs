@@ -20,7 +20,7 @@
 //! - [`offers`](PackOffers): what packs give front ends beside nodes
 //! - `result`, `result_cache`: what nodes produced, and what later prompts reuse of it
 //! - [`memory`](MachineMemory): what the machine has left
-//! - [`device`](Device): the CPU or a GPU, while it works
+//! - [`devices`](Devices): the CPU, or GPUs while they work
 //! - `services`: what a running node may reach of its tenant
 //! - `definitions`, `shared`, `config`, [`report`]
 
@@ -30,7 +30,7 @@ mod ahead;
 mod beside;
 mod config;
 mod definitions;
-mod device;
+mod devices;
 mod ending;
 pub mod engine;
 pub mod events;
@@ -51,7 +51,7 @@ mod shared;
 mod worker;
 
 pub use config::{CacheMode, PreviewSettings, WorkerConfig};
-pub use device::{Device, DeviceChoice, DeviceReport, DeviceWork};
+pub use devices::{DeviceChoice, DeviceReport, DeviceState, DeviceWork, Devices};
 pub use engine::{Engine, RunningNode};
 pub use events::{EventSink, Message, NoEvents, Target};
 pub use memory::MachineMemory;

@@ -28,8 +28,8 @@ pub(crate) trait Place: Send + Sync {
         snapshot: &'a Snapshot,
     ) -> Result<Box<dyn ValidateHook + 'a>, String>;
 
-    /// Runs a prompt to its end, whatever that is.
-    fn run(&self, lease: &Lease, interrupt: &Arc<AtomicBool>, progress: &Arc<ProgressTracker>) -> Ended;
+    /// Runs a prompt to its end, whatever that is, on the GPU at a place, if there are any here.
+    fn run(&self, lease: &Lease, gpu: usize, interrupt: &Arc<AtomicBool>, progress: &Arc<ProgressTracker>) -> Ended;
 
     /// The flag that came with a prompt was set.
     fn interrupt(&self, _tenant: &TenantId, _prompt_id: &str) {}
@@ -75,9 +75,9 @@ impl Place for Here {
         Ok(Box::new(GuestValidators { snapshot, call }))
     }
 
-    fn run(&self, lease: &Lease, interrupt: &Arc<AtomicBool>, progress: &Arc<ProgressTracker>) -> Ended {
+    fn run(&self, lease: &Lease, gpu: usize, interrupt: &Arc<AtomicBool>, progress: &Arc<ProgressTracker>) -> Ended {
         match self.reach.services(&lease.tenant, Some(progress.clone())) {
-            Ok(services) => self.shared.run(lease, interrupt.clone(), progress.clone(), services),
+            Ok(services) => self.shared.run(lease, gpu, interrupt.clone(), progress.clone(), services),
             Err(error) => Ended::failed(lease, &error.to_string()),
         }
     }
@@ -100,12 +100,13 @@ impl Shared {
     pub(crate) fn run(
         &self,
         lease: &Lease,
+        gpu: usize,
         interrupt: Arc<AtomicBool>,
         progress: Arc<ProgressTracker>,
         services: Arc<dyn HostServices>,
     ) -> Ended {
         match read_prompt(&lease.item.prompt) {
-            Ok(prompt) => PromptRun::new(self, lease, interrupt, progress, services, prompt).run(),
+            Ok(prompt) => PromptRun::new(self, lease, interrupt, progress, services, prompt, gpu).run(),
             Err(error) => Ended::failed(lease, &format!("the stored prompt cannot be read: {error}")),
         }
     }

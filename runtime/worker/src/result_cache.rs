@@ -29,6 +29,8 @@ pub(crate) struct ResultCache {
     /// What the last result was worth that was dropped for its bytes.
     floor: f64,
     generation: u64,
+    /// How many times a GPU had failed when that last emptied the cache.
+    gpu_failures: u64,
 }
 
 #[derive(Debug)]
@@ -124,6 +126,17 @@ impl ResultCache {
         self.retain(|_, _| false);
     }
 
+    /// Drops everything, since some of it may be lost with a GPU. Prompts that run now may still hold some of the same.
+    pub(crate) fn clear_lost(&mut self, gpu_failures: u64) {
+        self.clear();
+        self.gpu_failures = gpu_failures;
+    }
+
+    /// Whether results may be kept of a prompt that began after so many failures of GPUs.
+    pub(crate) fn trusts(&self, gpu_failures: u64) -> bool {
+        gpu_failures >= self.gpu_failures
+    }
+
     /// Drops everything that the running prompt does not use. True when that freed anything.
     pub(crate) fn drop_unused(&mut self) -> bool {
         let (before, generation) = (self.entries.len(), self.generation);
@@ -210,6 +223,16 @@ mod tests {
         assert_eq!(run(&mut cache, mode, &[1, 2, 3]), [1, 2, 3]);
         assert!(run(&mut cache, mode, &[7]).is_empty());
         assert!(run(&mut cache, mode, &[4, 5, 6]).is_empty());
+    }
+
+    #[test]
+    fn prompts_that_ran_when_a_gpu_failed_leave_nothing_behind() {
+        let mut cache = cache();
+        cache.insert(key(1), Arc::default(), None);
+        assert!(cache.trusts(0));
+        cache.clear_lost(1);
+        assert!(cache.get(&key(1)).is_none());
+        assert!(!cache.trusts(0) && cache.trusts(1) && cache.trusts(2));
     }
 
     #[test]

@@ -18,20 +18,19 @@ use vivarium_protocol::{
 };
 use vivarium_queue::Lease;
 use vivarium_sandbox::{CallContext, CallError, CallErrorKind, HostServices, NodeValue, PackComponent};
-use vivarium_tensor::GpuJob;
 
 use crate::{
     ahead::Ahead,
     beside::Beside,
     config::CacheMode,
     definitions::{GuestFingerprints, TenantDefinitions},
-    ending::{Ended, Stop, cycle_failure, graph_failure, summary},
+    ending::{Ended, Lost, MOST_GPU_FAILURES, Stop, cycle_failure, graph_failure, summary},
     execute::StartedNode,
     expansion::PendingExpansion,
     inputs::{self, Constants, Gathered, HiddenValues},
     progress::{NodePlace, ProgressTracker},
     result::NodeResult,
-    shared::{Shared, TenantState, now_ms},
+    shared::{PromptGpu, Shared, TenantState, now_ms},
 };
 
 /// What became of a node that was picked.
@@ -61,7 +60,9 @@ pub(crate) struct PromptRun<'a> {
     deadline: Option<Instant>,
     pub(crate) progress: Arc<ProgressTracker>,
     services: Arc<dyn HostServices>,
-    gpu: Option<GpuJob>,
+    gpu: Option<PromptGpu>,
+    /// How many times a GPU had failed when it began.
+    pub(crate) gpu_failures: u64,
     pub(crate) prompt: DynamicPrompt,
     pub(crate) list: ExecutionList,
     pub(crate) keys: CacheKeys,
@@ -94,6 +95,7 @@ impl<'a> PromptRun<'a> {
         progress: Arc<ProgressTracker>,
         services: Arc<dyn HostServices>,
         prompt: Prompt,
+        place: usize,
     ) -> Self {
         let snapshot = shared.catalog.snapshot();
         let definitions = shared.definitions(&lease.tenant, snapshot.clone());
@@ -102,7 +104,9 @@ impl<'a> PromptRun<'a> {
         Self {
             shared,
             lease,
-            gpu: shared.gpu_job(&tenant),
+            // Counted first: what fails from now on is noticed at the end.
+            gpu_failures: shared.config.devices.failures(),
+            gpu: shared.gpu_job(&tenant, place),
             tenant,
             snapshot,
             definitions,
@@ -134,8 +138,12 @@ impl<'a> PromptRun<'a> {
     pub(crate) fn run(mut self) -> Ended {
         let started = Instant::now();
         let prompt_id = self.lease.item.prompt_id.clone();
-        self.announce(Event::ExecutionStart { prompt_id: prompt_id.clone(), timestamp: now_ms() });
-        let stopped = self.check_lock().and_then(|()| self.prepare()).and_then(|()| self.run_nodes());
+        self.announce(Event::ExecutionStart {
+            prompt_id: prompt_id.clone(),
+            timestamp: now_ms(),
+            device: self.device(),
+        });
+        let mut stopped = self.check_lock().and_then(|()| self.prepare()).and_then(|()| self.run_nodes());
         // Nothing of the prompt may be heard after its end.
         self.beside.stop();
         if self.shared.config.cache == CacheMode::None {
@@ -144,11 +152,10 @@ impl<'a> PromptRun<'a> {
         self.show_kept();
         self.progress.tell();
         let completed = stopped.is_ok();
-        let (gpu_seconds, gpu_failed) = self.leave_gpu();
-        let lost_to_gpu = gpu_failed && matches!(stopped, Err(Stop::Failed(_)));
+        let (gpu_seconds, lost) = self.leave_gpu(&mut stopped);
         match stopped {
             // It will run again: no client hears of this.
-            Err(Stop::Failed(_)) if lost_to_gpu => {}
+            Err(Stop::Failed(_)) if lost.is_some() => {}
             Ok(()) => self.announce(Event::ExecutionSuccess { prompt_id, timestamp: now_ms() }),
             Err(Stop::Interrupted { node }) => self.announce_interrupted(&node),
             Err(Stop::Failed(failure)) => self.announce_failure(*failure),
@@ -156,22 +163,51 @@ impl<'a> PromptRun<'a> {
         let status_str = if completed { "success" } else { "error" };
         let status = Status { status_str: status_str.into(), completed, messages: self.messages };
         let seconds = started.elapsed().as_secs_f64();
-        Ended::new(self.outputs, status, self.meta, seconds).on_gpu(gpu_seconds, lost_to_gpu).keeping(self.prompt)
+        Ended::new(self.outputs, status, self.meta, seconds).on_gpu(gpu_seconds, lost).keeping(self.prompt)
     }
 
-    /// Waits for what is left on the GPU. Answers how long kernels ran, and whether the GPU failed.
-    fn leave_gpu(&mut self) -> (f64, bool) {
-        let Some(job) = self.gpu.take() else { return (0.0, false) };
-        match job.seconds() {
-            Ok(seconds) => {
-                tracing::debug!(prompt = self.lease.item.prompt_id, seconds, "kernels ran on the GPU");
-                (seconds, false)
-            }
-            Err(error) => {
-                self.shared.gpu_failed(&error.to_string());
-                (0.0, true)
+    /// What it runs on, where there is a choice: where there is no GPU, clients are told what ComfyUI tells them.
+    fn device(&self) -> Option<String> {
+        let devices = &self.shared.config.devices;
+        (devices.gpus() > 0).then(|| devices.name(self.gpu.as_ref().map(|gpu| gpu.place)))
+    }
+
+    /// Waits for what is left on the GPU. Answers how long kernels ran, and whether the prompt is lost to a GPU that failed.
+    fn leave_gpu(&mut self, stopped: &mut Result<(), Stop>) -> (f64, Option<Lost>) {
+        let mut seconds = 0.0;
+        if let Some(PromptGpu { place, job }) = self.gpu.take() {
+            let device = self.shared.config.devices.name(Some(place));
+            match job.seconds() {
+                Ok(ran) => {
+                    tracing::debug!(
+                        prompt = self.lease.item.prompt_id,
+                        device,
+                        seconds = ran,
+                        "kernels ran on the GPU"
+                    );
+                    self.shared.config.devices.ran(place, ran);
+                    seconds = ran;
+                }
+                Err(error) => {
+                    let reason = error.to_string();
+                    self.shared.gpu_failed(place, job.gpu(), &reason);
+                    return (0.0, self.lose_gpu(stopped, &device, &reason));
+                }
             }
         }
+        let failed = matches!(stopped, Err(Stop::Failed(_)));
+        let lost = failed && self.shared.gpus_failed_since(self.gpu_failures);
+        (seconds, lost.then_some(Lost::WithAnother))
+    }
+
+    /// The prompt's own GPU failed. It runs again, unless it is known for that.
+    fn lose_gpu(&self, stopped: &mut Result<(), Stop>, device: &str, reason: &str) -> Option<Lost> {
+        let Err(Stop::Failed(failure)) = stopped else { return None };
+        if self.lease.gpu_failures + 1 < MOST_GPU_FAILURES {
+            return Some(Lost::WithItsGpu);
+        }
+        self.blame(failure, device, reason);
+        None
     }
 
     /// Sends to the client and keeps for the history.
@@ -421,7 +457,8 @@ impl<'a> PromptRun<'a> {
         let prompt_id = &self.lease.item.prompt_id;
         let services = self.services.clone();
         let context = self.shared.call_context(&self.lease.tenant, prompt_id, id, &self.interrupt, services);
-        CallContext { deadline: self.deadline, gpu: self.gpu.clone(), ..context }
+        let gpu = self.gpu.as_ref().map(|gpu| gpu.job.clone());
+        CallContext { deadline: self.deadline, gpu, ..context }
     }
 
     /// Asks the class which lazy inputs it needs. True when the node has to wait for some.

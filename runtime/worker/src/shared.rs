@@ -13,7 +13,7 @@ use vivarium_packs::{Catalog, Grants, Snapshot};
 use vivarium_protocol::tenant::TenantId;
 use vivarium_queue::Queue;
 use vivarium_sandbox::{CallContext, HostServices, LimitTable};
-use vivarium_tensor::{Budget, GpuJob};
+use vivarium_tensor::{Budget, Gpu, GpuJob};
 
 use crate::{
     config::{CacheMode, WorkerConfig},
@@ -66,8 +66,8 @@ pub(crate) struct Shared {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) limits: Arc<LimitTable>,
     pub(crate) tensors: Arc<Budget>,
-    /// Where there is a GPU.
-    pub(crate) gpu_memory: Option<Arc<Budget>>,
+    /// Of each GPU, by place.
+    pub(crate) gpu_memory: Vec<Arc<Budget>>,
     /// Where choices of file names come from. Absent in a process that does not check prompts.
     names: Option<(FilesOf, Arc<ModelFolders>)>,
     tenants: Mutex<HashMap<TenantId, TenantState>>,
@@ -109,11 +109,18 @@ impl Reach {
 pub(crate) struct TenantState {
     /// Pays for tensors and results.
     pub(crate) budget: Arc<Budget>,
-    /// The same on a GPU.
-    pub(crate) gpu_memory: Option<Arc<Budget>>,
+    /// The same on each GPU, by place.
+    pub(crate) gpu_memory: Vec<Arc<Budget>>,
     pub(crate) cache: Arc<Mutex<ResultCache>>,
     /// How long the last call of each class took.
     pub(crate) pace: Arc<Mutex<HashMap<String, Duration>>>,
+}
+
+/// What a prompt has of a GPU.
+pub(crate) struct PromptGpu {
+    /// Which one.
+    pub(crate) place: usize,
+    pub(crate) job: GpuJob,
 }
 
 impl Shared {
@@ -127,10 +134,12 @@ impl Shared {
             "tensor memory of the server (total_tensor_bytes, --tensor-memory)",
             limits.server().total_tensor_bytes,
         );
-        let gpu_memory = config.device.memory_bytes().map(|bytes| {
+        let gpu_memory = config.devices.memory_bytes().map(|(place, bytes)| {
             let limit = limits.server().total_gpu_bytes.min(bytes);
-            Budget::named("GPU memory of the server (total_gpu_bytes, --gpu-memory)", limit)
+            let device = config.devices.name(Some(place));
+            Budget::named(format!("memory of {device} (total_gpu_bytes, --gpu-memory)"), limit)
         });
+        let gpu_memory = gpu_memory.collect();
         Self { config, catalog, limits, tensors, gpu_memory, names, tenants: Mutex::default() }
     }
 
@@ -143,10 +152,16 @@ impl Shared {
         let name = format!("tensor memory of tenant {tenant} (tenant_tensor_bytes, --tenant-tensor-memory)");
         let state = TenantState {
             budget: self.tensors.named_child(name, limits.tenant_tensor_bytes),
-            gpu_memory: self.gpu_memory.as_ref().map(|memory| {
-                let name = format!("GPU memory of tenant {tenant} (tenant_gpu_bytes, --tenant-gpu-memory)");
-                memory.named_child(name, limits.tenant_gpu_bytes)
-            }),
+            gpu_memory: self
+                .gpu_memory
+                .iter()
+                .enumerate()
+                .map(|(place, memory)| {
+                    let device = self.config.devices.name(Some(place));
+                    let name = format!("memory of {device} of tenant {tenant} (tenant_gpu_bytes, --tenant-gpu-memory)");
+                    memory.named_child(name, limits.tenant_gpu_bytes)
+                })
+                .collect(),
             cache: Arc::new(Mutex::new(ResultCache::new(limits.cache_bytes))),
             pace: Arc::default(),
         };
@@ -162,19 +177,35 @@ impl Shared {
         self.tenant(tenant).budget
     }
 
-    /// What a prompt of a tenant has of the GPU, if there is one that works.
-    pub(crate) fn gpu_job(&self, tenant: &TenantState) -> Option<GpuJob> {
-        let job = self.config.device.gpu()?.job(tenant.gpu_memory.clone()?);
-        job.inspect_err(|error| self.gpu_failed(&error.to_string())).ok()
+    /// What a prompt of a tenant has of a GPU: of that at `place`, or of another if that one fails just now. None where no GPU
+    /// works.
+    pub(crate) fn gpu_job(&self, tenant: &TenantState, place: usize) -> Option<PromptGpu> {
+        for (place, gpu) in self.config.devices.working(place) {
+            let memory = tenant.gpu_memory.get(place)?.clone();
+            match gpu.job(memory) {
+                Ok(job) => {
+                    self.config.devices.begun(place);
+                    return Some(PromptGpu { place, job });
+                }
+                Err(error) => self.gpu_failed(place, &gpu, &error.to_string()),
+            }
+        }
+        None
     }
 
-    /// Gives the GPU up, with all results that may be in its memory.
-    pub(crate) fn gpu_failed(&self, reason: &str) {
-        if self.config.device.give_up(reason) {
-            tracing::error!(reason, "the GPU failed; the CPU computes until the server is restarted");
-        }
-        let caches: Vec<_> = self.tenants.lock().values().map(|state| state.cache.clone()).collect();
-        caches.iter().for_each(|cache| cache.lock().clear());
+    /// Gives a GPU up, with all kept results: some of them may be in its memory only.
+    pub(crate) fn gpu_failed(&self, place: usize, gpu: &Gpu, reason: &str) {
+        self.config.devices.fail(place, gpu, reason, |failures| {
+            let caches: Vec<_> = self.tenants.lock().values().map(|state| state.cache.clone()).collect();
+            caches.iter().for_each(|cache| cache.lock().clear_lost(failures));
+        });
+    }
+
+    /// Whether a GPU has failed since there were so many failures. Looks at all of them: one that nobody computes on may have
+    /// failed with results in its memory.
+    pub(crate) fn gpus_failed_since(&self, failures: u64) -> bool {
+        self.config.devices.check(|place, gpu, reason| self.gpu_failed(place, gpu, reason));
+        self.config.devices.failures() != failures
     }
 
     /// Bytes that the machine lacks of the headroom that the cache shall leave; 0 in other modes.

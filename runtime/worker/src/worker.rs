@@ -23,11 +23,12 @@ use vivarium_protocol::{
     tenant::TenantId,
 };
 use vivarium_queue::{Lease, Queue};
+use vivarium_tensor::Budget;
 
 use crate::{
     config::WorkerConfig,
-    device::DeviceReport,
-    ending::Ended,
+    devices::DeviceReport,
+    ending::{Ended, Lost},
     engine::{Engine, RunningNode},
     events::{EventSink, Message, Target},
     offers::{CurrentOffers, PackOffers},
@@ -105,11 +106,13 @@ impl Worker {
         let (offers, running, stop) = (CurrentOffers::default(), Running::default(), AtomicBool::new(false));
         let inner = Arc::new(Inner { shared, queue, events, grants, offers, place, running, stop });
         let worker = Self { inner, threads: Mutex::default() };
-        for index in 0..worker.inner.shared.config.workers.max(1) {
+        let config = &worker.inner.shared.config;
+        for index in 0..config.prompts_at_once() {
             let inner = worker.inner.clone();
+            let gpu = index % config.devices.gpus().max(1);
             let name = format!("worker-{index}");
             let thread = std::thread::Builder::new().name(name.clone()).stack_size(STACK_BYTES);
-            worker.threads.lock().push(thread.spawn(move || inner.work(&name))?);
+            worker.threads.lock().push(thread.spawn(move || inner.work(&name, gpu))?);
         }
         Ok(Arc::new(worker))
     }
@@ -119,6 +122,7 @@ impl Worker {
     pub fn stop(&self, patience: Duration) {
         let inner = &self.inner;
         inner.stop.store(true, Ordering::Relaxed);
+        inner.shared.config.devices.stop();
         let deadline = std::time::Instant::now() + patience;
         while !inner.running.prompts.lock().is_empty() && std::time::Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
@@ -149,10 +153,15 @@ impl Parts {
 }
 
 impl Inner {
-    fn work(&self, name: &str) {
+    /// Takes prompts for the GPU at a place, if there are any.
+    fn work(&self, name: &str, gpu: usize) {
         while !self.stop.load(Ordering::Relaxed) {
+            if !self.shared.config.devices.may_take(gpu) {
+                std::thread::sleep(PATIENCE);
+                continue;
+            }
             match self.queue.lease_wait(name, PATIENCE) {
-                Ok(Some(lease)) => self.run_lease(lease),
+                Ok(Some(lease)) => self.run_lease(lease, gpu),
                 Ok(None) => {}
                 Err(error) => {
                     tracing::error!(%error, "the queue does not answer; trying again");
@@ -180,7 +189,7 @@ impl Inner {
         self.events.send(tenant, Target::Tenant, Message::Event(event));
     }
 
-    fn run_lease(&self, mut lease: Lease) {
+    fn run_lease(&self, mut lease: Lease, gpu: usize) {
         self.send_status(&lease.tenant);
         let interrupt = Arc::new(AtomicBool::new(false));
         let progress = Arc::new(ProgressTracker::new(
@@ -207,12 +216,13 @@ impl Inner {
             }
         }
         // A defect of ours must cost one prompt, not the server.
-        let ended = catch_unwind(AssertUnwindSafe(|| self.place.run(&lease, &interrupt, &progress)));
+        let ended = catch_unwind(AssertUnwindSafe(|| self.place.run(&lease, gpu, &interrupt, &progress)));
         let requeue = self.running.prompts.lock().remove(&key).is_some_and(|prompt| prompt.requeue);
         let ended =
             ended.unwrap_or_else(|_| Ended::failed(&lease, "the server failed while it ran this prompt; see its log"));
-        // Nothing of it is lost for a GPU that failed: it runs again, on the CPU.
-        let kept = if ended.lost_to_gpu || (requeue && !ended.status.completed) {
+        let kept = if ended.lost == Some(Lost::WithItsGpu) {
+            self.queue.requeue_lost(&lease)
+        } else if ended.lost.is_some() || (requeue && !ended.status.completed) {
             self.queue.requeue(&lease)
         } else {
             // Moved, since it may be large.
@@ -315,8 +325,8 @@ impl Engine for Worker {
         let used = |name: &str| match name {
             "tenant_tensor_bytes" => Some(now.tensors),
             "total_tensor_bytes" => Some(now.all),
-            "tenant_gpu_bytes" => self.inner.shared.tenant(tenant).gpu_memory.map(|memory| memory.used()),
-            "total_gpu_bytes" => self.inner.shared.gpu_memory.as_ref().map(|memory| memory.used()),
+            "tenant_gpu_bytes" => most_used(&self.inner.shared.tenant(tenant).gpu_memory),
+            "total_gpu_bytes" => most_used(&self.inner.shared.gpu_memory),
             "cache_bytes" => Some(now.cache),
             _ => None,
         };
@@ -339,10 +349,15 @@ impl Engine for Worker {
         MemoryReport { tensor_bytes_used: self.inner.place.tensor_bytes(), tensor_bytes_limit: limit }
     }
 
-    fn device(&self) -> DeviceReport {
+    fn devices(&self) -> Vec<DeviceReport> {
         let shared = &self.inner.shared;
-        shared.config.device.report(shared.gpu_memory.as_deref())
+        shared.config.devices.report(&shared.gpu_memory)
     }
+}
+
+/// On the fullest GPU: limits are for each of them.
+fn most_used(gpu_memory: &[Arc<Budget>]) -> Option<u64> {
+    gpu_memory.iter().map(|memory| memory.used()).max()
 }
 
 impl Worker {

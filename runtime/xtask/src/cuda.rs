@@ -77,6 +77,8 @@ fn test_with(flags: &[String]) -> Result<()> {
         command
             .env("LD_LIBRARY_PATH", &path)
             .env("VIVARIUM_TEST_GPU", "1")
+            // Of which most tests use the first.
+            .env("SIMULATED_CUDA_DEVICES", "2")
             .env("VIVARIUM_TEST_KERNELS", folder().join("kernels"));
     };
     let mut checker = cargo(&["test", "--workspace", "--test", "kernels"]);
@@ -95,8 +97,8 @@ fn test_with(flags: &[String]) -> Result<()> {
         environment(&mut oldest);
         run(oldest.env("SIMULATED_CUDA_ARCH", ARCHITECTURES[0].to_string()))?;
     }
-    // Last, a server whose prompts compute there.
-    let mut served = cargo(&["test", "--workspace", "--test", "end_to_end", "gpu"]);
+    // Last, servers whose prompts compute there.
+    let mut served = cargo(&["test", "--workspace", "--test", "gpus"]);
     environment(&mut served);
     run(&mut served)
 }

@@ -1,4 +1,6 @@
-//! The device: memory, modules, streams, and the mistakes it has seen.
+//! A device: memory, modules, streams, and the mistakes it has seen.
+//!
+//! Handles and addresses say which device they belong to, so that one that is used on another is known as such.
 
 use crate::order::{Knowledge, Order, Step, Stream};
 use parking_lot::Mutex;
@@ -6,23 +8,30 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
-use vivarium_ptx::memory::Place;
+use vivarium_ptx::memory::{GLOBAL, Place};
 use vivarium_ptx::{FaultKind, Launch, Memory, Module};
 
 /// The driver's error numbers.
 pub const SUCCESS: u32 = 0;
 pub const INVALID_VALUE: u32 = 1;
 pub const OUT_OF_MEMORY: u32 = 2;
+pub const INVALID_DEVICE: u32 = 101;
 pub const INVALID_CONTEXT: u32 = 201;
 pub const INVALID_PTX: u32 = 218;
 pub const INVALID_HANDLE: u32 = 400;
 pub const NOT_FOUND: u32 = 500;
 pub const ILLEGAL_ADDRESS: u32 = 700;
 pub const MISALIGNED_ADDRESS: u32 = 716;
+pub const CONTEXT_IS_DESTROYED: u32 = 709;
 pub const LAUNCH_FAILED: u32 = 719;
 
-/// Bytes of the device, unless `SIMULATED_CUDA_MEMORY` says otherwise.
+/// Bytes of a device, unless `SIMULATED_CUDA_MEMORY` says otherwise.
 const MEMORY: u64 = 4 << 30;
+
+/// Each device has so many handles and addresses, one after the other.
+const SHARE: u32 = 40;
+/// The first handle of a device, behind those that stand for default streams.
+const FIRST_HANDLE: u64 = 0x1000;
 
 /// Instructions of one launch: some minutes, far more than any test takes.
 const MAX_INSTRUCTIONS: u64 = 1 << 30;
@@ -61,8 +70,10 @@ struct Registry {
 }
 
 pub struct Device {
+    index: usize,
     pub memory: Mutex<Memory>,
     registry: Mutex<Registry>,
+    primary: Mutex<Primary>,
     /// The error that all calls answer once a kernel went wrong.
     poison: AtomicU32,
     next: AtomicU64,
@@ -70,21 +81,121 @@ pub struct Device {
     instructions: AtomicU64,
 }
 
-pub static DEVICE: LazyLock<Device> = LazyLock::new(|| Device {
-    memory: Mutex::default(),
-    registry: Mutex::default(),
-    poison: AtomicU32::new(SUCCESS),
-    next: AtomicU64::new(0x1000),
-    launches: AtomicU32::new(0),
-    instructions: AtomicU64::new(0),
-});
+/// The primary context.
+#[derive(Debug, Default)]
+struct Primary {
+    /// How many hold it. The last that lets go of it resets it.
+    retained: u32,
+    /// How often it was reset. What belongs to an earlier one is no more.
+    resets: u32,
+}
+
+/// One, or as many as `SIMULATED_CUDA_DEVICES` says.
+pub static DEVICES: LazyLock<Vec<Device>> =
+    LazyLock::new(|| (0..setting("SIMULATED_CUDA_DEVICES", 1)).map(Device::new).collect());
+
+/// The device that a handle belongs to.
+pub fn device_of(handle: u64) -> Answer<&'static Device> {
+    DEVICES.get((handle >> SHARE) as usize).ok_or(INVALID_HANDLE)
+}
+
+/// The device that has live memory at an address.
+fn holder_of(address: u64) -> Option<&'static Device> {
+    let device = DEVICES.get((address.checked_sub(GLOBAL)? >> SHARE) as usize)?;
+    matches!(device.memory.lock().find(address), Place::Live(..)).then_some(device)
+}
 
 /// A setting from the environment.
 pub fn setting<T: std::str::FromStr>(name: &str, otherwise: T) -> T {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
 }
 
+/// Whether a launch of a device breaks it down. `SIMULATED_CUDA_FAILURES` names such launches as `DEVICE:LAUNCH`, and those from
+/// one on as `DEVICE:LAUNCH+`, counted from 1 and also past a reset, with commas between them.
+fn fails(device: usize, launch: u32) -> bool {
+    setting("SIMULATED_CUDA_FAILURES", String::new()).split(',').any(|failure| {
+        let Some((of, number)) = failure.split_once(':') else { return false };
+        let (number, later) = number.strip_suffix('+').map_or((number, false), |number| (number, true));
+        let number = number.parse().unwrap_or(u32::MAX);
+        of.parse() == Ok(device) && (launch == number || later && launch > number)
+    })
+}
+
 impl Device {
+    fn new(index: usize) -> Self {
+        let share = (index as u64) << SHARE;
+        Device {
+            index,
+            memory: Mutex::new(Memory::beginning_at(GLOBAL + share)),
+            registry: Mutex::default(),
+            primary: Mutex::default(),
+            poison: AtomicU32::new(SUCCESS),
+            next: AtomicU64::new(share + FIRST_HANDLE),
+            launches: AtomicU32::new(0),
+            instructions: AtomicU64::new(0),
+        }
+    }
+
+    /// Holds the primary context.
+    pub fn retain(&self) {
+        self.primary.lock().retained += 1;
+    }
+
+    /// How often the primary context was reset.
+    pub fn resets(&self) -> u32 {
+        self.primary.lock().resets
+    }
+
+    pub fn release(&self) -> Answer<()> {
+        let last = {
+            let mut primary = self.primary.lock();
+            primary.retained = primary.retained.checked_sub(1).ok_or(INVALID_CONTEXT)?;
+            primary.retained == 0
+        };
+        if last {
+            self.reset();
+        }
+        Ok(())
+    }
+
+    /// Everything of the primary context goes, its error too. Nobody may use any of it afterwards.
+    pub fn reset(&self) {
+        self.primary.lock().resets += 1;
+        let faults = std::mem::take(&mut self.registry.lock().faults);
+        *self.registry.lock() = Registry { faults, ..Registry::default() };
+        self.memory.lock().free_all();
+        self.poison.store(SUCCESS, Ordering::SeqCst);
+    }
+
+    /// Notes that a thread goes on with a context that was reset meanwhile.
+    pub fn outlived(&self) {
+        self.note(format!("Context: a thread did not take the new one of device {} after a reset", self.index));
+    }
+
+    /// That a handle is this device's.
+    pub fn owns(&self, handle: u64) -> Answer<()> {
+        if handle >> SHARE == self.index as u64 || handle < FIRST_HANDLE {
+            return Ok(());
+        }
+        self.note(format!("Device: handle {handle:#x} of device {} is used on device {}", handle >> SHARE, self.index));
+        Err(INVALID_HANDLE)
+    }
+
+    /// That an address is not another device's.
+    fn reaches(&self, address: u64) -> Answer<()> {
+        match holder_of(address).filter(|holder| holder.index != self.index) {
+            Some(holder) => {
+                let (other, own) = (holder.index, self.index);
+                self.mistake(
+                    ILLEGAL_ADDRESS,
+                    format!("Device: memory of device {other} at {address:#x} is used on a stream of device {own}"),
+                );
+                Err(ILLEGAL_ADDRESS)
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The error of an earlier kernel, which sticks.
     pub fn check(&self) -> Answer<()> {
         match self.poison.load(Ordering::SeqCst) {
@@ -101,9 +212,13 @@ impl Device {
         self.next.fetch_add(16, Ordering::SeqCst)
     }
 
-    fn mistake(&self, error: u32, text: String) {
+    fn note(&self, text: String) {
         eprintln!("simulated CUDA: {text}");
         self.registry.lock().faults.push(text);
+    }
+
+    fn mistake(&self, error: u32, text: String) {
+        self.note(text);
         let _ = self.poison.compare_exchange(SUCCESS, error, Ordering::SeqCst, Ordering::SeqCst);
     }
 
@@ -138,6 +253,7 @@ impl Device {
 
     pub fn free(&self, base: u64, stream: Stream) -> Answer<()> {
         self.check()?;
+        self.reaches(base)?;
         let unordered = {
             let mut registry = self.registry.lock();
             registry.order.step(stream);
@@ -192,6 +308,7 @@ impl Device {
         with: impl FnOnce(&mut vivarium_ptx::Allocation, usize) -> Result<T, String>,
     ) -> Answer<T> {
         self.check()?;
+        self.reaches(address)?;
         let Place::Live(allocation, at) = self.memory.lock().find(address) else {
             self.mistake(ILLEGAL_ADDRESS, format!("copy: no buffer at {address:#x}"));
             return Err(ILLEGAL_ADDRESS);
@@ -258,6 +375,7 @@ impl Device {
         let kernel = function.module.kernel(&function.name).ok_or(INVALID_HANDLE)?;
         let mut handed = Vec::new();
         for bytes in params.as_chunks::<8>().0 {
+            self.reaches(u64::from_le_bytes(*bytes))?;
             let found = self.memory.lock().find(u64::from_le_bytes(*bytes));
             if let Place::Live(allocation, _) = found {
                 let base = allocation.lock().base;
@@ -266,7 +384,7 @@ impl Device {
             }
         }
         let number = self.launches.fetch_add(1, Ordering::SeqCst) + 1;
-        if number > setting("SIMULATED_CUDA_LAUNCHES", u32::MAX) {
+        if fails(self.index, number) {
             self.break_down();
             return Ok(());
         }

@@ -2,18 +2,23 @@
 //! SAFETY, for all of them: the caller keeps the driver's contract, as `cudarc` does.
 #![allow(clippy::undocumented_unsafe_blocks, clippy::missing_safety_doc)]
 
-use crate::device::{Answer, DEVICE, INVALID_CONTEXT, INVALID_VALUE, NOT_FOUND, SUCCESS, setting};
+use crate::device::{
+    Answer, CONTEXT_IS_DESTROYED, DEVICES, Device, INVALID_CONTEXT, INVALID_DEVICE, INVALID_VALUE, NOT_FOUND, SUCCESS,
+    device_of, setting,
+};
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 
 type Code = u32;
 
-const CONTEXT: u64 = 0xc0de;
+/// Contexts are numbers: this and the device. As with a driver, that does not change when a device is reset.
+const CONTEXT: u64 = 0xc0de << 40;
 /// `Simulated`, so that nobody takes figures from it.
 const NAME: &[u8] = b"Simulated CUDA device (no GPU)\0";
 
 thread_local! {
-    static CURRENT: Cell<u64> = const { Cell::new(0) };
+    /// The thread's context, and how often its device had been reset when the thread took it.
+    static CURRENT: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
 }
 
 fn code(answer: Answer<()>) -> Code {
@@ -35,8 +40,38 @@ fn stream(handle: u64) -> u64 {
     if handle <= 2 { 1 } else { handle }
 }
 
-fn in_context(answer: impl FnOnce() -> Answer<()>) -> Code {
-    if CURRENT.get() == CONTEXT { code(answer()) } else { INVALID_CONTEXT }
+fn device(ordinal: c_int) -> Answer<&'static Device> {
+    usize::try_from(ordinal).ok().and_then(|ordinal| DEVICES.get(ordinal)).ok_or(INVALID_DEVICE)
+}
+
+/// The device of the thread's context.
+fn current() -> Answer<&'static Device> {
+    let (context, resets) = CURRENT.get();
+    let device = of_context(context)?;
+    if device.resets() != resets {
+        device.outlived();
+        return Err(CONTEXT_IS_DESTROYED);
+    }
+    Ok(device)
+}
+
+fn of_context(context: u64) -> Answer<&'static Device> {
+    if context & CONTEXT != CONTEXT {
+        return Err(INVALID_CONTEXT);
+    }
+    device((context & 0xff) as c_int)
+}
+
+fn in_context(answer: impl FnOnce(&'static Device) -> Answer<()>) -> Code {
+    code(current().and_then(answer))
+}
+
+/// Work on a stream, which has to be of the thread's context.
+fn on_stream(on: u64, work: impl FnOnce(&'static Device, u64) -> Answer<()>) -> Code {
+    in_context(|device| {
+        device.owns(on)?;
+        work(device, stream(on))
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -55,8 +90,12 @@ pub unsafe extern "C" fn cuGetErrorName(error: Code, text: *mut *const c_char) -
         SUCCESS => c"CUDA_SUCCESS",
         1 => c"CUDA_ERROR_INVALID_VALUE",
         2 => c"CUDA_ERROR_OUT_OF_MEMORY",
+        101 => c"CUDA_ERROR_INVALID_DEVICE",
+        201 => c"CUDA_ERROR_INVALID_CONTEXT",
         218 => c"CUDA_ERROR_INVALID_PTX",
+        400 => c"CUDA_ERROR_INVALID_HANDLE",
         700 => c"CUDA_ERROR_ILLEGAL_ADDRESS",
+        709 => c"CUDA_ERROR_CONTEXT_IS_DESTROYED",
         716 => c"CUDA_ERROR_MISALIGNED_ADDRESS",
         719 => c"CUDA_ERROR_LAUNCH_FAILED",
         _ => c"CUDA_ERROR_UNKNOWN",
@@ -71,12 +110,12 @@ pub unsafe extern "C" fn cuGetErrorString(error: Code, text: *mut *const c_char)
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDeviceGetCount(count: *mut c_int) -> Code {
-    unsafe { put(count, Ok(1)) }
+    unsafe { put(count, Ok(DEVICES.len() as c_int)) }
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuDeviceGet(device: *mut c_int, ordinal: c_int) -> Code {
-    unsafe { put(device, if ordinal == 0 { Ok(0) } else { Err(101) }) }
+pub unsafe extern "C" fn cuDeviceGet(found: *mut c_int, ordinal: c_int) -> Code {
+    unsafe { put(found, device(ordinal).map(|_| ordinal)) }
 }
 
 #[unsafe(no_mangle)]
@@ -87,16 +126,16 @@ pub unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, length: c_int, _devi
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, _device: c_int) -> Code {
-    unsafe { put(bytes, Ok(DEVICE.total() as usize)) }
+pub unsafe extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, of: c_int) -> Code {
+    unsafe { put(bytes, device(of).map(|device| device.total() as usize)) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> Code {
-    let (all, used) = (DEVICE.total(), DEVICE.memory.lock().used());
+    let memory = current().map(|device| (device.total(), device.memory.lock().used()));
     unsafe {
-        put(free, Ok((all - used) as usize));
-        put(total, Ok(all as usize))
+        put(free, memory.map(|(all, used)| (all - used) as usize));
+        put(total, memory.map(|(all, _)| all as usize))
     }
 }
 
@@ -122,56 +161,71 @@ pub unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_ui
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut u64, _device: c_int) -> Code {
-    unsafe { put(context, Ok(CONTEXT)) }
+pub unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut u64, of: c_int) -> Code {
+    unsafe { put(context, device(of).map(Device::retain).map(|()| CONTEXT | of as u64)) }
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuDevicePrimaryCtxRelease_v2(_device: c_int) -> Code {
-    SUCCESS
+pub extern "C" fn cuDevicePrimaryCtxRelease_v2(of: c_int) -> Code {
+    code(device(of).and_then(Device::release))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuDevicePrimaryCtxReset_v2(of: c_int) -> Code {
+    code(device(of).map(Device::reset))
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuCtxGetCurrent(context: *mut u64) -> Code {
-    unsafe { put(context, Ok(CURRENT.get())) }
+    unsafe { put(context, Ok(CURRENT.get().0)) }
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuCtxSetCurrent(context: u64) -> Code {
-    CURRENT.set(context);
+    let resets = of_context(context).map_or(0, Device::resets);
+    CURRENT.set((context, resets));
     SUCCESS
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuCtxSynchronize() -> Code {
-    in_context(|| DEVICE.synchronize_all())
+    in_context(Device::synchronize_all)
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemAlloc_v2(pointer: *mut u64, bytes: usize) -> Code {
-    unsafe { put(pointer, DEVICE.allocate(bytes, 1)) }
+    unsafe { put(pointer, current().and_then(|device| device.allocate(bytes, 1))) }
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemFree_v2(pointer: u64) -> Code {
-    code(DEVICE.synchronize_all().and_then(|()| DEVICE.free(pointer, 1)))
+    in_context(|device| {
+        device.synchronize_all()?;
+        device.free(pointer, 1)
+    })
+}
+
+fn allocated(bytes: usize, on: u64) -> Answer<u64> {
+    let device = current()?;
+    device.owns(on)?;
+    device.allocate(bytes, stream(on))
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemAllocAsync(pointer: *mut u64, bytes: usize, on: u64) -> Code {
-    unsafe { put(pointer, DEVICE.allocate(bytes, stream(on))) }
+    unsafe { put(pointer, allocated(bytes, on)) }
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemFreeAsync(pointer: u64, on: u64) -> Code {
-    in_context(|| DEVICE.free(pointer, stream(on)))
+    on_stream(on, |device, on| device.free(pointer, on))
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: *const u8, bytes: usize, on: u64) -> Code {
     let source = unsafe { std::slice::from_raw_parts(from, bytes) };
-    in_context(|| {
-        DEVICE.bytes(to, bytes, stream(on), true, |allocation, at| {
+    on_stream(on, |device, on| {
+        device.bytes(to, bytes, on, true, |allocation, at| {
             allocation.write(at, source);
             Ok(())
         })
@@ -181,8 +235,8 @@ pub unsafe extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: *const u8, bytes: u
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut u8, from: u64, bytes: usize, on: u64) -> Code {
     let target = unsafe { std::slice::from_raw_parts_mut(to, bytes) };
-    in_context(|| {
-        DEVICE.bytes(from, bytes, stream(on), false, |allocation, at| {
+    on_stream(on, |device, on| {
+        device.bytes(from, bytes, on, false, |allocation, at| {
             if let Some(byte) = allocation.unwritten(at, bytes) {
                 return Err(format!(
                     "Uninitialised: byte {byte} of a buffer is copied to the host, but nobody wrote it"
@@ -196,24 +250,22 @@ pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut u8, from: u64, bytes: usi
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, on: u64) -> Code {
-    let copy = || {
-        let data =
-            DEVICE.bytes(from, bytes, stream(on), false, |allocation, at| match allocation.unwritten(at, bytes) {
-                Some(byte) => Err(format!("Uninitialised: byte {byte} of a buffer is copied, but nobody wrote it")),
-                None => Ok(allocation.data[at..at + bytes].to_vec()),
-            })?;
-        DEVICE.bytes(to, bytes, stream(on), true, |allocation, at| {
+    on_stream(on, |device, on| {
+        let data = device.bytes(from, bytes, on, false, |allocation, at| match allocation.unwritten(at, bytes) {
+            Some(byte) => Err(format!("Uninitialised: byte {byte} of a buffer is copied, but nobody wrote it")),
+            None => Ok(allocation.data[at..at + bytes].to_vec()),
+        })?;
+        device.bytes(to, bytes, on, true, |allocation, at| {
             allocation.write(at, &data);
             Ok(())
         })
-    };
-    in_context(copy)
+    })
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemsetD8Async(to: u64, value: u8, bytes: usize, on: u64) -> Code {
-    in_context(|| {
-        DEVICE.bytes(to, bytes, stream(on), true, |allocation, at| {
+    on_stream(on, |device, on| {
+        device.bytes(to, bytes, on, true, |allocation, at| {
             allocation.write(at, &vec![value; bytes]);
             Ok(())
         })
@@ -223,18 +275,18 @@ pub extern "C" fn cuMemsetD8Async(to: u64, value: u8, bytes: usize, on: u64) -> 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuModuleLoadData(module: *mut u64, image: *const c_char) -> Code {
     let text = unsafe { CStr::from_ptr(image) }.to_string_lossy();
-    unsafe { put(module, DEVICE.load(&text)) }
+    unsafe { put(module, current().and_then(|device| device.load(&text))) }
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuModuleUnload(module: u64) -> Code {
-    code(DEVICE.unload(module))
+    code(device_of(module).and_then(|device| device.unload(module)))
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuModuleGetFunction(function: *mut u64, module: u64, name: *const c_char) -> Code {
     let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
-    unsafe { put(function, DEVICE.function(module, &name)) }
+    unsafe { put(function, device_of(module).and_then(|device| device.function(module, &name))) }
 }
 
 #[unsafe(no_mangle)]
@@ -254,7 +306,8 @@ pub unsafe extern "C" fn cuLaunchKernel(
     if !extra.is_null() {
         return INVALID_VALUE;
     }
-    let function = match DEVICE.find_function(function) {
+    let handle = function;
+    let function = match device_of(function).and_then(|device| device.find_function(function)) {
         Ok(function) => function,
         Err(error) => return error,
     };
@@ -265,47 +318,59 @@ pub unsafe extern "C" fn cuLaunchKernel(
         bytes[*offset..offset + length].copy_from_slice(from);
     }
     let (grid, block) = ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]);
-    in_context(|| DEVICE.launch(&function, grid, block, shared, stream(on), &bytes))
+    on_stream(on, |device, on| {
+        device.owns(handle)?;
+        device.launch(&function, grid, block, shared, on, &bytes)
+    })
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuStreamCreate(handle: *mut u64, _flags: c_uint) -> Code {
-    unsafe { put(handle, DEVICE.new_stream()) }
+    unsafe { put(handle, current().and_then(Device::new_stream)) }
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuStreamDestroy_v2(on: u64) -> Code {
-    code(DEVICE.drop_stream(stream(on)))
+    code(device_of(on).and_then(|device| device.drop_stream(stream(on))))
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuStreamSynchronize(on: u64) -> Code {
-    in_context(|| DEVICE.synchronize(stream(on)))
+    on_stream(on, Device::synchronize)
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuStreamWaitEvent(on: u64, event: u64, _flags: c_uint) -> Code {
-    in_context(|| DEVICE.wait(stream(on), event))
+    on_stream(on, |device, on| {
+        device.owns(event)?;
+        device.wait(on, event)
+    })
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuEventCreate(event: *mut u64, _flags: c_uint) -> Code {
-    unsafe { put(event, DEVICE.new_event()) }
+    unsafe { put(event, current().and_then(Device::new_event)) }
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuEventDestroy_v2(event: u64) -> Code {
-    code(DEVICE.drop_event(event))
+    code(device_of(event).and_then(|device| device.drop_event(event)))
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuEventRecord(event: u64, on: u64) -> Code {
-    in_context(|| DEVICE.record(event, stream(on)))
+    on_stream(on, |device, on| {
+        device.owns(event)?;
+        device.record(event, on)
+    })
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuEventSynchronize(event: u64) -> Code {
-    in_context(|| DEVICE.wait(0, event))
+    in_context(|device| {
+        device.owns(event)?;
+        device.wait(0, event)
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -315,7 +380,7 @@ pub extern "C" fn cuEventQuery(_event: u64) -> Code {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuEventElapsedTime(milliseconds: *mut f32, from: u64, to: u64) -> Code {
-    unsafe { put(milliseconds, DEVICE.elapsed(from, to)) }
+    unsafe { put(milliseconds, device_of(from).and_then(|device| device.elapsed(from, to))) }
 }
 
 /// Newer drivers' name for it.
@@ -333,26 +398,28 @@ pub extern "C" fn cuGetExportTable(_table: *mut *const c_void, _id: *const c_voi
 /// Not of the driver: the mistakes found so far, one a line, cut to `length`; forgets them and lifts the sticky error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn simulatedCudaFaults(text: *mut u8, length: usize) -> usize {
-    let faults = DEVICE.take_faults().join("\n");
+    let faults = DEVICES.iter().flat_map(Device::take_faults).collect::<Vec<_>>().join("\n");
     let count = faults.len().min(length);
     unsafe { std::ptr::copy_nonoverlapping(faults.as_ptr(), text, count) };
     count
 }
 
-/// Not of the driver: as if a kernel had gone wrong. Everything fails from now on.
+/// Not of the driver: as if a kernel of a device had gone wrong. Everything on it fails from now on.
 #[unsafe(no_mangle)]
-pub extern "C" fn simulatedCudaBreak() {
-    DEVICE.break_down();
+pub extern "C" fn simulatedCudaBreak(of: c_int) {
+    if let Ok(device) = device(of) {
+        device.break_down();
+    }
 }
 
 /// Not of the driver: bytes that are allocated.
 #[unsafe(no_mangle)]
 pub extern "C" fn simulatedCudaUsedBytes() -> u64 {
-    DEVICE.memory.lock().used()
+    DEVICES.iter().map(|device| device.memory.lock().used()).sum()
 }
 
 /// Not of the driver: instructions executed so far, counted per warp.
 #[unsafe(no_mangle)]
 pub extern "C" fn simulatedCudaInstructions() -> u64 {
-    DEVICE.instructions()
+    DEVICES.iter().map(Device::instructions).sum()
 }

@@ -1,16 +1,17 @@
-//! A driver for a device that does not exist: `libcuda` over the memory of this machine, which executes PTX with
-//! `vivarium-ptx`. For tests only; its device says so in its name.
+//! A driver for devices that do not exist: `libcuda` over the memory of this machine, which executes PTX with
+//! `vivarium-ptx`. For tests only; its devices say so in their names. `SIMULATED_CUDA_DEVICES` says how many there are.
 //!
 //! It has the entry points that `cudarc`'s safe interface calls for memory, streams, events, modules and launches. It
 //! executes at once what a driver would queue, and checks what a driver would not: that streams which share a buffer are
-//! ordered by events, that what is copied back was written, that memory is freed by somebody who may.
+//! ordered by events, that what is copied back was written, that memory is freed by somebody who may, that nothing of one
+//! device is used on another, and nothing of a context after it was reset.
 //!
 //! As with a driver, a kernel's mistake comes to light at the next call, and every call after it fails.
 //!
 //! Not here: graphs, peers, textures, managed memory, `cuBLAS`.
 //!
 //! # Layout
-//! - [`device`]: the state behind the entry points, without pointers
+//! - [`device`]: a device, the state behind the entry points, without pointers
 //! - [`entry`]: the entry points themselves
 //! - [`order`]: which work of one stream is known to come after which of another
 

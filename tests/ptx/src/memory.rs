@@ -74,6 +74,11 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// Memory whose addresses begin at `base`, beyond [`GLOBAL`]: several devices share one space of addresses.
+    pub fn beginning_at(base: u64) -> Self {
+        Memory { next: base, ..Memory::default() }
+    }
+
     /// Fresh bytes that nobody wrote yet; they hold a pattern, not zeros.
     pub fn allocate(&mut self, bytes: usize, owner: u64) -> u64 {
         let base = self.next.max(GLOBAL);
@@ -99,6 +104,13 @@ impl Memory {
         self.used -= allocation.lock().data.len() as u64;
         self.freed.insert(base, length);
         true
+    }
+
+    /// Gives everything back, as when the device is reset.
+    pub fn free_all(&mut self) {
+        self.freed.extend(self.live.iter().map(|(base, (length, _))| (*base, *length)));
+        self.live.clear();
+        self.used = 0;
     }
 
     /// What lies at an address; the end of an allocation still counts as in it.

@@ -175,11 +175,11 @@ pub(super) fn processor() -> Check {
     Check::new("processor", State::Info, format!("{threads} threads; {}", vivarium_tensor::instructions()))
 }
 
-/// What computes tensors unless `--device` says otherwise: the GPU that was found, or the CPU and why.
-pub(super) fn cuda() -> Check {
-    let found = match vivarium_tensor::Gpu::probe() {
-        Ok(gpu) => format!("tensors are computed on {gpu}"),
-        Err(reason) => format!("{reason}; tensors are computed on the CPU"),
-    };
-    Check::new("cuda", State::Info, found)
+/// What computes tensors unless `--device` says otherwise: every GPU that was found, or the CPU and why.
+pub(super) fn cuda() -> Vec<Check> {
+    let check = |found: String| Check::new("cuda", State::Info, found);
+    match vivarium_tensor::Gpu::probe() {
+        Ok(gpus) => gpus.into_iter().map(check).collect(),
+        Err(reason) => vec![check(format!("{reason}; tensors are computed on the CPU"))],
+    }
 }

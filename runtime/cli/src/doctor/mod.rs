@@ -79,7 +79,7 @@ impl Doctor {
         checks.push(checks::open_files());
         checks.push(checks::walls());
         checks.push(checks::processor());
-        checks.push(checks::cuda());
+        checks.extend(checks::cuda());
         let failed = checks.iter().filter(|check| check.state == State::Failed).count();
         if self.json {
             print_json(&checks, &limits.entries(), &of_prompts, &said);

@@ -26,11 +26,11 @@ pub(crate) struct LimitOptions {
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     node_tensor_memory: Option<u64>,
 
-    /// Tensors of everybody in the GPU's memory; the rest stays for others [default: nine tenths of what it has]
+    /// Tensors of everybody in the memory of each GPU; the rest stays for others [default: nine tenths of what it has]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     gpu_memory: Option<u64>,
 
-    /// Tensors of one tenant in the GPU's memory [default: --gpu-memory]
+    /// Tensors of one tenant in the memory of each GPU [default: --gpu-memory]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     tenant_gpu_memory: Option<u64>,
 

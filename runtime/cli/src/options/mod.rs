@@ -7,7 +7,7 @@ mod outside;
 pub(crate) mod size;
 
 pub(crate) use self::{
-    device::DeviceOptions,
+    device::{DeviceOptions, DevicesOptions},
     folders::{FolderOptions, Folders, SourceOptions},
     guests::{GrantOptions, LimitOptions},
     outside::{NetworkOptions, OutsideOptions},

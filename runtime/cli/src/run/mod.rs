@@ -116,8 +116,8 @@ impl Run {
         let scratch = Scratch::create()?;
         let (sender, events) = mpsc::sync_channel(EVENTS);
         let parts = self.plan(&scratch)?.build(Arc::new(ToChannel(sender)))?;
-        let device = self.device.open(&self.folders.resolve()?.kernels())?;
-        let worker_config = WorkerConfig { device, ..self.worker_config() };
+        let devices = self.device.open(&self.folders.resolve()?.kernels())?;
+        let worker_config = WorkerConfig { devices, ..self.worker_config() };
         let worker = Worker::start(worker_config, parts.clone())
             .or_fail(Exit::Machine, || "could not start the worker's thread")?;
         self.change_inputs(worker.as_ref(), &mut workflow)?;

@@ -11,7 +11,7 @@ use vivarium_packs::watch::{Changed, Watch};
 use vivarium_protocol::{event::Event, tenant::TenantId};
 use vivarium_queue::Queue;
 use vivarium_server::{AppState, Hub, LogRing, ServerConfig, ServerError, ServerLimits, auth::Registry};
-use vivarium_worker::{FilesOf, Parts, Worker, WorkerConfig};
+use vivarium_worker::{FilesOf, Parts, Worker};
 
 pub(crate) use self::options::Serve;
 use crate::{
@@ -44,11 +44,11 @@ impl Serve {
             outside: self.outside.resolve(&folders)?,
             folders,
         };
-        let device = match processes {
-            None => self.device.open(&plan.folders.kernels())?,
-            Some(_) => self.device.without_gpu()?,
+        let devices = match processes {
+            None => self.devices.open(&plan.folders.kernels())?,
+            Some(_) => self.devices.without_gpu()?,
         };
-        tracing::info!(%device, "tensors are computed here");
+        tracing::info!(%devices, "tensors are computed here");
         let base = plan.folders.base.clone();
         let folders_tenants = plan.folders.tenants();
         let parts = plan.build(hub.clone())?;
@@ -56,7 +56,7 @@ impl Serve {
         empty_temp(&parts.files, &tenants);
         take_back_prompts(parts.queue.as_ref())?;
         collect_unused_contents(&parts.files)?;
-        let worker_config = WorkerConfig { device, ..self.worker_config()? };
+        let worker_config = self.worker_config(devices)?;
         let worker = match processes {
             None => Worker::start(worker_config, parts.clone())
                 .or_fail(Exit::Machine, || "could not start the worker's threads")?,

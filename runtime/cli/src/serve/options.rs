@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use vivarium_worker::{CacheMode, PreviewSettings, WorkerConfig};
+use vivarium_worker::{CacheMode, Devices, PreviewSettings, WorkerConfig};
 
 use super::processes::ProcessOptions;
 use crate::{
     failure::{Exit, Outcome, fail},
     logging::Verbosity,
-    options::{DeviceOptions, FolderOptions, GrantOptions, LimitOptions, OutsideOptions},
+    options::{DevicesOptions, FolderOptions, GrantOptions, LimitOptions, OutsideOptions},
 };
 
 /// Serve workflows to user interfaces and programs.
@@ -112,11 +112,12 @@ pub(crate) struct Serve {
     #[arg(long, group = "cache")]
     pub(super) cache_none: bool,
 
-    /// Prompts that run at the same time; with more than one they may end in another order
+    /// Prompts that run at the same time, on each GPU if there are several; with more than one in all they may end in another
+    /// order
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) workers: u16,
 
-    /// Nodes of one prompt that may compute side by side; 1 runs one after another [default: cores / workers, at most 8]
+    /// Nodes of one prompt that may compute side by side; 1 runs one after another [default: cores / prompts, at most 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) parallel_nodes: Option<u16>,
 
@@ -133,7 +134,7 @@ pub(crate) struct Serve {
     pub(super) folders: FolderOptions,
 
     #[command(flatten)]
-    pub(super) device: DeviceOptions,
+    pub(super) devices: DevicesOptions,
 
     #[command(flatten)]
     pub(super) limits: LimitOptions,
@@ -179,15 +180,17 @@ impl Serve {
         })
     }
 
-    pub(super) fn worker_config(&self) -> Outcome<WorkerConfig> {
-        let workers = self.workers.into();
+    pub(super) fn worker_config(&self, devices: Devices) -> Outcome<WorkerConfig> {
+        let workers = usize::from(self.workers);
+        let prompts = workers * devices.gpus().max(1);
         Ok(WorkerConfig {
             workers,
+            devices,
             cache: self.cache()?,
             graph_limits: self.limits.graph(),
             parallel_nodes: self
                 .parallel_nodes
-                .map_or_else(|| WorkerConfig::parallel_nodes_of_this_machine(workers), usize::from),
+                .map_or_else(|| WorkerConfig::parallel_nodes_of_this_machine(prompts), usize::from),
             preview: PreviewSettings {
                 enabled: self.preview_method != PreviewMethod::None,
                 max_size: self.preview_size,
@@ -239,13 +242,13 @@ mod tests {
 
     #[test]
     fn cache_flags_choose_one_mode() {
-        let cache = |flags: &str| parse(flags).worker_config().unwrap().cache;
+        let cache = |flags: &str| parse(flags).worker_config(Devices::default()).unwrap().cache;
         assert_eq!(cache(""), CacheMode::Classic);
         assert_eq!(cache("--cache-lru 3"), CacheMode::Lru(3));
         assert_eq!(cache("--cache-none"), CacheMode::None);
         assert_eq!(cache("--cache-ram 1.5"), CacheMode::Ram { headroom: 3 << 29 });
         assert!(matches!(cache("--cache-ram"), CacheMode::Ram { headroom } if headroom >= 1 << 30));
-        assert!(parse("--cache-ram -1").worker_config().is_err());
+        assert!(parse("--cache-ram -1").worker_config(Devices::default()).is_err());
         assert!(Command::try_parse_from(["vivarium", "--cache-none", "--cache-ram"]).is_err());
         assert!(Command::try_parse_from(["vivarium", "--cache-none", "--cache-lru", "3"]).is_err());
     }
@@ -259,19 +262,19 @@ mod tests {
 
     #[test]
     fn previews_can_be_switched_off() {
-        assert!(!parse("--preview-method none").worker_config().unwrap().preview.enabled);
-        assert_eq!(parse("--preview-size 256").worker_config().unwrap().preview.max_size, 256);
+        assert!(!parse("--preview-method none").worker_config(Devices::default()).unwrap().preview.enabled);
+        assert_eq!(parse("--preview-size 256").worker_config(Devices::default()).unwrap().preview.max_size, 256);
     }
 
     #[test]
     fn limits_on_prompts_reach_the_worker() {
         let config = parse("--prompt-nodes 7 --expansion-depth 8 --expanded-nodes 9 --parallel-nodes 3")
-            .worker_config()
+            .worker_config(Devices::default())
             .unwrap();
         let limits = config.graph_limits;
         assert_eq!((limits.max_nodes, limits.max_expansion_depth, limits.max_ephemeral_nodes), (7, 8, 9));
         assert_eq!(config.parallel_nodes, 3);
-        assert!(parse("").worker_config().unwrap().parallel_nodes >= 1);
+        assert!(parse("").worker_config(Devices::default()).unwrap().parallel_nodes >= 1);
         assert!(Command::try_parse_from(["vivarium", "--prompt-nodes", "0"]).is_err());
     }
 }

@@ -292,8 +292,15 @@ impl Queue for SqliteQueue {
     }
 
     fn requeue(&self, lease: &Lease) -> Result<(), QueueError> {
-        self.give_back(&mut self.state.lock(), lease)?;
+        self.give_back(&mut self.state.lock(), lease, 0)?;
         self.work.notify_one();
+        Ok(())
+    }
+
+    fn requeue_lost(&self, lease: &Lease) -> Result<(), QueueError> {
+        self.give_back(&mut self.state.lock(), lease, 1)?;
+        // Whoever held it may wait for its GPU: anybody may take it.
+        self.work.notify_all();
         Ok(())
     }
 

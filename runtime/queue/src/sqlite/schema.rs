@@ -108,9 +108,19 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, QueueError> {
         transaction.pragma_update(None, "user_version", FORMAT).map_err(failed)?;
         transaction.commit().map_err(failed)?;
     }
+    add_gpu_failures(&connection).map_err(failed)?;
     connection.execute_batch(once::TABLE).map_err(failed)?;
     connection.execute_batch(spent::TABLES).map_err(failed)?;
     Ok(connection)
+}
+
+/// A column since the format that knew none of it: made where it is missing, ignored by older versions.
+fn add_gpu_failures(connection: &Connection) -> rusqlite::Result<()> {
+    let sql = "SELECT count(*) FROM pragma_table_info('prompt') WHERE name = 'gpu_failures'";
+    match connection.query_row(sql, [], |row| row.get(0))? {
+        0i64 => connection.execute_batch("ALTER TABLE prompt ADD COLUMN gpu_failures INTEGER NOT NULL DEFAULT 0"),
+        _ => Ok(()),
+    }
 }
 
 /// The file, and those that SQLite makes beside it in its likeness, are its owner's alone.

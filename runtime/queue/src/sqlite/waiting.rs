@@ -19,10 +19,12 @@ struct StoredPrompt {
     outputs: String,
     attempt: u32,
     create_time: i64,
+    gpu_failures: u32,
 }
 
 /// In the order of [`StoredPrompt::read`].
-const COLUMNS: &str = "row, number, prompt_id, client_id, prompt, extra_data, outputs, attempt, create_time";
+const COLUMNS: &str =
+    "row, number, prompt_id, client_id, prompt, extra_data, outputs, attempt, create_time, gpu_failures";
 
 impl StoredPrompt {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -36,6 +38,7 @@ impl StoredPrompt {
             outputs: row.get(6)?,
             attempt: row.get(7)?,
             create_time: row.get(8)?,
+            gpu_failures: row.get(9)?,
         })
     }
 
@@ -195,6 +198,7 @@ impl SqliteQueue {
                         item,
                         client_id: stored.client_id,
                         attempt: stored.attempt,
+                        gpu_failures: stored.gpu_failures,
                         ticket,
                     }));
                 }
@@ -209,14 +213,16 @@ impl SqliteQueue {
         Ok(None)
     }
 
-    pub(super) fn give_back(&self, state: &mut State, lease: &Lease) -> Result<(), QueueError> {
+    /// `gpu_failures` are added to those of the prompt.
+    pub(super) fn give_back(&self, state: &mut State, lease: &Lease, gpu_failures: u32) -> Result<(), QueueError> {
         let given = state
             .connection
             .prepare_cached(
-                "UPDATE prompt SET worker = NULL, lease = NULL, lease_time = NULL, attempt = attempt - 1
+                "UPDATE prompt SET worker = NULL, lease = NULL, lease_time = NULL, attempt = attempt - 1,
+                 gpu_failures = gpu_failures + ?3
                  WHERE row = ?1 AND lease = ?2",
             )
-            .and_then(|mut statement| statement.execute(params![lease.ticket.row, lease.ticket.number]))
+            .and_then(|mut statement| statement.execute(params![lease.ticket.row, lease.ticket.number, gpu_failures]))
             .map_err(|source| self.failed(source))?;
         if given == 0 {
             return Err(QueueError::LeaseLost { prompt_id: lease.item.prompt_id.clone() });
@@ -259,7 +265,7 @@ impl SqliteQueue {
             format!("SELECT {COLUMNS}, tenant FROM prompt WHERE worker IS NOT NULL AND lease < ?1 ORDER BY lease");
         let read = || -> rusqlite::Result<Vec<(String, StoredPrompt)>> {
             let mut statement = state.connection.prepare(&sql)?;
-            statement.query_map([state.first_own_lease], |row| Ok((row.get(9)?, StoredPrompt::read(row)?)))?.collect()
+            statement.query_map([state.first_own_lease], |row| Ok((row.get(10)?, StoredPrompt::read(row)?)))?.collect()
         };
         let found = read().map_err(|source| self.failed(source))?;
         Ok(found.into_iter().filter_map(|(name, stored)| Some((TenantId::new(name).ok()?, stored))).collect())

@@ -4,7 +4,7 @@ use axum::{extract::State, response::Response};
 use serde_json::{Map, Value, json};
 
 use vivarium_protocol::tenant::TenantId;
-use vivarium_worker::DeviceReport;
+use vivarium_worker::{DeviceReport, DeviceState};
 
 use crate::{config::ServerConfig, json, state::AppState, tenant::Tenant};
 
@@ -35,12 +35,15 @@ fn features(config: &ServerConfig) -> Map<String, Value> {
     Map::from_iter([("supports_preview_metadata".to_owned(), json!(true)), ("max_upload_size".to_owned(), size)])
 }
 
-/// `GET /system_stats`. Without a GPU the one device stands for tensor memory; there is neither Python nor PyTorch.
+/// `GET /system_stats`. What computes now comes first: every GPU that works, or else the CPU, which stands for tensor memory.
+/// There is neither Python nor PyTorch.
 pub(crate) async fn stats(State(state): State<AppState>) -> Response {
     let (ram_total, ram_free) = ram();
     let memory = state.engine().memory();
     let tensors_free = memory.tensor_bytes_limit.saturating_sub(memory.tensor_bytes_used);
     let version = env!("CARGO_PKG_VERSION");
+    let (ram, tensors) = ((ram_total, ram_free), (memory.tensor_bytes_limit, tensors_free));
+    let devices: Vec<Value> = state.engine().devices().iter().map(|each| device(each, ram, tensors)).collect();
     json::ok(&json!({
         "system": {
             "os": if cfg!(windows) { "nt" } else { "posix" },
@@ -56,19 +59,20 @@ pub(crate) async fn stats(State(state): State<AppState>) -> Response {
             "argv": shown_arguments(&state.config().argv),
             "vivarium_version": version,
         },
-        "devices": [device(&state.engine().device(), (ram_total, ram_free), (memory.tensor_bytes_limit, tensors_free))],
+        "devices": devices,
     }))
 }
 
-/// What computes tensors, as ComfyUI shows it. `vivarium` has what ComfyUI has no place for: what a GPU did, or why there is
-/// none.
+/// What computes tensors, as ComfyUI shows it. `vivarium` has what ComfyUI has no place for: what a GPU did, whether it works,
+/// and why it does not, or why there is none. A GPU that does not work has no memory to give.
 fn device(device: &DeviceReport, ram: (u64, u64), tensors: (u64, u64)) -> Value {
     let gpu = device.kind != "cpu";
-    let free = device.memory_limit.saturating_sub(device.memory_used);
+    let free = |bytes: u64| match device.state {
+        DeviceState::Working => bytes.saturating_sub(device.memory_used),
+        DeviceState::Failed | DeviceState::GivenUp => 0,
+    };
     let (memory, tensors) = match gpu {
-        true => {
-            ((device.memory_bytes, device.memory_bytes.saturating_sub(device.memory_used)), (device.memory_limit, free))
-        }
+        true => ((device.memory_bytes, free(device.memory_bytes)), (device.memory_limit, free(device.memory_limit))),
         false => (ram, tensors),
     };
     let mut shown = json!({
@@ -80,8 +84,8 @@ fn device(device: &DeviceReport, ram: (u64, u64), tensors: (u64, u64)) -> Value 
         "torch_vram_total": tensors.0,
         "torch_vram_free": tensors.1,
     });
-    if device.work.is_some() || device.note.is_some() {
-        shown["vivarium"] = json!({ "work": device.work, "note": device.note });
+    if gpu || device.note.is_some() {
+        shown["vivarium"] = json!({ "state": device.state, "work": device.work, "note": device.note });
     }
     shown
 }
@@ -132,6 +136,12 @@ mod tests {
         assert_eq!(shown["name"], "cuda:1 H200");
         assert_eq!((&shown["vram_total"], &shown["vram_free"]), (&json!(1000), &json!(900)));
         assert_eq!((&shown["torch_vram_total"], &shown["torch_vram_free"]), (&json!(900), &json!(800)));
+        assert_eq!(shown["vivarium"]["state"], "working");
+        let failed = DeviceReport { state: DeviceState::GivenUp, note: Some("it failed".to_owned()), ..gpu };
+        let shown = device(&failed, (7, 5), (3, 2));
+        assert_eq!((&shown["vram_total"], &shown["vram_free"]), (&json!(1000), &json!(0)));
+        let said = (&shown["vivarium"]["state"], &shown["vivarium"]["note"]);
+        assert_eq!(said, (&json!("given_up"), &json!("it failed")));
         let none =
             DeviceReport { kind: "cpu".to_owned(), note: Some("no driver".to_owned()), ..DeviceReport::default() };
         let shown = device(&none, (7, 5), (3, 2));

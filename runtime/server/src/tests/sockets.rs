@@ -67,7 +67,7 @@ impl Running {
     }
 
     fn send_start(&self, client: &str, prompt_id: &str) {
-        let event = Event::ExecutionStart { prompt_id: prompt_id.to_owned(), timestamp: 1 };
+        let event = Event::ExecutionStart { prompt_id: prompt_id.to_owned(), timestamp: 1, device: None };
         self.send(Target::Client(client.to_owned()), Outgoing::Event(event));
     }
 
@@ -173,7 +173,7 @@ async fn a_socket_that_reads_nothing_is_cut_off_and_holds_nobody_up() {
         for _ in 0..100 {
             server.send(
                 Target::Client("deaf".to_owned()),
-                Outgoing::Event(Event::ExecutionStart { prompt_id: text.clone(), timestamp: 1 }),
+                Outgoing::Event(Event::ExecutionStart { prompt_id: text.clone(), timestamp: 1, device: None }),
             );
         }
         server.send_start("other", "p");

@@ -301,7 +301,7 @@ async fn a_client_id_of_another_tenant_hears_and_says_nothing() {
         let mut of_b = connect(format!("/ws?clientId=same&token={b}"), None).unwrap();
         of_a.read().unwrap();
         of_b.read().unwrap();
-        let event = Event::ExecutionStart { prompt_id: "secret".to_owned(), timestamp: 1 };
+        let event = Event::ExecutionStart { prompt_id: "secret".to_owned(), timestamp: 1, device: None };
         for target in [Target::Client("same".to_owned()), Target::Tenant] {
             hub.send(&tenant("a"), target, Outgoing::Event(event.clone()));
         }

@@ -1,7 +1,7 @@
 //! In place of the CUDA back end in builds without the feature `cuda`: the same names, and no value of any of them.
 
 use crate::device::Task;
-use crate::storage::Buffer;
+use crate::storage::{Buffer, Storage};
 use crate::{Budget, Charge, Counters, DType, GpuInfo, GpuUnavailable, OpContext, Tensor, TensorError};
 use std::convert::Infallible;
 use std::path::Path;
@@ -24,12 +24,40 @@ impl Gpu {
         Err(GpuUnavailable::NotBuilt)
     }
 
+    /// How many there are.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn count() -> Result<usize, GpuUnavailable> {
+        Err(GpuUnavailable::NotBuilt)
+    }
+
     /// Why there is no GPU.
     ///
     /// # Errors
     /// Always.
-    pub fn probe() -> Result<String, String> {
-        Err(GpuUnavailable::NotBuilt.to_string())
+    pub fn probe() -> Result<Vec<String>, GpuUnavailable> {
+        Err(GpuUnavailable::NotBuilt)
+    }
+
+    /// Whether it works.
+    ///
+    /// # Errors
+    /// How it failed.
+    pub fn check(&self) -> Result<(), GpuUnavailable> {
+        match self.0 {}
+    }
+
+    /// Whether both are the same.
+    #[must_use]
+    pub fn is_same(&self, _: &Gpu) -> bool {
+        match self.0 {}
+    }
+
+    /// Gives it up.
+    #[must_use]
+    pub fn retire(self) -> RetiredGpu {
+        match self.0 {}
     }
 
     /// What is known about it.
@@ -51,7 +79,32 @@ impl Gpu {
     }
 }
 
+/// A GPU that failed. There is none in this build.
+#[derive(Debug)]
+pub struct RetiredGpu(Infallible);
+
+impl RetiredGpu {
+    /// What is known about it.
+    #[must_use]
+    pub fn info(&self) -> &GpuInfo {
+        match self.0 {}
+    }
+
+    /// Opens it anew.
+    ///
+    /// # Errors
+    /// What is in the way.
+    pub fn reopen(&self) -> Result<Gpu, GpuUnavailable> {
+        match self.0 {}
+    }
+}
+
 impl GpuJob {
+    /// The GPU.
+    pub fn gpu(&self) -> &Gpu {
+        match self.0 {}
+    }
+
     /// How many seconds its kernels ran.
     ///
     /// # Errors
@@ -73,7 +126,7 @@ impl DeviceBuffer {
         match self.0 {}
     }
 
-    pub(crate) fn is_paid_by(&self, _: &Arc<Budget>) -> bool {
+    pub(crate) fn may_leave(&self, _: &Arc<Storage>) {
         match self.0 {}
     }
 

@@ -1,7 +1,7 @@
 //! Device memory, and copies to it and back.
 
 use super::gpu::{GpuJob, Shared, add, failed};
-use crate::storage::{Allocation, Buffer, Stored, with_buffer, with_dtype};
+use crate::storage::{Allocation, Buffer, Storage, Stored, with_buffer, with_dtype};
 use crate::{Budget, BudgetExceeded, Charge, DType, OpContext, Tensor, TensorError};
 use cudarc::driver::{CudaEvent, CudaSlice, CudaStream, DevicePtr, DriverError, sys};
 use parking_lot::Mutex;
@@ -22,6 +22,7 @@ pub(crate) struct DeviceBuffer {
 impl Drop for DeviceBuffer {
     /// The memory goes back to the pool, in the order of its own stream, after everybody's last read.
     fn drop(&mut self) {
+        self.gpu.context.record_err(self.gpu.bind());
         for (_, event) in self.readers.get_mut().drain(..) {
             self.gpu.context.record_err(self.stream.wait(&event));
         }
@@ -91,16 +92,20 @@ impl GpuJob {
         tensor: &Tensor,
         cx: &OpContext,
     ) -> Result<Arc<DeviceBuffer>, TensorError> {
-        let mut place = tensor.storage.device().lock();
-        if let Some(buffer) = place.as_ref().filter(|buffer| Arc::ptr_eq(&buffer.gpu, &self.gpu.0)) {
-            return Ok(Arc::clone(buffer));
+        let own = |buffer: &&Arc<DeviceBuffer>| Arc::ptr_eq(&buffer.gpu, &self.gpu.0);
+        let there = tensor.storage.on_gpus().lock().iter().find(own).cloned();
+        if let Some(buffer) = there {
+            return Ok(buffer);
         }
-        drop(place);
         // On another GPU or in this machine's memory: from there.
         let buffer = Arc::new(self.upload(op, tensor.buffer(op, cx)?, cx)?);
-        place = tensor.storage.device().lock();
-        *place = Some(Arc::clone(&buffer));
-        drop(place);
+        let mut places = tensor.storage.on_gpus().lock();
+        // Another job may have done the same meanwhile.
+        if let Some(first) = places.iter().find(own) {
+            return Ok(Arc::clone(first));
+        }
+        places.push(Arc::clone(&buffer));
+        drop(places);
         self.gpu.0.may_leave(&tensor.storage);
         Ok(buffer)
     }
@@ -168,9 +173,14 @@ impl DeviceBuffer {
         self.charge.bytes()
     }
 
-    /// Whether it is paid for by this account.
-    pub(crate) fn is_paid_by(&self, account: &Arc<Budget>) -> bool {
-        Arc::ptr_eq(self.charge.budget(), account)
+    /// Whether it is in the memory of this GPU and, if an account is named, paid for by that.
+    pub(super) fn belongs_to(&self, gpu: &Shared, account: Option<&Arc<Budget>>) -> bool {
+        std::ptr::eq(&*self.gpu, gpu) && account.is_none_or(|account| Arc::ptr_eq(self.charge.budget(), account))
+    }
+
+    /// Notes that the elements are elsewhere too.
+    pub(crate) fn may_leave(&self, storage: &Arc<Storage>) {
+        self.gpu.may_leave(storage);
     }
 
     /// Notes that it left to make room.
@@ -225,6 +235,7 @@ impl DeviceBuffer {
     }
 
     fn copy(&self, op: &'static str, from: &impl DevicePtr<u8>, to: &mut [u8]) -> Result<(), TensorError> {
+        self.gpu.bind().map_err(|error| failed(op, error))?;
         self.stream.memcpy_dtoh(from, to).map_err(|error| failed(op, error))?;
         self.stream.synchronize().map_err(|error| failed(op, error))
     }

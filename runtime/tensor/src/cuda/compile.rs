@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const COMMON: &str = include_str!("kernels/common.cuh");
 
@@ -210,6 +211,11 @@ impl Kernels {
         Kernels { loaded: Mutex::default(), architecture, environment, cache: cache.map(Path::to_owned) }
     }
 
+    /// Where compiled kernels are kept.
+    pub(super) fn folder(&self) -> Option<&PathBuf> {
+        self.cache.as_ref()
+    }
+
     /// The kernel of a file with these definitions, compiled if nobody has needed it before.
     pub(super) fn get(
         &self,
@@ -256,8 +262,11 @@ impl Kernels {
 
     /// A cache that cannot be written is a slower start, no error.
     fn write_cache(&self, text: &str, ptx: &str) {
+        /// Jobs, also on different GPUs, may need the same kernel at the same time.
+        static WRITTEN: AtomicU64 = AtomicU64::new(0);
         let Some(path) = self.path(text) else { return };
-        let unfinished = path.with_extension(format!("{}.part", std::process::id()));
+        let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
+        let unfinished = path.with_extension(format!("{}-{number}.part", std::process::id()));
         let written = path.parent().map(std::fs::create_dir_all).transpose().is_ok()
             && std::fs::write(&unfinished, ptx).is_ok()
             && std::fs::rename(&unfinished, &path).is_ok();

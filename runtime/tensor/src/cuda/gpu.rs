@@ -4,7 +4,7 @@ use super::compile::Kernels;
 use super::meter::Meter;
 use crate::storage::Storage;
 use crate::{Budget, Counters, GpuInfo, GpuUnavailable, TensorError};
-use cudarc::driver::{CudaContext, CudaStream, DriverError, sys};
+use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::fmt;
@@ -35,6 +35,23 @@ pub(super) struct Count {
     pub(super) spilled: AtomicU64,
 }
 
+impl Count {
+    pub(super) fn read(&self) -> Counters {
+        let Count { launches, uploads, uploaded_bytes, downloads, downloaded_bytes, compiled, cached, spilled } = self;
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Counters {
+            launches: get(launches),
+            uploads: get(uploads),
+            uploaded_bytes: get(uploaded_bytes),
+            downloads: get(downloads),
+            downloaded_bytes: get(downloaded_bytes),
+            compiled: get(compiled),
+            cached: get(cached),
+            spilled: get(spilled),
+        }
+    }
+}
+
 pub(super) fn add(count: &AtomicU64, by: u64) {
     count.fetch_add(by, Ordering::Relaxed);
 }
@@ -48,42 +65,67 @@ pub(super) struct Shared {
     pub(super) info: GpuInfo,
     pub(super) multiprocessors: u32,
     pub(super) kernels: Kernels,
-    pub(super) count: Count,
-    /// Tensors that were copied here and are in this machine's memory too, those that came first in front.
-    uploaded: Mutex<VecDeque<Weak<Storage>>>,
+    /// Goes on counting when the GPU is opened anew.
+    pub(super) count: Arc<Count>,
+    /// Tensors that are in this machine's memory too, those that came first in front.
+    copies: Mutex<VecDeque<Weak<Storage>>>,
 }
 
 impl Shared {
+    /// Makes the context this thread's. `cudarc` does that too, unless the thread has a context of the same handle; after a
+    /// reset, that may be the one from before. So where work of a thread may begin, it is taken anew.
+    #[allow(unsafe_code)]
+    pub(super) fn bind(&self) -> Result<(), DriverError> {
+        // SAFETY: the context is held, so it is there.
+        unsafe { result::ctx::set_current(self.context.cu_ctx()) }
+    }
+
     /// Notes a tensor that may leave again when room is needed.
     pub(super) fn may_leave(&self, storage: &Arc<Storage>) {
-        self.uploaded.lock().push_back(Arc::downgrade(storage));
+        self.copies.lock().push_back(Arc::downgrade(storage));
     }
 
     /// Lets copies leave, the oldest first, until so many bytes of an account (or of all) are given back. Nothing is lost:
     /// they are in this machine's memory too.
     pub(super) fn spill(&self, bytes: u64, of: Option<&Arc<Budget>>) {
-        let mut uploaded = std::mem::take(&mut *self.uploaded.lock());
+        let mut copies = std::mem::take(&mut *self.copies.lock());
         let mut freed = 0;
-        uploaded.retain(|place| {
+        copies.retain(|place| {
             let Some(storage) = place.upgrade() else { return false };
-            let left = if freed < bytes { storage.leave_device(of) } else { None };
+            let left = if freed < bytes { storage.leave_gpu(|buffer| buffer.belongs_to(self, of)) } else { None };
             freed += left.unwrap_or_default();
             left.is_none()
         });
         // Those that came meanwhile stand behind.
-        let mut place = self.uploaded.lock();
-        uploaded.append(&mut place);
-        *place = uploaded;
+        let mut place = self.copies.lock();
+        copies.append(&mut place);
+        *place = copies;
     }
 }
 
 impl Gpu {
-    /// Opens a GPU. Compiled kernels are kept in the folder `cache`, which nobody else may be able to write to.
-    pub fn open(ordinal: usize, cache: Option<&Path>) -> Result<Gpu, GpuUnavailable> {
+    /// How many GPUs the driver has.
+    ///
+    /// # Errors
+    /// Why there is no driver to ask.
+    pub fn count() -> Result<usize, GpuUnavailable> {
         if !driver_is_present() {
             return Err(GpuUnavailable::NoDriver);
         }
-        let found = CudaContext::device_count()? as usize;
+        Ok(usize::try_from(CudaContext::device_count()?).unwrap_or_default())
+    }
+
+    /// Opens a GPU. Compiled kernels are kept in the folder `cache`, which nobody else may be able to write to.
+    pub fn open(ordinal: usize, cache: Option<&Path>) -> Result<Gpu, GpuUnavailable> {
+        Gpu::open_counting(ordinal, cache, Arc::default())
+    }
+
+    pub(super) fn open_counting(
+        ordinal: usize,
+        cache: Option<&Path>,
+        count: Arc<Count>,
+    ) -> Result<Gpu, GpuUnavailable> {
+        let found = Gpu::count()?;
         if ordinal >= found {
             return Err(GpuUnavailable::NoDevice { found, asked: ordinal });
         }
@@ -107,18 +149,39 @@ impl Gpu {
             info,
             multiprocessors: multiprocessors.max(1) as u32,
             kernels,
-            count: Count::default(),
-            uploaded: Mutex::default(),
+            count,
+            copies: Mutex::default(),
         })))
     }
 
-    /// In words: the first GPU, or why there is none.
+    /// In words: every GPU, or why it cannot be used.
     ///
     /// # Errors
-    /// The reason.
-    pub fn probe() -> Result<String, String> {
-        let gpu = Gpu::open(0, None).map_err(|error| error.to_string())?;
-        Ok(gpu.info().to_string())
+    /// Why there is none.
+    pub fn probe() -> Result<Vec<String>, GpuUnavailable> {
+        let describe = |ordinal| match Gpu::open(ordinal, None) {
+            Ok(gpu) => gpu.info().to_string(),
+            Err(error) => format!("cuda:{ordinal} cannot be used: {error}"),
+        };
+        match Gpu::count()? {
+            0 => Err(GpuUnavailable::NoDevice { found: 0, asked: 0 }),
+            found => Ok((0..found).map(describe).collect()),
+        }
+    }
+
+    /// Asks it for something small: once it has failed, it answers that to everything.
+    ///
+    /// # Errors
+    /// How it failed.
+    pub fn check(&self) -> Result<(), GpuUnavailable> {
+        self.0.bind()?;
+        Ok(self.0.context.new_stream().map(drop)?)
+    }
+
+    /// Whether both are the same GPU, opened at the same time.
+    #[must_use]
+    pub fn is_same(&self, other: &Gpu) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// What is known about it.
@@ -128,23 +191,12 @@ impl Gpu {
 
     /// What it has been asked to do.
     pub fn counters(&self) -> Counters {
-        let Count { launches, uploads, uploaded_bytes, downloads, downloaded_bytes, compiled, cached, spilled } =
-            &self.0.count;
-        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Counters {
-            launches: get(launches),
-            uploads: get(uploads),
-            uploaded_bytes: get(uploaded_bytes),
-            downloads: get(downloads),
-            downloaded_bytes: get(downloaded_bytes),
-            compiled: get(compiled),
-            cached: get(cached),
-            spilled: get(spilled),
-        }
+        self.0.count.read()
     }
 
     /// A stream for one job, whose tensors on the GPU are charged to `memory`.
     pub fn job(&self, memory: Arc<Budget>) -> Result<GpuJob, GpuUnavailable> {
+        self.0.bind()?;
         let stream = self.0.context.new_stream()?;
         Ok(GpuJob { gpu: self.clone(), stream, memory, meter: Arc::default() })
     }

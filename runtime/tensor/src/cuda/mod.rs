@@ -8,11 +8,14 @@
 //! memory. Work is queued; nothing waits for the GPU but a read of results. Every buffer is written by the kernel that it
 //! was made for, completely, before anybody can see it.
 //!
+//! Several GPUs may be open at once. A job is on one of them; what a tensor has on another is copied through this machine's
+//! memory. One that failed is [retired](RetiredGpu) and may be opened anew.
+//!
 //! Not here: several GPUs for one job, graphs. An operation without a kernel runs on the CPU, for which its
 //! operands are copied back; [`Gpu::counters`] counts that.
 //!
 //! # Layout
-//! - `gpu`: opening a GPU, jobs, counters; `meter`: how long kernels run; `compile`: kernels, and the cache of them
+//! - `gpu`: opening a GPU, jobs, counters; `retired`: one that failed, on its way back; `meter`: how long kernels run; `compile`: kernels, and the cache of them
 //! - `buffer`: device memory and copies; `launch`: arguments as kernels take them
 //! - one file for each group of kernels, beside its source in `kernels/`
 
@@ -34,6 +37,7 @@ mod neighbors;
 mod ordering;
 mod pictures;
 mod reduce;
+mod retired;
 mod rows;
 mod sample;
 mod scatter;
@@ -42,6 +46,7 @@ mod windows;
 pub(crate) use buffer::DeviceBuffer;
 pub use compile::{KernelSource, kernel_sources};
 pub use gpu::{Gpu, GpuJob};
+pub use retired::RetiredGpu;
 
 use crate::device::Task;
 use crate::{OpContext, Tensor, TensorError};

@@ -1,6 +1,9 @@
 //! Random tensors with odd strides, and a slow tensor that is obviously right.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+#[cfg(all(feature = "cuda", target_os = "linux"))]
+pub mod simulated;
+
 use proptest::prelude::*;
 use std::sync::Arc;
 use vivarium_tensor::float8::{F8E4M3, F8E5M2};

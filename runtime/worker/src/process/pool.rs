@@ -306,7 +306,7 @@ impl Place for Processes {
         Ok(Box::new(RemoteValidators { pool: self, tenant, snapshot }))
     }
 
-    fn run(&self, lease: &Lease, interrupt: &Arc<AtomicBool>, progress: &Arc<ProgressTracker>) -> Ended {
+    fn run(&self, lease: &Lease, _: usize, interrupt: &Arc<AtomicBool>, progress: &Arc<ProgressTracker>) -> Ended {
         let mut again = true;
         loop {
             let in_use = match self.of(&lease.tenant, None, interrupt) {

@@ -190,7 +190,7 @@ impl Process {
         ));
         let services = Arc::new(self.services(&lease.tenant, Some(progress.clone())));
         // As in the server, a defect of ours costs one prompt.
-        let run = || self.shared.run(lease, interrupt.clone(), progress, services);
+        let run = || self.shared.run(lease, 0, interrupt.clone(), progress, services);
         let ended = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
             Ended::failed(lease, "the worker process failed while it ran this prompt; see the server's log")
         });
