@@ -107,7 +107,7 @@ impl Device {
                     memory_limit: memory.limit(),
                     memory_used: memory.used(),
                     work: Some(DeviceWork { launches, uploads, downloads, spilled }),
-                    note: None,
+                    note: Some(gpu.info().products.to_string()),
                 }
             }
             _ => {
@@ -162,7 +162,7 @@ pub struct DeviceReport {
     /// What it has done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub work: Option<DeviceWork>,
-    /// Why it is no GPU, where one was looked for.
+    /// What computes products on a GPU; else why it is no GPU, where one was looked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }

@@ -78,7 +78,7 @@ fn test_with(flags: &[String]) -> Result<()> {
         build_helpers()?;
         libraries.push(simulated_driver()?);
     }
-    let path = std::env::join_paths(libraries).context("a path with a colon")?;
+    let path = std::env::join_paths(&libraries).context("a path with a colon")?;
     // First what catches mistakes, then what relies on it.
     let environment = |command: &mut Command| {
         command
@@ -96,6 +96,16 @@ fn test_with(flags: &[String]) -> Result<()> {
     }
     environment(&mut tests);
     run(tests.args(flags))?;
+    // Products once more by NVIDIA's library; above, all were left to our kernels.
+    if let Some(library) = cublaslt()? {
+        let with_library = std::env::join_paths(libraries.iter().chain([&library])).context("a path with a colon")?;
+        let mut products = cargo(&["test", "--workspace"]);
+        for test in ["cuda_cublaslt", "cublaslt_misuse", "cuda_products", "families"] {
+            products.args(["--test", test]);
+        }
+        environment(&mut products);
+        run(products.env("LD_LIBRARY_PATH", with_library).env("VIVARIUM_TEST_CUBLASLT", "1"))?;
+    }
     if !has_gpu() {
         // The tensor cores of the oldest architecture multiply in other pieces.
         let mut oldest = cargo(&["test", "--workspace", "--test", "cuda_products", "--test", "cuda_attention"]);
@@ -127,6 +137,22 @@ fn simulated_driver() -> Result<PathBuf> {
     let built = target_dir().join(Profile::Debug.folder()).join("libsimulated_cuda.so");
     fs::copy(&built, folder.join("libcuda.so.1")).with_context(|| format!("copying {}", built.display()))?;
     Ok(folder)
+}
+
+/// The folder of the library of products: the simulated one is part of the driver, under another name. Beside a GPU it is
+/// whatever the system has, and nothing needs to be found twice.
+fn cublaslt() -> Result<Option<PathBuf>> {
+    if has_gpu() {
+        return Ok(None);
+    }
+    let folder = folder().join("cublaslt");
+    fs::create_dir_all(&folder)?;
+    let link = folder.join("libcublasLt.so.12");
+    if !link.exists() {
+        // A link and no copy: only so it is the same library, with the same memory.
+        std::os::unix::fs::symlink("../driver/libcuda.so.1", &link)?;
+    }
+    Ok(Some(folder))
 }
 
 /// A package of PyPI, unpacked under a name; nothing is fetched twice.

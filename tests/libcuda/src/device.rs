@@ -97,11 +97,11 @@ impl Device {
         setting("SIMULATED_CUDA_MEMORY", MEMORY)
     }
 
-    fn handle(&self) -> u64 {
+    pub fn handle(&self) -> u64 {
         self.next.fetch_add(16, Ordering::SeqCst)
     }
 
-    fn mistake(&self, error: u32, text: String) {
+    pub fn mistake(&self, error: u32, text: String) {
         eprintln!("simulated CUDA: {text}");
         self.registry.lock().faults.push(text);
         let _ = self.poison.compare_exchange(SUCCESS, error, Ordering::SeqCst, Ordering::SeqCst);

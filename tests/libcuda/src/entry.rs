@@ -31,12 +31,16 @@ unsafe fn put<T>(to: *mut T, answer: Answer<T>) -> Code {
 }
 
 /// The legacy default stream is one like any other here. It may not be 0, which stands for the host.
-fn stream(handle: u64) -> u64 {
+pub fn stream(handle: u64) -> u64 {
     if handle <= 2 { 1 } else { handle }
 }
 
+pub fn has_context() -> bool {
+    CURRENT.get() == CONTEXT
+}
+
 fn in_context(answer: impl FnOnce() -> Answer<()>) -> Code {
-    if CURRENT.get() == CONTEXT { code(answer()) } else { INVALID_CONTEXT }
+    if has_context() { code(answer()) } else { INVALID_CONTEXT }
 }
 
 #[unsafe(no_mangle)]

@@ -1,9 +1,10 @@
 //! A GPU, and what a job has of it.
 
 use super::compile::Kernels;
+use super::cublaslt::CublasLt;
 use super::meter::Meter;
 use crate::storage::Storage;
-use crate::{Budget, Counters, GpuInfo, GpuUnavailable, TensorError};
+use crate::{Budget, Counters, GpuInfo, GpuUnavailable, ProductsBy, TensorError};
 use cudarc::driver::{CudaContext, CudaStream, DriverError, sys};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -33,6 +34,7 @@ pub(super) struct Count {
     pub(super) compiled: AtomicU64,
     pub(super) cached: AtomicU64,
     pub(super) spilled: AtomicU64,
+    pub(super) library_products: AtomicU64,
 }
 
 pub(super) fn add(count: &AtomicU64, by: u64) {
@@ -48,6 +50,7 @@ pub(super) struct Shared {
     pub(super) info: GpuInfo,
     pub(super) multiprocessors: u32,
     pub(super) kernels: Kernels,
+    pub(super) cublaslt: Option<CublasLt>,
     pub(super) count: Count,
     /// Tensors that were copied here and are in this machine's memory too, those that came first in front.
     uploaded: Mutex<VecDeque<Weak<Storage>>>,
@@ -92,6 +95,10 @@ impl Gpu {
         }
         let context = CudaContext::new(ordinal)?;
         let (major, minor) = context.compute_capability()?;
+        let (cublaslt, products) = match CublasLt::open(&context) {
+            Ok((library, version)) => (Some(library), ProductsBy::CublasLt { version }),
+            Err(reason) => (None, ProductsBy::OwnKernels { reason }),
+        };
         let info = GpuInfo {
             ordinal,
             name: context.name()?,
@@ -99,6 +106,7 @@ impl Gpu {
             memory_bytes: context.total_mem()? as u64,
             driver_version: driver_version()?,
             compiler_version: super::compile::compiler_version(),
+            products,
         };
         let kernels = Kernels::new(&info, cache);
         let multiprocessors = context.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
@@ -107,6 +115,7 @@ impl Gpu {
             info,
             multiprocessors: multiprocessors.max(1) as u32,
             kernels,
+            cublaslt,
             count: Count::default(),
             uploaded: Mutex::default(),
         })))
@@ -128,8 +137,17 @@ impl Gpu {
 
     /// What it has been asked to do.
     pub fn counters(&self) -> Counters {
-        let Count { launches, uploads, uploaded_bytes, downloads, downloaded_bytes, compiled, cached, spilled } =
-            &self.0.count;
+        let Count {
+            launches,
+            uploads,
+            uploaded_bytes,
+            downloads,
+            downloaded_bytes,
+            compiled,
+            cached,
+            spilled,
+            library_products,
+        } = &self.0.count;
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Counters {
             launches: get(launches),
@@ -140,6 +158,7 @@ impl Gpu {
             compiled: get(compiled),
             cached: get(cached),
             spilled: get(spilled),
+            library_products: get(library_products),
         }
     }
 

@@ -14,6 +14,7 @@
 //! # Layout
 //! - `gpu`: opening a GPU, jobs, counters; `meter`: how long kernels run; `compile`: kernels, and the cache of them
 //! - `buffer`: device memory and copies; `launch`: arguments as kernels take them
+//! - `cublaslt`: products by NVIDIA's library, where it is installed
 //! - one file for each group of kernels, beside its source in `kernels/`
 
 mod attention;
@@ -22,6 +23,7 @@ mod color;
 mod compile;
 mod convolve;
 mod create;
+mod cublaslt;
 mod elementwise;
 mod fourier;
 mod gemm;
