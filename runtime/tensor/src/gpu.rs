@@ -115,4 +115,8 @@ pub struct Counters {
     pub spilled: u64,
     /// Products that NVIDIA's library computed.
     pub library_products: u64,
+    /// Bytes that went through page-locked memory, to the GPU or back.
+    pub staged_bytes: u64,
+    /// Bytes of page-locked memory that were taken for that, at most 64 MiB.
+    pub pinned_bytes: u64,
 }

@@ -178,24 +178,41 @@ pub unsafe extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: *const u8, bytes: u
         DEVICE.bytes(to, bytes, stream(on), true, |allocation, at| {
             allocation.write(at, source);
             Ok(())
-        })
+        })?;
+        DEVICE.leaves_host(from as u64, bytes, stream(on));
+        Ok(())
     })
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut u8, from: u64, bytes: usize, on: u64) -> Code {
-    let target = unsafe { std::slice::from_raw_parts_mut(to, bytes) };
     in_context(|| {
-        DEVICE.bytes(from, bytes, stream(on), false, |allocation, at| {
+        let data = DEVICE.bytes(from, bytes, stream(on), false, |allocation, at| {
             if let Some(byte) = allocation.unwritten(at, bytes) {
                 return Err(format!(
                     "Uninitialised: byte {byte} of a buffer is copied to the host, but nobody wrote it"
                 ));
             }
-            target.copy_from_slice(&allocation.data[at..at + bytes]);
-            Ok(())
-        })
+            Ok(allocation.data[at..at + bytes].to_vec())
+        })?;
+        if !DEVICE.arrives_later(to as u64, &data, stream(on)) {
+            unsafe { std::slice::from_raw_parts_mut(to, bytes) }.copy_from_slice(&data);
+        }
+        Ok(())
     })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemHostAlloc(memory: *mut u64, bytes: usize, _flags: c_uint) -> Code {
+    if !has_context() {
+        return INVALID_CONTEXT;
+    }
+    unsafe { put(memory, DEVICE.allocate_pinned(bytes)) }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemFreeHost(memory: u64) -> Code {
+    in_context(|| DEVICE.free_pinned(memory))
 }
 
 #[unsafe(no_mangle)]
@@ -313,8 +330,8 @@ pub extern "C" fn cuEventSynchronize(event: u64) -> Code {
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuEventQuery(_event: u64) -> Code {
-    SUCCESS
+pub extern "C" fn cuEventQuery(event: u64) -> Code {
+    code(DEVICE.passed(event))
 }
 
 #[unsafe(no_mangle)]
@@ -353,6 +370,12 @@ pub extern "C" fn simulatedCudaBreak() {
 #[unsafe(no_mangle)]
 pub extern "C" fn simulatedCudaUsedBytes() -> u64 {
     DEVICE.memory.lock().used()
+}
+
+/// Not of the driver: how often the host waited for the device.
+#[unsafe(no_mangle)]
+pub extern "C" fn simulatedCudaWaits() -> u64 {
+    DEVICE.waits()
 }
 
 /// Not of the driver: instructions executed so far, counted per warp.

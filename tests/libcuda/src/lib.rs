@@ -16,6 +16,7 @@
 //! - [`entry`]: the entry points themselves
 //! - [`cublaslt`] and [`cublaslt_entry`]: the same for products
 //! - [`order`]: which work of one stream is known to come after which of another
+//! - [`pinned`]: page-locked memory of the host
 
 // The interface of the driver is made of raw pointers and of the library too; the modules of entry points are the only ones that have any.
 #![allow(unreachable_pub)]
@@ -27,3 +28,4 @@ mod device;
 #[allow(unsafe_code, non_snake_case)]
 mod entry;
 mod order;
+mod pinned;

@@ -3,6 +3,7 @@
 use super::compile::Kernels;
 use super::cublaslt::CublasLt;
 use super::meter::Meter;
+use super::staging::Staging;
 use crate::storage::Storage;
 use crate::{Budget, Counters, GpuInfo, GpuUnavailable, ProductsBy, TensorError};
 use cudarc::driver::{CudaContext, CudaStream, DriverError, sys};
@@ -51,6 +52,7 @@ pub(super) struct Shared {
     pub(super) multiprocessors: u32,
     pub(super) kernels: Kernels,
     pub(super) cublaslt: Option<CublasLt>,
+    pub(super) staging: Staging,
     pub(super) count: Count,
     /// Tensors that were copied here and are in this machine's memory too, those that came first in front.
     uploaded: Mutex<VecDeque<Weak<Storage>>>,
@@ -110,12 +112,14 @@ impl Gpu {
         };
         let kernels = Kernels::new(&info, cache);
         let multiprocessors = context.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+        let staging = Staging::new(&context);
         Ok(Gpu(Arc::new(Shared {
             context,
             info,
             multiprocessors: multiprocessors.max(1) as u32,
             kernels,
             cublaslt,
+            staging,
             count: Count::default(),
             uploaded: Mutex::default(),
         })))
@@ -159,6 +163,8 @@ impl Gpu {
             cached: get(cached),
             spilled: get(spilled),
             library_products: get(library_products),
+            staged_bytes: get(&self.0.staging.staged_bytes),
+            pinned_bytes: self.0.staging.pinned_bytes(),
         }
     }
 

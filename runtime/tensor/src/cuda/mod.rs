@@ -13,7 +13,7 @@
 //!
 //! # Layout
 //! - `gpu`: opening a GPU, jobs, counters; `meter`: how long kernels run; `compile`: kernels, and the cache of them
-//! - `buffer`: device memory and copies; `launch`: arguments as kernels take them
+//! - `buffer`: device memory and copies; `staging`: page-locked memory that large ones go through; `launch`: arguments as kernels take them
 //! - `cublaslt`: products by NVIDIA's library, where it is installed
 //! - one file for each group of kernels, beside its source in `kernels/`
 
@@ -39,6 +39,7 @@ mod reduce;
 mod rows;
 mod sample;
 mod scatter;
+mod staging;
 mod windows;
 
 pub(crate) use buffer::DeviceBuffer;
