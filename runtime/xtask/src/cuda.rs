@@ -135,7 +135,10 @@ fn simulated_driver() -> Result<PathBuf> {
     let folder = folder().join("driver");
     fs::create_dir_all(&folder)?;
     let built = target_dir().join(Profile::Debug.folder()).join("libsimulated_cuda.so");
-    fs::copy(&built, folder.join("libcuda.so.1")).with_context(|| format!("copying {}", built.display()))?;
+    // Replaced and not written over: a process may have it loaded, or another target folder be linked to it.
+    let unfinished = folder.join("libcuda.so.1.part");
+    let copied = fs::copy(&built, &unfinished).and_then(|_| fs::rename(&unfinished, folder.join("libcuda.so.1")));
+    copied.with_context(|| format!("copying {}", built.display()))?;
     Ok(folder)
 }
 
