@@ -1,24 +1,27 @@
-//! Compiles the CUDA back end's kernels to PTX: `kernels FOLDER ARCHITECTURE…` writes `NAME.sm_NN.ptx` and a list of the
-//! names. Needs NVRTC, but no GPU and no driver.
+//! Compiles the CUDA back end's kernels to PTX: `kernels FOLDER CACHE CAPABILITY…` writes `NAME.sm_NN.ptx` and a list of the
+//! names. What lies in the folder CACHE is not compiled again. Needs NVRTC, but no GPU and no driver.
 #![allow(missing_docs)]
 
 #[cfg(feature = "cuda")]
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    use rayon::prelude::*;
     let mut arguments = std::env::args().skip(1);
-    let folder = std::path::PathBuf::from(arguments.next().ok_or("no folder")?);
-    let architectures: Vec<u32> = arguments.map(|number| number.parse()).collect::<Result<_, _>>()?;
+    let mut folder = || arguments.next().map(std::path::PathBuf::from).ok_or("two folders are needed");
+    let (folder, cache) = (folder()?, folder()?);
+    let capabilities: Vec<u32> = arguments.map(|number| number.parse()).collect::<Result<_, _>>()?;
     std::fs::create_dir_all(&folder)?;
-    let mut names = String::new();
-    for kernel in vivarium_tensor::cuda::kernel_sources() {
+    let kernels = vivarium_tensor::cuda::kernel_sources();
+    let written = kernels.par_iter().map(|kernel| {
         let name = format!("{}.{}", kernel.name, kernel.variant.replace(' ', "_"));
-        for architecture in &architectures {
-            let ptx = kernel.compile(*architecture)?;
-            std::fs::write(folder.join(format!("{name}.sm_{architecture}.ptx")), ptx)?;
+        // One after the other: several capabilities share what was compiled for the first of them.
+        for capability in &capabilities {
+            let ptx = kernel.compile(*capability, &cache)?;
+            std::fs::write(folder.join(format!("{name}.sm_{capability}.ptx")), ptx)?;
         }
-        names.push_str(&name);
-        names.push('\n');
-    }
-    std::fs::write(folder.join("kernels.txt"), names)?;
+        Ok(name + "\n")
+    });
+    let names = written.collect::<Result<Vec<String>, Box<dyn std::error::Error + Send + Sync>>>()?;
+    std::fs::write(folder.join("kernels.txt"), names.concat())?;
     Ok(())
 }
 

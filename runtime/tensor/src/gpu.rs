@@ -36,6 +36,33 @@ pub enum GpuUnavailable {
     TestFailed(String),
 }
 
+/// What computes products of matrices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProductsBy {
+    /// NVIDIA's library, where products are large and plain enough.
+    CublasLt {
+        /// As the library says it, such as 120901 for 12.9.1.
+        version: usize,
+    },
+    /// The kernels of this program, all of them.
+    OwnKernels {
+        /// Why not the library.
+        reason: String,
+    },
+}
+
+impl fmt::Display for ProductsBy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProductsBy::CublasLt { version } => {
+                let (major, minor, patch) = (version / 10_000, version / 100 % 100, version % 100);
+                write!(formatter, "products by cuBLASLt {major}.{minor}.{patch}")
+            }
+            ProductsBy::OwnKernels { reason } => write!(formatter, "products by Vivarium's kernels ({reason})"),
+        }
+    }
+}
+
 /// What is known about a GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GpuInfo {
@@ -51,15 +78,17 @@ pub struct GpuInfo {
     pub driver_version: i32,
     /// Version of the run-time compiler.
     pub compiler_version: (i32, i32),
+    /// What computes products of matrices.
+    pub products: ProductsBy,
 }
 
 impl fmt::Display for GpuInfo {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let GpuInfo { ordinal, name, capability, memory_bytes, driver_version, compiler_version } = self;
+        let GpuInfo { ordinal, name, capability, memory_bytes, driver_version, compiler_version, products } = self;
         let driver = (driver_version / 1000, driver_version % 1000 / 10);
         write!(
             formatter,
-            "cuda:{ordinal} {name}, compute capability {}.{}, {} MiB, driver for CUDA {}.{}, NVRTC {}.{}",
+            "cuda:{ordinal} {name}, compute capability {}.{}, {} MiB, driver for CUDA {}.{}, NVRTC {}.{}, {products}",
             capability.0,
             capability.1,
             memory_bytes >> 20,
@@ -90,4 +119,10 @@ pub struct Counters {
     pub cached: u64,
     /// Tensors that left the GPU's memory to make room; they are in this machine's memory too.
     pub spilled: u64,
+    /// Products that NVIDIA's library computed.
+    pub library_products: u64,
+    /// Bytes that went through page-locked memory, to the GPU or back.
+    pub staged_bytes: u64,
+    /// Bytes of page-locked memory that were taken for that, at most 64 MiB.
+    pub pinned_bytes: u64,
 }

@@ -53,7 +53,7 @@ pub use cpu::instructions;
 pub use cuda::{Gpu, GpuJob, RetiredGpu};
 pub use dtype::{DType, Element};
 pub use error::{ErrorKind, TensorError};
-pub use gpu::{Counters, GpuInfo, GpuUnavailable};
+pub use gpu::{Counters, GpuInfo, GpuUnavailable, ProductsBy};
 pub use ops::{
     Activation, BinaryOp, BlockFormat, ConvGeometry, Generator, InterpolateMode, MorphologyOp, Operand, PadMode,
     ReduceOp, SampleBorder, SampleMode, UnaryOp, VolumeGeometry,

@@ -8,18 +8,20 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    thread,
 };
 
 use anyhow::{Context, Result, bail};
 
+use crate::assemble::Assembler;
 use crate::shell::{Profile, cargo, find, output, root, run, target_dir};
 
 /// NVRTC and the library beside it that it loads.
 const NVRTC: &str = "nvidia-cuda-nvrtc-cu12==12.9.86";
 /// ptxas.
-const NVCC: &str = "nvidia-cuda-nvcc-cu12==12.9.86";
+pub(crate) const NVCC: &str = "nvidia-cuda-nvcc-cu12==12.9.86";
 /// Architectures that every kernel is assembled for.
-const ARCHITECTURES: [u32; 6] = [75, 80, 86, 89, 90, 100];
+pub(crate) const ARCHITECTURES: [u32; 6] = [75, 80, 86, 89, 90, 100];
 
 const HELP: &str = "\
 cargo xtask cuda <command>
@@ -44,8 +46,13 @@ pub(crate) fn command(arguments: &[String]) -> Result<()> {
 /// # Errors
 /// When a test fails or the kernels' table is not what the assembler says.
 pub(crate) fn stage() -> Result<()> {
-    // Without the feature, which all other stages build with.
-    run(&mut cargo(&["clippy", "-p", "vivarium-tensor", "--all-targets", "--", "-D", "warnings"]))?;
+    // Cold, both take half a minute: one of the processors, the other of the network.
+    thread::scope(|scope| {
+        let fetching = scope.spawn(|| fetched("nvrtc", NVRTC).and_then(|_| fetched("nvcc", NVCC)));
+        // Without the feature, which all other stages build with.
+        run(&mut cargo(&["clippy", "-p", "vivarium-tensor", "--all-targets", "--", "-D", "warnings"]))?;
+        fetching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
     test_with(&[])?;
     table(true)
 }
@@ -68,10 +75,10 @@ fn has_gpu() -> bool {
 fn test_with(flags: &[String]) -> Result<()> {
     let mut libraries = vec![fetched("nvrtc", NVRTC)?.join("nvidia/cuda_nvrtc/lib")];
     if !has_gpu() {
-        run(&mut cargo(&["build", "--workspace", "--all-targets"]))?;
+        build_helpers()?;
         libraries.push(simulated_driver()?);
     }
-    let path = std::env::join_paths(libraries).context("a path with a colon")?;
+    let path = std::env::join_paths(&libraries).context("a path with a colon")?;
     // First what catches mistakes, then what relies on it.
     let environment = |command: &mut Command| {
         command
@@ -91,6 +98,16 @@ fn test_with(flags: &[String]) -> Result<()> {
     }
     environment(&mut tests);
     run(tests.args(flags))?;
+    // Products once more by NVIDIA's library; above, all were left to our kernels.
+    if let Some(library) = cublaslt()? {
+        let with_library = std::env::join_paths(libraries.iter().chain([&library])).context("a path with a colon")?;
+        let mut products = cargo(&["test", "--workspace"]);
+        for test in ["cuda_cublaslt", "cublaslt_misuse", "cuda_products", "families"] {
+            products.args(["--test", test]);
+        }
+        environment(&mut products);
+        run(products.env("LD_LIBRARY_PATH", with_library).env("VIVARIUM_TEST_CUBLASLT", "1"))?;
+    }
     if !has_gpu() {
         // The tensor cores of the oldest architecture multiply in other pieces.
         let mut oldest = cargo(&["test", "--workspace", "--test", "cuda_products", "--test", "cuda_attention"]);
@@ -120,8 +137,27 @@ fn simulated_driver() -> Result<PathBuf> {
     let folder = folder().join("driver");
     fs::create_dir_all(&folder)?;
     let built = target_dir().join(Profile::Debug.folder()).join("libsimulated_cuda.so");
-    fs::copy(&built, folder.join("libcuda.so.1")).with_context(|| format!("copying {}", built.display()))?;
+    // Replaced and not written over: a process may have it loaded, or another target folder be linked to it.
+    let unfinished = folder.join("libcuda.so.1.part");
+    let copied = fs::copy(&built, &unfinished).and_then(|_| fs::rename(&unfinished, folder.join("libcuda.so.1")));
+    copied.with_context(|| format!("copying {}", built.display()))?;
     Ok(folder)
+}
+
+/// The folder of the library of products: the simulated one is part of the driver, under another name. Beside a GPU it is
+/// whatever the system has, and nothing needs to be found twice.
+fn cublaslt() -> Result<Option<PathBuf>> {
+    if has_gpu() {
+        return Ok(None);
+    }
+    let folder = folder().join("cublaslt");
+    fs::create_dir_all(&folder)?;
+    let link = folder.join("libcublasLt.so.12");
+    if !link.exists() {
+        // A link and no copy: only so it is the same library, with the same memory.
+        std::os::unix::fs::symlink("../driver/libcuda.so.1", &link)?;
+    }
+    Ok(Some(folder))
 }
 
 /// A package of PyPI, unpacked under a name; nothing is fetched twice.
@@ -143,14 +179,13 @@ fn table(check: bool) -> Result<()> {
     let nvrtc = fetched("nvrtc", NVRTC)?.join("nvidia/cuda_nvrtc/lib");
     let ptxas = fetched("nvcc", NVCC)?.join("nvidia/cuda_nvcc/bin/ptxas");
     let written = folder().join("ptx");
-    run(&mut cargo(&["build", "--workspace", "--all-targets"]))?;
+    build_helpers()?;
     let mut dump = example("kernels");
-    run(dump.arg(&written).args(ARCHITECTURES.map(|number| number.to_string())).env("LD_LIBRARY_PATH", nvrtc))?;
+    dump.arg(&written).arg(folder().join("kernels")).args(ARCHITECTURES.map(|number| number.to_string()));
+    run(dump.env("LD_LIBRARY_PATH", nvrtc))?;
     let kernels = fs::read_to_string(written.join("kernels.txt")).context("the list of kernels")?;
-    let mut lines = String::new();
-    for kernel in kernels.lines() {
-        lines.push_str(&row(&ptxas, &written, kernel)?);
-    }
+    let assembler = Assembler { ptxas, written, remembered: folder().join("assembled") };
+    let lines = assembler.rows(&kernels.lines().collect::<Vec<_>>())?.concat();
     let page = root().join("docs/cuda.md");
     let text = fs::read_to_string(&page)?;
     let estimates = output(&mut example("roofline"))?;
@@ -170,38 +205,15 @@ fn table(check: bool) -> Result<()> {
     Ok(())
 }
 
+/// The simulated driver and the examples. Of the whole workspace, as the other stages build it, so that little is compiled again;
+/// not all targets, since nobody runs the tests and programs that `cargo test` doesn't.
+fn build_helpers() -> Result<()> {
+    run(&mut cargo(&["build", "--workspace", "--lib", "--examples"]))
+}
+
 /// An example of the tensor crate that was built.
 fn example(name: &str) -> Command {
     Command::new(target_dir().join(Profile::Debug.folder()).join("examples").join(name))
-}
-
-/// One kernel: registers, spilled bytes and shared memory on each architecture.
-fn row(ptxas: &Path, written: &Path, kernel: &str) -> Result<String> {
-    let mut cells = Vec::new();
-    let mut shared = 0;
-    for architecture in ARCHITECTURES {
-        let ptx = written.join(format!("{kernel}.sm_{architecture}.ptx"));
-        let arch = format!("-arch=sm_{architecture}");
-        let mut command = Command::new(ptxas);
-        command.args(["-v", &arch, "-o", "/dev/null"]).arg(&ptx);
-        let assembled = command.output().context("starting ptxas")?;
-        let said = String::from_utf8_lossy(&assembled.stderr).into_owned();
-        if !assembled.status.success() {
-            bail!("ptxas refuses {} for sm_{architecture}:\n{said}", ptx.display());
-        }
-        let registers = number_before(&said, " registers").context("ptxas names no registers")?;
-        let spilled = number_before(&said, " bytes spill stores").unwrap_or(0);
-        shared = shared.max(number_before(&said, " bytes smem").unwrap_or(0));
-        cells.push(if spilled == 0 { registers.to_string() } else { format!("{registers} ({spilled} B spilled)") });
-    }
-    let name = kernel.replacen('.', " ", 1).replace('_', " ");
-    Ok(format!("| {name} | {} | {shared} |\n", cells.join(" | ")))
-}
-
-fn number_before(text: &str, words: &str) -> Option<u64> {
-    let before = &text[..text.find(words)?];
-    let digits = before.rsplit(|c: char| !c.is_ascii_digit()).next()?;
-    digits.parse().ok()
 }
 
 /// Head of the table of estimates.

@@ -24,6 +24,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
+mod assemble;
 mod attacks;
 mod bench;
 mod cuda;

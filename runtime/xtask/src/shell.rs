@@ -4,9 +4,13 @@ use std::{
     env,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
+
+/// From then on, a command's time stands in the log.
+const WORTH_NOTICING: Duration = Duration::from_secs(3);
 
 /// The repository.
 pub(crate) fn root() -> PathBuf {
@@ -42,19 +46,33 @@ impl Profile {
 }
 
 /// `cargo` with the given arguments, in the repository.
+///
+/// Without what the cargo that runs this program told it of itself: ring's build script looks at that, so it and all that is
+/// built on it would be compiled again with every change between `cargo xtask` and plain `cargo`.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&*name);
+        }
+    }
     command.args(arguments).current_dir(root()).env("CARGO_TARGET_DIR", target_dir());
     command
 }
 
-/// Prints the command and runs it to its end.
+/// Prints the command, runs it to its end, and says how long it took if that was worth noticing.
 ///
 /// # Errors
 /// When it can't be started, or exits non-zero.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     println!("  $ {}", describe(command));
+    let started = Instant::now();
     let status = command.status().with_context(|| format!("could not start `{}`", describe(command)))?;
+    let took = started.elapsed();
+    if took >= WORTH_NOTICING {
+        println!("  took {:.1} s", took.as_secs_f64());
+    }
     if !status.success() {
         bail!("`{}` failed ({status})", describe(command));
     }

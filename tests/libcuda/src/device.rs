@@ -3,7 +3,8 @@
 //! Handles and addresses say which device they belong to, so that one that is used on another is known as such.
 
 use crate::order::{Knowledge, Order, Step, Stream};
-use parking_lot::Mutex;
+use crate::pinned::Pinned;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -20,6 +21,7 @@ pub const INVALID_CONTEXT: u32 = 201;
 pub const INVALID_PTX: u32 = 218;
 pub const INVALID_HANDLE: u32 = 400;
 pub const NOT_FOUND: u32 = 500;
+pub const NOT_READY: u32 = 600;
 pub const ILLEGAL_ADDRESS: u32 = 700;
 pub const MISALIGNED_ADDRESS: u32 = 716;
 pub const CONTEXT_IS_DESTROYED: u32 = 709;
@@ -66,6 +68,9 @@ struct Registry {
     streams: Vec<Stream>,
     order: Order,
     uses: HashMap<u64, Uses>,
+    pinned: Pinned,
+    /// How often the host waited.
+    waits: u64,
     faults: Vec<String>,
 }
 
@@ -208,16 +213,17 @@ impl Device {
         setting("SIMULATED_CUDA_MEMORY", MEMORY)
     }
 
-    fn handle(&self) -> u64 {
+    pub fn handle(&self) -> u64 {
         self.next.fetch_add(16, Ordering::SeqCst)
     }
 
+    /// Keeps it, without breaking down.
     fn note(&self, text: String) {
         eprintln!("simulated CUDA: {text}");
         self.registry.lock().faults.push(text);
     }
 
-    fn mistake(&self, error: u32, text: String) {
+    pub fn mistake(&self, error: u32, text: String) {
         self.note(text);
         let _ = self.poison.compare_exchange(SUCCESS, error, Ordering::SeqCst, Ordering::SeqCst);
     }
@@ -438,12 +444,73 @@ impl Device {
         Ok(())
     }
 
+    /// The host has waited.
+    fn host_learns(&self, mut registry: MutexGuard<'_, Registry>, knowledge: &Knowledge) {
+        registry.waits += 1;
+        registry.order.learn(0, knowledge);
+        let Registry { pinned, order, .. } = &mut *registry;
+        let problems = pinned.settle(order);
+        drop(registry);
+        self.mistakes(problems);
+    }
+
+    fn mistakes(&self, problems: Vec<String>) {
+        problems.into_iter().for_each(|problem| self.mistake(ILLEGAL_ADDRESS, problem));
+    }
+
+    /// How often the host waited for the device.
+    pub fn waits(&self) -> u64 {
+        self.registry.lock().waits
+    }
+
+    /// Page-locked memory.
+    pub fn allocate_pinned(&self, bytes: usize) -> Answer<u64> {
+        self.check()?;
+        if bytes == 0 { Err(INVALID_VALUE) } else { Ok(self.registry.lock().pinned.allocate(bytes)) }
+    }
+
+    pub fn free_pinned(&self, base: u64) -> Answer<()> {
+        let mut registry = self.registry.lock();
+        let Registry { pinned, order, .. } = &mut *registry;
+        let problems = pinned.free(base, order).ok_or(INVALID_VALUE)?;
+        drop(registry);
+        self.mistakes(problems);
+        Ok(())
+    }
+
+    /// Bytes at an address of the host are copied by the last step of a stream.
+    pub fn leaves_host(&self, address: u64, length: usize, stream: Stream) {
+        let mut registry = self.registry.lock();
+        let Registry { pinned, order, .. } = &mut *registry;
+        let problems = pinned.leaves(address, length, order.last(stream), order);
+        drop(registry);
+        self.mistakes(problems);
+    }
+
+    /// Takes bytes that the last step of a stream copies to an address of the host, if that is page-locked: they arrive later.
+    pub fn arrives_later(&self, address: u64, data: &[u8], stream: Stream) -> bool {
+        let mut registry = self.registry.lock();
+        let Registry { pinned, order, .. } = &mut *registry;
+        let Some(problems) = pinned.arrives(address, data, order.last(stream), order) else { return false };
+        drop(registry);
+        self.mistakes(problems);
+        true
+    }
+
+    /// Whether the host knows that an event has passed. That it has, it learns by waiting only: so nothing relies on luck.
+    pub fn passed(&self, event: u64) -> Answer<()> {
+        self.check()?;
+        let registry = self.registry.lock();
+        let knowledge = &registry.events.get(&event).ok_or(INVALID_HANDLE)?.knowledge;
+        let known = knowledge.iter().all(|(stream, count)| registry.order.knows_as_host((*stream, *count)));
+        if known { Ok(()) } else { Err(NOT_READY) }
+    }
+
     /// The host waits for a stream.
     pub fn synchronize(&self, stream: Stream) -> Answer<()> {
-        let mut registry = self.registry.lock();
+        let registry = self.registry.lock();
         let knowledge = registry.order.snapshot(stream);
-        registry.order.learn(0, &knowledge);
-        drop(registry);
+        self.host_learns(registry, &knowledge);
         self.check()
     }
 
@@ -485,7 +552,10 @@ impl Device {
         self.check()?;
         let mut registry = self.registry.lock();
         let knowledge = registry.events.get(&event).ok_or(INVALID_HANDLE)?.knowledge.clone();
-        registry.order.learn(stream, &knowledge);
+        match stream {
+            0 => self.host_learns(registry, &knowledge),
+            stream => registry.order.learn(stream, &knowledge),
+        }
         Ok(())
     }
 }

@@ -36,7 +36,7 @@ unsafe fn put<T>(to: *mut T, answer: Answer<T>) -> Code {
 }
 
 /// The legacy default stream is one like any other here. It may not be 0, which stands for the host.
-fn stream(handle: u64) -> u64 {
+pub fn stream(handle: u64) -> u64 {
     if handle <= 2 { 1 } else { handle }
 }
 
@@ -45,7 +45,7 @@ fn device(ordinal: c_int) -> Answer<&'static Device> {
 }
 
 /// The device of the thread's context.
-fn current() -> Answer<&'static Device> {
+pub fn current() -> Answer<&'static Device> {
     let (context, resets) = CURRENT.get();
     let device = of_context(context)?;
     if device.resets() != resets {
@@ -228,24 +228,38 @@ pub unsafe extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: *const u8, bytes: u
         device.bytes(to, bytes, on, true, |allocation, at| {
             allocation.write(at, source);
             Ok(())
-        })
+        })?;
+        device.leaves_host(from as u64, bytes, on);
+        Ok(())
     })
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut u8, from: u64, bytes: usize, on: u64) -> Code {
-    let target = unsafe { std::slice::from_raw_parts_mut(to, bytes) };
     on_stream(on, |device, on| {
-        device.bytes(from, bytes, on, false, |allocation, at| {
+        let data = device.bytes(from, bytes, on, false, |allocation, at| {
             if let Some(byte) = allocation.unwritten(at, bytes) {
                 return Err(format!(
                     "Uninitialised: byte {byte} of a buffer is copied to the host, but nobody wrote it"
                 ));
             }
-            target.copy_from_slice(&allocation.data[at..at + bytes]);
-            Ok(())
-        })
+            Ok(allocation.data[at..at + bytes].to_vec())
+        })?;
+        if !device.arrives_later(to as u64, &data, on) {
+            unsafe { std::slice::from_raw_parts_mut(to, bytes) }.copy_from_slice(&data);
+        }
+        Ok(())
     })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemHostAlloc(memory: *mut u64, bytes: usize, _flags: c_uint) -> Code {
+    unsafe { put(memory, current().and_then(|device| device.allocate_pinned(bytes))) }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemFreeHost(memory: u64) -> Code {
+    in_context(|device| device.free_pinned(memory))
 }
 
 #[unsafe(no_mangle)]
@@ -374,8 +388,8 @@ pub extern "C" fn cuEventSynchronize(event: u64) -> Code {
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuEventQuery(_event: u64) -> Code {
-    SUCCESS
+pub extern "C" fn cuEventQuery(event: u64) -> Code {
+    code(device_of(event).and_then(|device| device.passed(event)))
 }
 
 #[unsafe(no_mangle)]
@@ -416,6 +430,12 @@ pub extern "C" fn simulatedCudaBreak(of: c_int) {
 #[unsafe(no_mangle)]
 pub extern "C" fn simulatedCudaUsedBytes() -> u64 {
     DEVICES.iter().map(|device| device.memory.lock().used()).sum()
+}
+
+/// Not of the driver: how often the host waited for the device.
+#[unsafe(no_mangle)]
+pub extern "C" fn simulatedCudaWaits() -> u64 {
+    DEVICES.iter().map(Device::waits).sum()
 }
 
 /// Not of the driver: instructions executed so far, counted per warp.

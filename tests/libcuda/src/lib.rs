@@ -8,17 +8,25 @@
 //!
 //! As with a driver, a kernel's mistake comes to light at the next call, and every call after it fails.
 //!
-//! Not here: graphs, peers, textures, managed memory, `cuBLAS`.
+//! It is `libcublasLt` as well, if a link of that name leads to it: products over the same memory, with the same checks.
+//!
+//! Not here: graphs, peers, textures, managed memory.
 //!
 //! # Layout
 //! - [`device`]: a device, the state behind the entry points, without pointers
 //! - [`entry`]: the entry points themselves
+//! - [`cublaslt`] and [`cublaslt_entry`]: the same for products
 //! - [`order`]: which work of one stream is known to come after which of another
+//! - [`pinned`]: page-locked memory of the host
 
-// The interface of the driver is made of raw pointers; `entry` is the only module that has any.
+// The interface of the driver is made of raw pointers and of the library too; the modules of entry points are the only ones that have any.
 #![allow(unreachable_pub)]
 
+mod cublaslt;
+#[allow(unsafe_code, non_snake_case, clippy::too_many_arguments)]
+mod cublaslt_entry;
 mod device;
 #[allow(unsafe_code, non_snake_case)]
 mod entry;
 mod order;
+mod pinned;

@@ -41,6 +41,16 @@ impl Order {
         self.clocks.remove(&stream);
     }
 
+    /// The last step of a stream.
+    pub fn last(&self, stream: Stream) -> Step {
+        (stream, self.clocks.get(&stream).and_then(|clock| clock.get(&stream)).copied().unwrap_or(0))
+    }
+
+    /// True when the host knows that the step is done.
+    pub fn knows_as_host(&self, (of, count): Step) -> bool {
+        self.clocks.get(&0).and_then(|clock| clock.get(&of)).copied().unwrap_or(0) >= count
+    }
+
     /// True when the stream knows that the step is done, or the host, which starts what comes next.
     pub fn knows(&self, stream: Stream, (of, count): Step) -> bool {
         let known = |by: Stream| self.clocks.get(&by).and_then(|clock| clock.get(&of)).copied().unwrap_or(0);

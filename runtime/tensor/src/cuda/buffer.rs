@@ -1,9 +1,10 @@
 //! Device memory, and copies to it and back.
 
 use super::gpu::{GpuJob, Shared, add, failed};
+use super::staging::copy_from_gpu;
 use crate::storage::{Allocation, Buffer, Storage, Stored, with_buffer, with_dtype};
 use crate::{Budget, BudgetExceeded, Charge, DType, OpContext, Tensor, TensorError};
-use cudarc::driver::{CudaEvent, CudaSlice, CudaStream, DevicePtr, DriverError, sys};
+use cudarc::driver::{CudaEvent, CudaSlice, CudaStream, CudaView, DriverError, sys};
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
@@ -125,7 +126,7 @@ impl GpuJob {
         add(&self.gpu.0.count.uploads, 1);
         add(&self.gpu.0.count.uploaded_bytes, bytes as u64);
         with_buffer!(source, values => {
-            self.stream.memcpy_htod(as_bytes(values), &mut buffer.slice).map_err(|error| failed(op, error))?;
+            self.copy_to_gpu(op, as_bytes(values), &mut buffer.slice)?;
         });
         Ok(buffer)
     }
@@ -227,17 +228,16 @@ impl DeviceBuffer {
         }
         if T::DTYPE == DType::Boolean {
             let mut bytes = vec![0u8; target.len()];
-            self.copy(op, &self.slice, &mut bytes)?;
+            self.copy(op, &self.slice.as_view(), &mut bytes)?;
             T::read_le(&bytes, target);
             return Ok(());
         }
-        self.copy(op, &self.slice, as_bytes_mut(target))
+        self.copy(op, &self.slice.as_view(), as_bytes_mut(target))
     }
 
-    fn copy(&self, op: &'static str, from: &impl DevicePtr<u8>, to: &mut [u8]) -> Result<(), TensorError> {
+    fn copy(&self, op: &'static str, from: &CudaView<'_, u8>, to: &mut [u8]) -> Result<(), TensorError> {
         self.gpu.bind().map_err(|error| failed(op, error))?;
-        self.stream.memcpy_dtoh(from, to).map_err(|error| failed(op, error))?;
-        self.stream.synchronize().map_err(|error| failed(op, error))
+        copy_from_gpu((&self.gpu.staging, &self.stream), from, to).map_err(|error| failed(op, error))
     }
 }
 

@@ -59,16 +59,16 @@ sources!(
     WINDOWS "windows",
 );
 
-/// Architectures that kernels are compiled for, in tenths; a GPU takes the newest that it can run.
-const ARCHITECTURES: [(u32, &str); 7] = [
-    (75, "compute_75"),
-    (80, "compute_80"),
-    (86, "compute_86"),
-    (89, "compute_89"),
-    (90, "compute_90"),
-    (100, "compute_100"),
-    (120, "compute_120"),
-];
+/// Virtual architectures that kernels are compiled for, in tenths; a GPU takes the newest that it can run. For those in between
+/// (8.6, 8.9, 9.0) our kernels come out the same as for the one before, but for how far some loops are unrolled.
+const ARCHITECTURES: [(u32, &str); 4] =
+    [(75, "compute_75"), (80, "compute_80"), (100, "compute_100"), (120, "compute_120")];
+
+/// What kernels are compiled for, for a GPU of a compute capability such as 89.
+fn architecture_for(capability: u32) -> &'static str {
+    let usable = ARCHITECTURES.iter().rev().find(|(number, _)| *number <= capability);
+    usable.unwrap_or(&ARCHITECTURES[0]).1
+}
 
 /// A kernel with the definitions that it is compiled with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,17 +82,13 @@ pub struct KernelSource {
 }
 
 impl KernelSource {
-    /// PTX for an architecture, such as 89 for sm_89.
+    /// PTX for GPUs of a compute capability, such as 89 for sm_89, as they would get it; kept in the folder `cache`.
     ///
     /// # Errors
-    /// NVRTC's, and one when this program has no such architecture.
-    pub fn compile(&self, architecture: u32) -> Result<String, TensorError> {
-        let known = ARCHITECTURES.iter().find(|(number, _)| *number == architecture);
-        let (_, name) = known.ok_or_else(|| TensorError::Device {
-            op: self.name,
-            message: format!("sm_{architecture} is not one of {:?}", ARCHITECTURES.map(|(number, _)| number)),
-        })?;
-        compile(self.name, name, &self.source)
+    /// NVRTC's.
+    pub fn compile(&self, capability: u32, cache: &Path) -> Result<String, TensorError> {
+        let store = PtxStore::new(capability, compiler_version(), Some(cache));
+        store.get(self.name, &self.source).map(|(ptx, _)| ptx)
     }
 }
 
@@ -196,24 +192,18 @@ pub(super) fn compiler_version() -> (i32, i32) {
 /// All kernels in use.
 pub(super) struct Kernels {
     loaded: Mutex<HashMap<String, Arc<CudaFunction>>>,
-    architecture: &'static str,
-    /// What results depend on besides the source.
-    environment: String,
-    cache: Option<PathBuf>,
+    store: PtxStore,
 }
 
 impl Kernels {
     pub(super) fn new(info: &GpuInfo, cache: Option<&Path>) -> Kernels {
         let capability = info.capability.0 * 10 + info.capability.1;
-        let usable = ARCHITECTURES.iter().rev().find(|(number, _)| *number <= capability);
-        let architecture = usable.unwrap_or(&ARCHITECTURES[0]).1;
-        let environment = format!("{architecture} {:?} {}", info.compiler_version, info.driver_version);
-        Kernels { loaded: Mutex::default(), architecture, environment, cache: cache.map(Path::to_owned) }
+        Kernels { loaded: Mutex::default(), store: PtxStore::new(capability, info.compiler_version, cache) }
     }
 
     /// Where compiled kernels are kept.
     pub(super) fn folder(&self) -> Option<&PathBuf> {
-        self.cache.as_ref()
+        self.store.cache.as_ref()
     }
 
     /// The kernel of a file with these definitions, compiled if nobody has needed it before.
@@ -229,23 +219,44 @@ impl Kernels {
         if let Some(kernel) = self.loaded.lock().get(&key) {
             return Ok(Arc::clone(kernel));
         }
-        let text = full_text(source, defines);
-        let ptx = match self.read_cache(&text) {
-            Some(ptx) => {
-                add(&count.cached, 1);
-                ptx
-            }
-            None => {
-                add(&count.compiled, 1);
-                let ptx = compile(op, self.architecture, &text)?;
-                self.write_cache(&text, &ptx);
-                ptx
-            }
-        };
+        let (ptx, origin) = self.store.get(op, &full_text(source, defines))?;
+        add(if origin == Origin::Cache { &count.cached } else { &count.compiled }, 1);
         let module = context.load_module(Ptx::from_src(ptx)).map_err(|error| failed(op, error))?;
         let kernel = Arc::new(module.load_function(source.name).map_err(|error| failed(op, error))?);
         self.loaded.lock().insert(key, Arc::clone(&kernel));
         Ok(kernel)
+    }
+}
+
+/// Where PTX came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Compiler,
+    Cache,
+}
+
+/// PTX for one architecture: what NVRTC makes of sources, and the cache of it on disk.
+struct PtxStore {
+    architecture: &'static str,
+    /// What PTX depends on besides the source.
+    environment: String,
+    cache: Option<PathBuf>,
+}
+
+impl PtxStore {
+    fn new(capability: u32, compiler_version: (i32, i32), cache: Option<&Path>) -> PtxStore {
+        let architecture = architecture_for(capability);
+        let environment = format!("{architecture} {compiler_version:?}");
+        PtxStore { architecture, environment, cache: cache.map(Path::to_owned) }
+    }
+
+    fn get(&self, op: &'static str, text: &str) -> Result<(String, Origin), TensorError> {
+        if let Some(ptx) = self.read_cache(text) {
+            return Ok((ptx, Origin::Cache));
+        }
+        let ptx = compile(op, self.architecture, text)?;
+        self.write_cache(text, &ptx);
+        Ok((ptx, Origin::Compiler))
     }
 
     fn path(&self, text: &str) -> Option<PathBuf> {
@@ -273,5 +284,17 @@ impl Kernels {
         if !written {
             let _ = std::fs::remove_file(&unfinished);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_gets_the_newest_code_that_it_can_run() {
+        let given = [75, 79, 80, 89, 90, 100, 103, 121].map(architecture_for);
+        let wanted = [75, 75, 80, 80, 80, 100, 100, 120].map(|number| format!("compute_{number}"));
+        assert_eq!(given, wanted.each_ref().map(String::as_str));
     }
 }

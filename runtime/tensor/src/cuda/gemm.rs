@@ -1,10 +1,11 @@
 //! Products of matrices: which kernel computes one, and in which tiles.
 //!
-//! Operands that are both float16, or both bfloat16, are multiplied on tensor cores, everything else in float32. On both,
-//! sums are float32.
+//! NVIDIA's library takes what suits it, where it is installed (`cublaslt`). Of the rest, operands that are both float16, or
+//! both bfloat16, are multiplied on tensor cores, everything else in float32. Sums are float32 everywhere.
 
 use super::buffer::DeviceBuffer;
 use super::compile::{GEMM, GEMM_TENSOR_CORES, Source};
+use super::cublaslt::Problem;
 use super::gpu::GpuJob;
 use super::launch::{Start, THREADS, View, Walk, grid_of, number, padded};
 use crate::shape::{Layout, MAX_RANK};
@@ -214,6 +215,14 @@ impl GpuJob {
         residents.extend(bias.map(|bias| self.resident(op, bias, cx)).transpose()?);
         let reads: Vec<&DeviceBuffer> = residents.iter().map(Arc::as_ref).collect();
         let mut out = self.allocate(op, layout.shape.elements() * dtype.size())?;
+        let (types, result) = ([left.dtype(), right.dtype()], (bias.is_some(), dtype));
+        let library = self.gpu.0.cublaslt.as_ref().filter(|_| !convolution);
+        let suited = library.zip(Problem::of(&gemm, types, result, abilities.capability));
+        if let Some((library, problem)) = suited
+            && self.multiply_by_cublaslt(op, (library, &problem), &gemm, &reads, &mut out)?
+        {
+            return self.tensor(op, layout, dtype, out, cx).map(Some);
+        }
         let Plan { source, defines, grid, threads } = plan;
         let start = Start { op, source, defines: &defines, grid, threads };
         self.start(&start, &reads, &mut out, |pointers, target| gemm.at(pointers, target))?;

@@ -1,9 +1,11 @@
 //! A GPU, and what a job has of it.
 
 use super::compile::Kernels;
+use super::cublaslt::CublasLt;
 use super::meter::Meter;
+use super::staging::Staging;
 use crate::storage::Storage;
-use crate::{Budget, Counters, GpuInfo, GpuUnavailable, TensorError};
+use crate::{Budget, Counters, GpuInfo, GpuUnavailable, ProductsBy, TensorError};
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -33,11 +35,22 @@ pub(super) struct Count {
     pub(super) compiled: AtomicU64,
     pub(super) cached: AtomicU64,
     pub(super) spilled: AtomicU64,
+    pub(super) library_products: AtomicU64,
 }
 
 impl Count {
     pub(super) fn read(&self) -> Counters {
-        let Count { launches, uploads, uploaded_bytes, downloads, downloaded_bytes, compiled, cached, spilled } = self;
+        let Count {
+            launches,
+            uploads,
+            uploaded_bytes,
+            downloads,
+            downloaded_bytes,
+            compiled,
+            cached,
+            spilled,
+            library_products,
+        } = self;
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Counters {
             launches: get(launches),
@@ -48,6 +61,8 @@ impl Count {
             compiled: get(compiled),
             cached: get(cached),
             spilled: get(spilled),
+            library_products: get(library_products),
+            ..Counters::default()
         }
     }
 }
@@ -65,6 +80,8 @@ pub(super) struct Shared {
     pub(super) info: GpuInfo,
     pub(super) multiprocessors: u32,
     pub(super) kernels: Kernels,
+    pub(super) cublaslt: Option<CublasLt>,
+    pub(super) staging: Staging,
     /// Goes on counting when the GPU is opened anew.
     pub(super) count: Arc<Count>,
     /// Tensors that are in this machine's memory too, those that came first in front.
@@ -134,6 +151,10 @@ impl Gpu {
         }
         let context = CudaContext::new(ordinal)?;
         let (major, minor) = context.compute_capability()?;
+        let (cublaslt, products) = match CublasLt::open(&context) {
+            Ok((library, version)) => (Some(library), ProductsBy::CublasLt { version }),
+            Err(reason) => (None, ProductsBy::OwnKernels { reason }),
+        };
         let info = GpuInfo {
             ordinal,
             name: context.name()?,
@@ -141,14 +162,18 @@ impl Gpu {
             memory_bytes: context.total_mem()? as u64,
             driver_version: driver_version()?,
             compiler_version: super::compile::compiler_version(),
+            products,
         };
         let kernels = Kernels::new(&info, cache);
         let multiprocessors = context.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+        let staging = Staging::new(&context);
         Ok(Gpu(Arc::new(Shared {
             context,
             info,
             multiprocessors: multiprocessors.max(1) as u32,
             kernels,
+            cublaslt,
+            staging,
             count,
             copies: Mutex::default(),
         })))
@@ -191,7 +216,11 @@ impl Gpu {
 
     /// What it has been asked to do.
     pub fn counters(&self) -> Counters {
-        self.0.count.read()
+        Counters {
+            staged_bytes: self.0.staging.staged_bytes.load(Ordering::Relaxed),
+            pinned_bytes: self.0.staging.pinned_bytes(),
+            ..self.0.count.read()
+        }
     }
 
     /// A stream for one job, whose tensors on the GPU are charged to `memory`.

@@ -199,21 +199,35 @@ impl GpuJob {
         let shared = &self.gpu.0;
         let Start { op, source, defines, grid, threads } = *start;
         let kernel = shared.kernels.get(op, source, defines, &shared.context, &shared.count)?;
+        self.queue(op, reads, out, |pointers, target| {
+            let arguments = arguments(pointers, target);
+            let config = LaunchConfig { grid_dim: grid, block_dim: (threads, 1, 1), shared_mem_bytes: 0 };
+            let mut launch = self.stream.launch_builder(&kernel);
+            launch.arg(&arguments);
+            // SAFETY: the argument has the layout of the kernel's only parameter (`repr(C)`, the same fields in the same order),
+            // and the kernel stays inside the buffers, see above.
+            unsafe { launch.launch(config) }.map(drop).map_err(|error| failed(op, error))
+        })
+    }
+
+    /// Does `work`, which queues on the job's stream what reads `reads` and writes `out`, at their addresses: after those who
+    /// wrote them, before those who will, and by the meter.
+    pub(super) fn queue(
+        &self,
+        op: &'static str,
+        reads: &[&DeviceBuffer],
+        out: &mut DeviceBuffer,
+        work: impl FnOnce(&[u64], u64) -> Result<(), TensorError>,
+    ) -> Result<(), TensorError> {
         // Held until the launch is queued: they make this stream wait for writers, and later writers for it.
         let (pointers, _orders): (Vec<u64>, Vec<SyncOnDrop<'_>>) =
             reads.iter().map(|buffer| buffer.slice.device_ptr(&self.stream)).unzip();
         let (target, _order) = out.slice.device_ptr_mut(&self.stream);
-        let arguments = arguments(&pointers, target);
-        let config = LaunchConfig { grid_dim: grid, block_dim: (threads, 1, 1), shared_mem_bytes: 0 };
-        let mut launch = self.stream.launch_builder(&kernel);
-        launch.arg(&arguments);
         let begun = Meter::mark(&self.stream).map_err(|error| failed(op, error))?;
-        // SAFETY: the argument has the layout of the kernel's only parameter (`repr(C)`, the same fields in the same order),
-        // and the kernel stays inside the buffers, see above.
-        unsafe { launch.launch(config) }.map_err(|error| failed(op, error))?;
+        work(&pointers, target)?;
         let ended = Meter::mark(&self.stream).map_err(|error| failed(op, error))?;
         self.meter.note(begun, ended).map_err(|error| failed(op, error))?;
-        add(&shared.count.launches, 1);
+        add(&self.gpu.0.count.launches, 1);
         reads.iter().try_for_each(|buffer| buffer.read_by(&self.stream)).map_err(|error| failed(op, error))?;
         Ok(())
     }

@@ -16,7 +16,8 @@
 //!
 //! # Layout
 //! - `gpu`: opening a GPU, jobs, counters; `retired`: one that failed, on its way back; `meter`: how long kernels run; `compile`: kernels, and the cache of them
-//! - `buffer`: device memory and copies; `launch`: arguments as kernels take them
+//! - `buffer`: device memory and copies; `staging`: page-locked memory that large ones go through; `launch`: arguments as kernels take them
+//! - `cublaslt`: products by NVIDIA's library, where it is installed
 //! - one file for each group of kernels, beside its source in `kernels/`
 
 mod attention;
@@ -25,6 +26,7 @@ mod color;
 mod compile;
 mod convolve;
 mod create;
+mod cublaslt;
 mod elementwise;
 mod fourier;
 mod gemm;
@@ -41,6 +43,7 @@ mod retired;
 mod rows;
 mod sample;
 mod scatter;
+mod staging;
 mod windows;
 
 pub(crate) use buffer::DeviceBuffer;

@@ -300,6 +300,7 @@ mod tests {
             memory_bytes: 1000,
             driver_version: 12080,
             compiler_version: (12, 9),
+            products: vivarium_tensor::ProductsBy::OwnKernels { reason: "a test".to_owned() },
         };
         let state = State::Failed { counters: Counters::default(), reason: "it burns".to_owned(), given_up: false };
         Slot {

@@ -168,10 +168,10 @@ impl Slot {
         tracing::error!(device = %self.info, "{note}");
     }
 
-    /// Why it does not work, if it does not.
+    /// What computes products, or why it does not work.
     pub(super) fn note(&self) -> Option<String> {
         match &*self.state.lock() {
-            State::Working(_) => None,
+            State::Working(gpu) => Some(gpu.info().products.to_string()),
             State::Failed { reason, given_up: false, .. } => {
                 Some(format!("the GPU failed ({reason}); it is tried again in the background"))
             }

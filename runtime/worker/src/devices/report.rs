@@ -22,7 +22,7 @@ pub struct DeviceReport {
     /// What it has done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub work: Option<DeviceWork>,
-    /// Of a GPU that does not work, why; of the CPU, why it is no GPU, where one was looked for.
+    /// Of a GPU, what computes products there, or why it does not work; of the CPU, why it is no GPU, where one was looked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
