@@ -10,7 +10,7 @@
 
 use super::buffer::DeviceBuffer;
 use super::gemm::{Gemm, suits_tensor_cores};
-use super::gpu::{GpuJob, add, failed};
+use super::gpu::{GpuJob, add, bind, failed};
 use super::launch::View;
 use crate::{DType, TensorError};
 use cudarc::cublaslt::result::{self, CublasError};
@@ -248,7 +248,7 @@ impl CublasLt {
         if !VERSIONS.contains(&(version / 10_000)) {
             return Err(format!("libcublasLt has version {version}, which is not known here"));
         }
-        context.bind_to_thread().map_err(super::gpu::describe)?;
+        bind(context).map_err(super::gpu::describe)?;
         let handle = result::create_handle().map_err(|error| format!("libcublasLt refuses: {:?}", error.0))?;
         let (major, _) = context.compute_capability().map_err(super::gpu::describe)?;
         let workspace = WORKSPACE[usize::from(major < 9)];
@@ -331,7 +331,7 @@ impl CublasLt {
 impl Drop for CublasLt {
     #[allow(unsafe_code)]
     fn drop(&mut self) {
-        self.context.record_err(self.context.bind_to_thread());
+        self.context.record_err(bind(&self.context));
         // SAFETY: made by the library and destroyed only here, when nobody can call it any more.
         let _ = unsafe { result::destroy_handle(self.handle) };
     }
@@ -356,7 +356,7 @@ impl GpuJob {
         reads: &[&DeviceBuffer],
         out: &mut DeviceBuffer,
     ) -> Result<bool, TensorError> {
-        library.context.bind_to_thread().map_err(|error| failed(op, error))?;
+        bind(&library.context).map_err(|error| failed(op, error))?;
         let refused = |error: CublasError| TensorError::Device { op, message: format!("cuBLASLt: {:?}", error.0) };
         let Some(algorithm) = library.algorithm(problem).map_err(refused)? else { return Ok(false) };
         let mut workspace = match self.allocate_if_needed(op, algorithm.workspace) {

@@ -88,13 +88,18 @@ pub(super) struct Shared {
     copies: Mutex<VecDeque<Weak<Storage>>>,
 }
 
+/// Makes a context this thread's. `cudarc` does that too, unless the thread has a context of the same handle; after a reset, that
+/// may be the one from before. So where work of a thread may begin, it is taken anew.
+#[allow(unsafe_code)]
+pub(super) fn bind(context: &CudaContext) -> Result<(), DriverError> {
+    // SAFETY: the context is held, so it is there.
+    unsafe { result::ctx::set_current(context.cu_ctx()) }
+}
+
 impl Shared {
-    /// Makes the context this thread's. `cudarc` does that too, unless the thread has a context of the same handle; after a
-    /// reset, that may be the one from before. So where work of a thread may begin, it is taken anew.
-    #[allow(unsafe_code)]
+    /// As [`bind`].
     pub(super) fn bind(&self) -> Result<(), DriverError> {
-        // SAFETY: the context is held, so it is there.
-        unsafe { result::ctx::set_current(self.context.cu_ctx()) }
+        bind(&self.context)
     }
 
     /// Notes a tensor that may leave again when room is needed.

@@ -5,7 +5,7 @@
 //! blocks for each GPU, for all jobs together, made when first needed. A block is used again when the event after its last copy
 //! has passed; when none is free because other threads hold them all, bytes go the driver's own way.
 
-use super::gpu::{GpuJob, failed};
+use super::gpu::{GpuJob, bind, failed};
 use crate::TensorError;
 use cudarc::driver::{CudaContext, CudaEvent, CudaSlice, CudaStream, CudaView, CudaViewMut, DriverError, result};
 use parking_lot::Mutex;
@@ -53,7 +53,7 @@ impl Block {
     /// A new one. Reads as well as writes: not write-combined.
     #[allow(unsafe_code)]
     fn new(context: &Arc<CudaContext>) -> Result<Block, DriverError> {
-        context.bind_to_thread()?;
+        bind(context)?;
         // SAFETY: bytes have no invalid values; they are cleared below, before anybody can see them.
         let memory = unsafe { result::malloc_host(BLOCK, 0)? };
         let Some(memory) = NonNull::new(memory.cast::<u8>()) else {
@@ -96,7 +96,7 @@ impl Drop for Block {
     #[allow(unsafe_code)]
     fn drop(&mut self) {
         let passed = self.last_copy.as_ref().map_or(Ok(()), CudaEvent::synchronize);
-        let freed = passed.and_then(|()| self.context.bind_to_thread()).and_then(|()| {
+        let freed = passed.and_then(|()| bind(&self.context)).and_then(|()| {
             // SAFETY: made by `malloc_host`, freed only here, and no copy is under way.
             unsafe { result::free_host(self.memory.as_ptr().cast()) }
         });
