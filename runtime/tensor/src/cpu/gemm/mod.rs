@@ -1,5 +1,5 @@
 //! Products of matrices: a kernel in vector registers ([`kernel`]) with one operand rearranged into panels for it ([`pack`]); on
-//! processors that have one, a matrix unit ([`amx`]) for numbers that are taken apart for it ([`split`]); and here how the work
+//! processors that have one, a matrix unit ([`amx`]) for numbers that are taken apart for it ([`mod@split`]); and here how the work
 //! is cut into pieces.
 //!
 //! How the steps of a sum are cut depends on sizes alone, so a result does not depend on the number of threads.
@@ -41,7 +41,7 @@ const SPLIT_PIECES: usize = 4;
 
 /// A stored type that products can be made of.
 pub(crate) trait MatrixType: Load<f32> + Sync {
-    /// How many bfloat16 make up a number; see [`split`].
+    /// How many bfloat16 make up a number; see [`mod@split`].
     const PARTS: usize;
 
     /// The values themselves, if they need no conversion.
