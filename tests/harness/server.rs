@@ -384,6 +384,8 @@ impl Socket {
                 Ok(Message::Binary(bytes)) => return Ok(Some(Heard::Frame(bytes.to_vec()))),
                 Ok(Message::Close(_)) => bail!("the server closed the socket"),
                 Ok(_) => {}
+                // The process was stopped and went on.
+                Err(Error::Io(error)) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(Error::Io(error))
                     if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) =>
                 {
