@@ -16,6 +16,7 @@ pub(super) const BLOCK: usize = 2 * TILE;
 
 /// What is multiplied: up to two tiles of rows by up to two tiles of columns.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(all(target_arch = "x86_64", target_os = "linux")), allow(dead_code))] // Nothing else multiplies them.
 pub(super) struct Block {
     /// For each [`STEPS`] steps the parts of the left side, `row_tiles` tiles each; and of the right side.
     pub(super) a: *const Line,

@@ -26,6 +26,7 @@ const MOST_PARTS: usize = 3;
 
 /// The products of parts that make up a product, in an order that changes one side at a time.
 #[derive(Debug)]
+#[cfg_attr(not(all(target_arch = "x86_64", target_os = "linux")), allow(dead_code))] // Nothing else multiplies them.
 pub(crate) struct Pairs {
     pub(super) left: usize,
     pub(super) right: usize,
