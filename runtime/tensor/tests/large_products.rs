@@ -212,3 +212,19 @@ fn a_matrix_unit_is_not_needed() {
         assert!(again.status.success(), "{out}\n{errors}");
     }
 }
+
+#[test]
+fn pictures_without_rows_are_all_padding() {
+    let cx = cpu_context();
+    let x = Tensor::full(&[2, 32, 0, 8], 1.0, DType::Float32, &cx).unwrap();
+    for (outputs, window) in [(4, 3), (48, 3), (48, 5)] {
+        let w = noise(&[outputs, 32, window, window], DType::Float32, 1);
+        let b = noise(&[outputs], DType::Float32, 2);
+        let geometry = ConvGeometry { stride: [1, 1], padding: [30, 30], dilation: [1, 1], groups: 1 };
+        let got = Slow::of(&x.conv2d(&w, Some(&b), &geometry, &cx).unwrap());
+        let b = Slow::of(&b);
+        for (place, value) in got.values.iter().enumerate() {
+            assert_eq!(*value, b.at(&[coordinates(&got.shape, place)[1]]));
+        }
+    }
+}

@@ -90,7 +90,9 @@ pub(crate) struct Convolution<'a, T> {
     pub(crate) input_parts: usize,
     /// The input is `[B, channels, height, width]`; only for windows of [`Taps::pointwise`].
     pub(crate) planar: bool,
-    /// Height, width, channels of the input.
+    /// Pictures.
+    pub(crate) batch: usize,
+    /// Height, width, channels of the input, which may have no pixels.
     pub(crate) size: [usize; 3],
     /// `[out, in/groups, window height, window width]`
     pub(crate) weight: &'a [T],
@@ -122,7 +124,7 @@ impl<T: MatrixType> Convolution<'_, T> {
             self.bias.map_or(Start::Nothing, Start::Row).fill(out, channels);
             return if depthwise { self.depthwise(out, cx) } else { Ok(()) };
         }
-        let pixels = out.len() / channels;
+        let pixels = self.pixels();
         let panels = Panels { inner: self.window() * inputs, columns: outputs };
         if self.turns_around() {
             return self.turned(out, cx);
@@ -135,22 +137,23 @@ impl<T: MatrixType> Convolution<'_, T> {
             let from = self.bias.map_or(Start::Nothing, |bias| Start::Row(&bias[group * outputs..][..outputs]));
             if self.planar {
                 self.planes(group, right, from, out, cx)?;
-            } else if self.taps.pointwise(&self.size[..2], &self.output[..2]) {
-                let values = &self.input[group * inputs..];
-                let a = Matrix { values, rows: pixels, columns: inputs, row_stride: self.size[2], column_stride: 1 };
-                product_packed(
-                    self.op,
-                    Left::plain(a).of_parts(self.input_parts),
-                    right,
-                    (&mut out[group * outputs..], channels),
-                    from,
-                    cx,
-                )?;
-            } else {
-                let windows = Windows { convolution: self, channel: group * inputs, channels: inputs };
-                let a = Left::gathered(&windows, pixels, panels.inner).of_parts(self.input_parts);
-                product_packed(self.op, a, right, (&mut out[group * outputs..], channels), from, cx)?;
+                continue;
             }
+            let windows = Windows { convolution: self, channel: group * inputs, channels: inputs };
+            let a = if self.taps.pointwise(&self.size[..2], &self.output[..2]) {
+                let values = &self.input[group * inputs..];
+                Left::plain(Matrix {
+                    values,
+                    rows: pixels,
+                    columns: inputs,
+                    row_stride: self.size[2],
+                    column_stride: 1,
+                })
+            } else {
+                Left::gathered(&windows, pixels, panels.inner)
+            };
+            let a = a.of_parts(self.input_parts);
+            product_packed(self.op, a, right, (&mut out[group * outputs..], channels), from, cx)?;
         }
         Ok(())
     }
@@ -162,8 +165,7 @@ impl<T: MatrixType> Convolution<'_, T> {
     }
 
     fn pixels(&self) -> usize {
-        let [height, width, channels] = self.size;
-        self.input.len() / (height * width * channels) * self.output[0] * self.output[1]
+        self.batch * self.output[0] * self.output[1]
     }
 
     fn turns_around(&self) -> bool {
@@ -174,7 +176,7 @@ impl<T: MatrixType> Convolution<'_, T> {
     /// By way of the transposed result: the weight, which is more than the pixels, is read where it lies.
     fn turned(&self, out: &mut [f32], cx: &OpContext) -> Result<(), TensorError> {
         let (channels, window) = (self.output[2], self.window());
-        let sizes = Panels { inner: self.size[2] * window, columns: out.len() / channels };
+        let sizes = Panels { inner: self.size[2] * window, columns: self.pixels() };
         let weight = ConvertedRows(Matrix::dense(self.weight, channels, sizes.inner));
         let from = self.bias.map_or(Start::Nothing, Start::Row);
         let fill = |panel: usize, out: &mut [f32]| self.pixels_under(panel, sizes, out);

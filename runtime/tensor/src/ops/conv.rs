@@ -304,11 +304,13 @@ impl Job<'_> {
         let output = [height, width, outputs];
         let values = &values[weight.layout.offset..][..weight.elements()];
         let (op, taps, input_parts) = (self.op, &self.taps, parts_of(self.input.dtype()));
+        let batch = self.input.dims()[0];
         let convolution = Convolution {
             op,
             input: input.floats(),
             input_parts,
             planar,
+            batch,
             size,
             weight: values,
             taps,
@@ -316,9 +318,9 @@ impl Job<'_> {
             groups,
             bias,
         };
-        let pays = Winograd::<T>::pays([input.dims()[0], height, width], size[2]) && !convolution.is_faster_direct();
+        let pays = Winograd::<T>::pays([batch, height, width], size[2]) && !convolution.is_faster_direct();
         if let (Some(padding), 1, true) = (self.taps.plain_three(), groups, pays) {
-            let winograd = Winograd { op: self.op, input: input.floats(), size, padding, weight: values, output, bias };
+            let winograd = Winograd { op, input: input.floats(), batch, size, padding, weight: values, output, bias };
             let _workspace = workspace(self.op, winograd.workspace_bytes(), cx)?;
             if winograd.run(out, cx)? {
                 return Ok(());

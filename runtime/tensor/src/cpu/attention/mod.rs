@@ -8,8 +8,8 @@ mod soften;
 
 use crate::cpu::elementwise::Input;
 use crate::cpu::gemm::{
-    Kernel, LINE_STEPS, Line, LineBlock, Lines, MOST_COLUMNS, Matrix, MatrixType, Panels, ROW, Right, Rows as _,
-    Tiling, can_split, multiply, multiply_split, split_chunk_of, split_steps,
+    Kernel, LINE_STEPS, Line, Lines, MOST_COLUMNS, Matrix, MatrixType, Panels, ROW, Right, Rows as _, Tiling,
+    can_split, multiply, multiply_split, split_chunk, split_steps,
 };
 use crate::cpu::reader::Reader;
 use crate::cpu::transpose::transpose;
@@ -204,9 +204,8 @@ impl Attention<'_> {
             let key = self.key.matrix(first + index, 0, self.keys, self.width);
             let value = self.value.matrix(first + index, 0, self.keys, self.value_width).transposed();
             for (matrix, tiling, lines) in [(key, keys, key_lines), (value, values, value_lines)] {
-                let chunks = tiling.chunks();
-                let mut blocks: Vec<LineBlock<'_>> = lines.chunks_mut(chunks * tiling.chunk(0)).collect();
-                blocks.par_iter_mut().enumerate().try_for_each(|(block, lines)| {
+                let blocks = lines.par_chunks_mut(tiling.chunks() * tiling.chunk(0));
+                blocks.enumerate().try_for_each(|(block, lines)| {
                     cx.check(self.op)?;
                     if !split_block(matrix, tiling, block, lines) {
                         finite.store(false, Ordering::Relaxed);
@@ -262,9 +261,8 @@ impl Attention<'_> {
         scratch.results.clear();
         scratch.results.resize(results.numbers(), 0.0);
         scratch.scores.resize(self.key_block().next_multiple_of(16) * MOST_COLUMNS, 0.0);
-        let state = State::new();
         scratch.states.clear();
-        scratch.states.resize(panels.count(), state);
+        scratch.states.resize(panels.count(), State::new());
         let query = self.query.matrix(batch, first, rows, self.width).transposed();
         for panel in 0..panels.count() {
             let packed = &mut scratch.queries[panels.start(panel)..][..panels.step(panel) * self.width];
@@ -396,7 +394,7 @@ fn split_block(matrix: Matrix<'_>, tiling: Tiling, block: usize, out: &mut [Line
         for step in (0..inner).step_by(LINE_STEPS) {
             let sizes = [rows, LINE_STEPS.min(inner - step), tiling.parts];
             let out = &mut out[(start + step) / LINE_STEPS * tiling.chunk(block)..][..tiling.chunk(block)];
-            finite &= split_chunk_of(&gathered[step..], ROW, sizes, out);
+            finite &= split_chunk(&gathered[step..], ROW, sizes, out);
         }
     }
     finite

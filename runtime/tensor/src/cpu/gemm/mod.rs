@@ -12,7 +12,7 @@ mod part;
 mod split;
 mod stored;
 
-pub(crate) use self::split::{Line, LineBlock, Lines, Tiling, split, split_chunk_of, split_steps};
+pub(crate) use self::split::{Line, LineBlock, Lines, Tiling, split, split_chunk, split_steps};
 pub(crate) use amx::STEPS as LINE_STEPS;
 pub(crate) use few::{ConvertedRows, turned_packed};
 pub(crate) use kernel::{Kernel, MOST_COLUMNS};
@@ -261,6 +261,10 @@ pub(crate) enum Start<'a> {
 }
 
 impl Start<'_> {
+    fn adding(add: bool) -> Self {
+        if add { Start::There } else { Start::Nothing }
+    }
+
     /// Writes it to rows of so many columns, where there are no products.
     pub(crate) fn fill(self, out: &mut [f32], columns: usize) {
         match self {

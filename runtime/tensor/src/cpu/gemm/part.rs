@@ -70,7 +70,7 @@ struct Steps {
 /// `out (+)= a · b` on this thread; rows of `out` are `stride` apart.
 pub(crate) fn multiply(a: Matrix<'_>, b: Right<'_>, out: &mut [f32], stride: usize, add: bool) {
     let part = Part { first_row: 0, rows: a.rows, first_panel: 0, panels: b.sizes().count() };
-    let from = if add { Start::There } else { Start::Nothing };
+    let from = Start::adding(add);
     multiply_part(Left::plain(a), b, part, Target::new(out, stride), from);
 }
 
@@ -97,7 +97,7 @@ pub(crate) fn multiply_split(
         let blocks = out.chunks_mut(amx::BLOCK * stride);
         return multiply_panel_lines(&tiles, (rows, left), (columns, right), 0, steps, blocks, add);
     }
-    let from = if add { Start::There } else { Start::Nothing };
+    let from = Start::adding(add);
     multiply_lines((rows, left), (columns, right), steps, part, Target::new(out, stride), from);
 }
 
@@ -206,7 +206,7 @@ fn multiply_panel(
         unsafe {
             kernel.multiply(&tile, rows, narrow);
             if !full {
-                let from = if add { Start::There } else { Start::Nothing };
+                let from = Start::adding(add);
                 move_sums(&edge, MOST_COLUMNS, (rows, width), (c, out.stride), from);
             }
         }

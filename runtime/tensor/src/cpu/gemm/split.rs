@@ -169,7 +169,7 @@ fn raise(most: &mut [u32; TILE], values: &[f32; TILE]) {
 /// Splits the rows of the left side, which are `stride` apart, into all of a tiling. False when something is not finite; then
 /// the lines are of no use.
 pub(crate) fn split_rows(values: &[f32], stride: usize, tiling: Tiling, out: &mut [Line]) -> bool {
-    let mut most = [0; TILE];
+    let mut finite = true;
     let mut out = &mut out[..tiling.lines()];
     for first in (0..tiling.length).step_by(BLOCK) {
         let rows = BLOCK.min(tiling.length - first);
@@ -177,31 +177,31 @@ pub(crate) fn split_rows(values: &[f32], stride: usize, tiling: Tiling, out: &mu
             let (chunk, rest) = out.split_at_mut(tiling.chunk(first / BLOCK));
             out = rest;
             let steps = STEPS.min(tiling.inner - step);
-            split_chunk(&values[first * stride + step..], stride, [rows, steps, tiling.parts], chunk, &mut most);
+            finite &= split_chunk(&values[first * stride + step..], stride, [rows, steps, tiling.parts], chunk);
         }
     }
-    most.iter().all(|bits| *bits < INFINITE)
+    finite
 }
 
 /// Splits one chunk of one block of the left side: of some rows, steps and parts. False as in [`split_rows`].
-pub(crate) fn split_chunk_of(values: &[f32], stride: usize, sizes: [usize; 3], out: &mut [Line]) -> bool {
-    let mut most = [0; TILE];
-    split_chunk(values, stride, sizes, out, &mut most);
-    most.iter().all(|bits| *bits < INFINITE)
+pub(crate) fn split_chunk(values: &[f32], stride: usize, sizes: [usize; 3], out: &mut [Line]) -> bool {
+    let mut finite = true;
+    split_tiles(values, stride, sizes, out, &mut finite);
+    finite
 }
 
 multiversion! {
-    /// One chunk of the left side, of some rows, steps and parts. A tile is written as a whole before the next.
-    fn split_chunk<>(
+    /// A tile is written as a whole before the next.
+    fn split_tiles<>(
         values: &[f32],
         stride: usize,
         sizes: [usize; 3],
         out: &mut [Line],
-        most: &mut [u32; TILE],
+        finite: &mut bool,
     ) where {} {
         let [rows, steps, parts] = sizes;
         let tiles = rows.div_ceil(TILE);
-        let mut own = *most;
+        let mut most = [0; TILE];
         for row in 0..tiles * TILE {
             let (mut low, mut high) = ([0.0f32; TILE], [0.0f32; TILE]);
             if row < rows {
@@ -218,13 +218,13 @@ multiversion! {
                     [*low, *high] = *pair;
                 }
             }
-            raise(&mut own, &low);
-            raise(&mut own, &high);
+            raise(&mut most, &low);
+            raise(&mut most, &high);
             split(low, high, parts, |part, line| {
                 out[(part * tiles + row / TILE) * TILE + row % TILE] = line;
             });
         }
-        *most = own;
+        *finite = most.iter().all(|bits| *bits < INFINITE);
     }
 }
 

@@ -39,6 +39,7 @@ pub(crate) struct Winograd<'a, T> {
     pub(crate) op: &'static str,
     /// `[B, height, width, inputs]`
     pub(crate) input: &'a [f32],
+    pub(crate) batch: usize,
     pub(crate) size: [usize; 3],
     pub(crate) padding: [usize; 2],
     pub(crate) weight: &'a [T],
@@ -90,8 +91,7 @@ impl<T: MatrixType> Winograd<'_, T> {
     }
 
     fn tiles(&self) -> usize {
-        let pictures = self.input.len() / (self.size[0] * self.size[1] * self.size[2]);
-        pictures * self.across()[0] * self.across()[1]
+        self.batch * self.across()[0] * self.across()[1]
     }
 
     /// Picture, and the upper left output pixel of a tile.

@@ -5,7 +5,7 @@
 use super::transform::{finish_products, transform_pixels};
 use super::{LANES, PRODUCTS, Places, STEPS, TAPS, TILE, Target, Weights, Winograd};
 use crate::cpu::gemm::{
-    LINE_STEPS, LineBlock, Lines, MOST_COLUMNS, MatrixType, Panels, Tiling, can_split, multiply_split, split_chunk_of,
+    LINE_STEPS, LineBlock, Lines, MOST_COLUMNS, MatrixType, Panels, Tiling, can_split, multiply_split, split_chunk,
     split_steps,
 };
 use crate::storage::scratch;
@@ -124,7 +124,7 @@ impl<T: MatrixType> Winograd<'_, T> {
                     let from = start / LINE_STEPS * rows.chunk(block);
                     for (numbers, out) in numbers.chunks_exact(GROUP * ROW).zip(out.iter_mut()) {
                         let out = &mut out[from..][..rows.chunk(block)];
-                        if !split_chunk_of(numbers, ROW, [places.len(), channels, PARTS], out) {
+                        if !split_chunk(numbers, ROW, [places.len(), channels, PARTS], out) {
                             finite.store(false, Ordering::Relaxed);
                         }
                     }
