@@ -263,22 +263,18 @@ impl Job<'_> {
     /// By rows of planes, if that is worth it: few output channels use few lanes otherwise.
     fn to_few_channels<T: MatrixType>(
         &self,
-        (weight, values): (&Tensor, &[T]),
+        weight: &[T],
+        (size, output): ([usize; 3], [usize; 3]),
         bias: Option<&[f32]>,
-        groups: usize,
         out: &mut [f32],
         cx: &OpContext,
     ) -> Result<bool, TensorError> {
-        let [outputs, height, width] = self.output;
-        let size = [2, 3, 1].map(|dim| self.input.dims()[dim]);
         let Some((window, padding)) = self.taps.plain() else { return Ok(false) };
-        if groups != 1 || values.is_empty() || !ToFewChannels::<T>::pays(window, size[2], outputs) {
+        if weight.is_empty() || !ToFewChannels::<T>::pays(window, size[2], output[2]) {
             return Ok(false);
         }
         let input = self.input.dense_floats(self.op, "self", cx)?;
-        let (input, weight) = (input.floats(), &values[weight.layout.offset..][..weight.elements()]);
-        let output = [height, width, outputs];
-        let few = ToFewChannels { op: self.op, input, size, weight, window, padding, output, bias };
+        let few = ToFewChannels { op: self.op, input: input.floats(), size, weight, window, padding, output, bias };
         let _workspace = workspace(self.op, few.workspace_bytes(), cx)?;
         few.run(out, cx)?;
         Ok(true)
@@ -293,16 +289,16 @@ impl Job<'_> {
         out: &mut [f32],
         cx: &OpContext,
     ) -> Result<(), TensorError> {
-        if self.to_few_channels((weight, values), bias, groups, out, cx)? {
-            return Ok(());
-        }
         let [outputs, height, width] = self.output;
         let size = [2, 3, 1].map(|dim| self.input.dims()[dim]);
+        let output = [height, width, outputs];
+        let values = &values[weight.layout.offset..][..weight.elements()];
+        if groups == 1 && self.to_few_channels(values, (size, output), bias, out, cx)? {
+            return Ok(());
+        }
         let planar = self.reads_planes(groups);
         let input = if planar { self.input } else { &self.input.permute(&[0, 2, 3, 1], cx)? };
         let input = input.dense_floats(self.op, "self", cx)?;
-        let output = [height, width, outputs];
-        let values = &values[weight.layout.offset..][..weight.elements()];
         let (op, taps, input_parts) = (self.op, &self.taps, parts_of(self.input.dtype()));
         let batch = self.input.dims()[0];
         let convolution = Convolution {
