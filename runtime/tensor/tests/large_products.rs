@@ -52,6 +52,31 @@ fn result_type(left: DType, right: DType) -> DType {
     one(left).matmul(&one(right), &cx).unwrap().dtype()
 }
 
+fn assert_convolution((x, w, b): (&Tensor, &Tensor, &Tensor), geometry: &ConvGeometry) {
+    let result = x.conv2d(w, Some(b), geometry, &cpu_context()).unwrap();
+    let own = rounding(result_type(x.dtype(), w.dtype()));
+    let (x, w, b) = (Slow::of(x), Slow::of(w), Slow::of(b));
+    let [inputs, height, width] = [1, 2, 3].map(|dim| x.shape[dim]);
+    let window = [w.shape[2], w.shape[3]];
+    let taps = window[0] * window[1];
+    let place = |axis: usize, out: usize, tap: usize| {
+        let [stride, dilation, padding] = [geometry.stride, geometry.dilation, geometry.padding].map(|all| all[axis]);
+        (out * stride as usize + tap * dilation as usize).wrapping_sub(padding as usize)
+    };
+    // Winograd's method rounds a few times as much.
+    assert_sums(&result, own, |at| {
+        let products = (0..inputs * taps).map(|index| {
+            let (input, tap) = (index / taps, index % taps);
+            let (tap_y, tap_x) = (tap / window[1], tap % window[1]);
+            let (y, x_at) = (place(0, at[2], tap_y), place(1, at[3], tap_x));
+            let inside = y < height && x_at < width;
+            if inside { x.at(&[at[0], input, y, x_at]) * w.at(&[at[1], input, tap_y, tap_x]) } else { 0.0 }
+        });
+        let (sum, size) = sums(products);
+        (sum + b.at(&[at[1]]), 6.0 * size + b.at(&[at[1]]).abs())
+    });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -93,22 +118,48 @@ proptest! {
         let (w, b) = (noise(&[outputs, inputs, window, window], right, seed / 3), noise(&[outputs], DType::Float32, 1));
         let (padding, stride) = (window / 2, [stride, stride]);
         let geometry = ConvGeometry { stride, padding: [padding, padding], dilation: [1, 1], groups: 1 };
-        let result = x.conv2d(&w, Some(&b), &geometry, &cx).unwrap();
-        let own = rounding(result_type(left, right));
+        assert_convolution((&x, &w, &b), &geometry);
+    }
+
+    /// Whole chunks of channels and lines of about whole tiles, in any place.
+    #[test]
+    fn windows_of_many_channels_may_lie_anywhere(
+        (pictures, inputs, outputs) in (1u64..3, 1u64..5, 16u64..100),
+        (height, width) in (6u64..40, 14u64..50),
+        window in (1u64..4, 1u64..4),
+        (stride, dilation, padding) in ((1u64..3, 1u64..3), (1u64..3, 1u64..3), (0u64..3, 0u64..3)),
+        (left, right) in (0usize..5, 0usize..5),
+        seed in any::<u64>(),
+    ) {
+        let pair = |(first, second): (u64, u64)| [first, second];
+        let geometry =
+            ConvGeometry { stride: pair(stride), padding: pair(padding), dilation: pair(dilation), groups: 1 };
+        let x = noise(&[pictures, 32 * inputs, height, width], TYPES[left], seed);
+        let w = noise(&[outputs, 32 * inputs, window.0, window.1], TYPES[right], seed / 3);
+        if matches!(result_type(TYPES[left], TYPES[right]), DType::Float8E4m3 | DType::Float8E5m2) {
+            return Ok(());
+        }
+        assert_convolution((&x, &w, &noise(&[outputs], DType::Float32, 1)), &geometry);
+    }
+
+    #[test]
+    fn rows_of_few_bits_are_multiplied_where_they_lie(
+        (rows, inputs, outputs) in (250u64..700, 1u64..20, 16u64..200),
+        skipped in 0u64..3,
+        right in 0usize..5,
+        seed in any::<u64>(),
+    ) {
+        let cx = cpu_context();
+        let x = noise(&[rows + skipped, 32 * inputs], DType::Bfloat16, seed);
+        let x = x.slice(0, skipped as i64, (rows + skipped) as i64, 1, &cx).unwrap();
+        let (w, b) = (noise(&[outputs, 32 * inputs], TYPES[right], seed / 3), noise(&[outputs], DType::Float32, 1));
+        let result = x.linear(&w, Some(&b), &cx).unwrap();
+        let own = rounding(result.dtype());
         let (x, w, b) = (Slow::of(&x), Slow::of(&w), Slow::of(&b));
-        let taps = (window * window) as usize;
-        // Winograd's method rounds a few times as much.
         assert_sums(&result, own, |at| {
-            let place = |out: usize, tap: usize| (out * stride[0] as usize + tap).wrapping_sub(padding as usize);
-            let products = (0..inputs as usize * taps).map(|index| {
-                let (input, tap) = (index / taps, index % taps);
-                let (tap_y, tap_x) = (tap / window as usize, tap % window as usize);
-                let (y, x_at) = (place(at[2], tap_y), place(at[3], tap_x));
-                let inside = y < height as usize && x_at < width as usize;
-                if inside { x.at(&[0, input, y, x_at]) * w.at(&[at[1], input, tap_y, tap_x]) } else { 0.0 }
-            });
+            let products = (0..32 * inputs as usize).map(|step| x.at(&[at[0], step]) * w.at(&[at[1], step]));
             let (sum, size) = sums(products);
-            (sum + b.at(&[at[1]]), 6.0 * size + b.at(&[at[1]]).abs())
+            (sum + b.at(&[at[1]]), size + b.at(&[at[1]]).abs())
         });
     }
 
@@ -167,6 +218,27 @@ fn what_is_not_finite_stays_in_its_row_and_column() {
                 let wanted = f64::from(wanted as f32);
                 let same = wanted.is_nan() == value.is_nan() && (wanted.is_nan() || wanted == *value);
                 assert!(same, "{odd} at row {row:?}, column {column:?} made {value} at {place}, not {wanted}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_finite_stays_in_the_windows_that_see_it() {
+    let cx = cpu_context();
+    for dtype in [DType::Float32, DType::Float16, DType::Bfloat16] {
+        for odd in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+            let mut pixels = vec![1.0f32; 64 * 40 * 48];
+            pixels[(7 * 40 + 9) * 48 + 11] = odd;
+            let x = Tensor::from_vec(&[1, 64, 40, 48], pixels, &cx).unwrap().cast(dtype, &cx).unwrap();
+            let w = Tensor::full(&[32, 64, 3, 3], 1.0, dtype, &cx).unwrap();
+            let geometry = ConvGeometry { stride: [1, 2], padding: [0, 0], ..ConvGeometry::default() };
+            let got = Slow::of(&x.conv2d(&w, None, &geometry, &cx).unwrap());
+            for (place, value) in got.values.iter().enumerate() {
+                let at = coordinates(&got.shape, place);
+                let sees = (7..10).contains(&at[2]) && (9..12).contains(&(2 * at[3]));
+                let wanted = if sees { f64::from(odd) } else { 576.0 };
+                assert!(*value == wanted || value.is_nan() && wanted.is_nan(), "{dtype:?} {odd}: {value} at {at:?}");
             }
         }
     }

@@ -1,14 +1,16 @@
 //! Convolution as a product of matrices: the pixels under each window, gathered as the product asks for them, times the
-//! weight.
+//! weight; on a matrix unit read where they lie.
 
+use crate::cpu::convert::Store;
 use crate::cpu::gemm::{
-    ConvertedRows, Kernel, Left, Matrix, MatrixType, Packed, Panels, ROW, Right, Rows, Start, can_split,
-    product_packed, turned_packed,
+    ConvertedRows, Kernel, Left, Line, Matrix, MatrixType, Packed, Panels, Pixels, ROW, Right, Rows, SplitLines, Start,
+    TiledWindows, can_split, product_packed, split_run, splitting_pays, turned_packed,
 };
 use crate::cpu::transpose::transpose;
 use crate::device::TapAxis;
-use crate::ops::ConvGeometry;
+use crate::ops::{ConvGeometry, workspace};
 use crate::{OpContext, TensorError};
+use std::ops::Range;
 
 /// Which input pixel lies under an element of the window, along one axis.
 #[derive(Debug, Clone, Copy)]
@@ -125,7 +127,7 @@ impl<T: MatrixType> Convolution<'_, T> {
             return if depthwise { self.depthwise(out, cx) } else { Ok(()) };
         }
         let pixels = self.pixels();
-        let panels = Panels { inner: self.window() * inputs, columns: outputs };
+        let panels = self.panels();
         if self.turns_around() {
             return self.turned(out, cx);
         }
@@ -158,10 +160,63 @@ impl<T: MatrixType> Convolution<'_, T> {
         Ok(())
     }
 
+    /// On the matrix unit, which reads the pixels where they lie once they are split. False where something is not finite; then `out`
+    /// holds anything. Workspace: the weight split, and some lines of the picture.
+    pub(crate) fn run_tiled<O: Store<f32>>(
+        &self,
+        windows: TiledWindows,
+        out: &mut [O],
+        cx: &OpContext,
+    ) -> Result<bool, TensorError> {
+        let panels = self.panels();
+        let fill = |panel: usize, out: &mut [f32]| self.pack_panel(self.weight, panels, panel, out);
+        let packed = Packed::new(self.op, self.pixels(), (panels, T::PARTS), &fill, cx)?;
+        let Right::Split(tiling, weight) = packed.right() else { return Ok(false) };
+        let padded = PaddedLines { convolution: self, width: windows.size[1] };
+        let pixels = Pixels::Split(&padded);
+        let _workspace = workspace(self.op, windows.workspace_bytes(tiling, pixels), cx)?;
+        let from = self.bias.map_or(Start::Nothing, Start::Row);
+        let finite = windows.product(self.op, pixels, (tiling, weight), out, from, cx)?;
+        // Of one part each, what is not finite is multiplied as anything else.
+        Ok(finite || self.input_parts.max(T::PARTS) == 1)
+    }
+
+    /// For [`Convolution::run_tiled`], where that is the way to go: the windows over a picture with all its padding, if it is not
+    /// much larger than that without.
+    pub(crate) fn tiled_windows(&self) -> Option<TiledWindows> {
+        let axes = &self.taps.0;
+        let forward = axes.iter().all(|axis| axis.divide == 1 && axis.tap_step > 0 && axis.step > 0 && axis.shift >= 0);
+        // Single pixels are split once either way: unless that can be left out, their own way is the shorter one.
+        let single = self.window() == 1 && self.input_parts > 1;
+        if self.groups != 1 || self.planar || !forward || single || self.turns_around() {
+            return None;
+        }
+        let pays = splitting_pays(self.pixels(), self.panels().inner, self.output[2]);
+        if !pays || !TiledWindows::fits(self.output[1], self.size[2]) {
+            return None;
+        }
+        let [window, stride, dilation] = [
+            [0, 1].map(|axis| axes[axis].taps),
+            [0, 1].map(|axis| axes[axis].step as usize),
+            [0, 1].map(|axis| axes[axis].tap_step as usize),
+        ];
+        let results = [self.output[0], TiledWindows::line(self.output[1])];
+        let span = |axis: usize| TiledWindows::span(results[axis], window[axis], stride[axis], dilation[axis]);
+        let (size, channels) = ([span(0), span(1)], self.size[2]);
+        let output = [self.batch, self.output[0], self.output[1]];
+        let worth = size[0].saturating_mul(size[1]) <= 2 * self.size[0] * self.size[1];
+        worth.then_some(TiledWindows { parts: self.input_parts, channels, size, output, window, stride, dilation })
+    }
+
     /// Whether the matrix unit makes it faster than any method that saves products: bfloat16 by bfloat16 takes it one product
     /// where float32 takes six, and of few pixels, rearranging the weight is most of the work.
     pub(crate) fn is_faster_direct(&self) -> bool {
         can_split() && self.groups == 1 && (self.input_parts * T::PARTS <= 2 || self.pixels() <= VERY_FEW_PIXELS)
+    }
+
+    /// How the weight of a group is packed.
+    fn panels(&self) -> Panels {
+        Panels { inner: self.window() * (self.size[2] / self.groups), columns: self.output[2] / self.groups }
     }
 
     fn pixels(&self) -> usize {
@@ -277,6 +332,38 @@ impl<T: MatrixType> Convolution<'_, T> {
                 }
             }
         })
+    }
+}
+
+/// The lines of the input with all their padding.
+struct PaddedLines<'a, T> {
+    convolution: &'a Convolution<'a, T>,
+    width: usize,
+}
+
+impl<T: MatrixType> SplitLines for PaddedLines<'_, T> {
+    fn split(&self, picture: usize, line: usize, channels: Range<usize>, out: &mut [Line]) -> bool {
+        let [height, width, all] = self.convolution.size;
+        let [top, left] = [0, 1].map(|axis| self.convolution.taps.0[axis].shift as usize);
+        let pixel = out.len() / self.width;
+        let y = line.wrapping_sub(top);
+        // Those of the picture, of the pixels that are asked for.
+        let inside = width.min(self.width.saturating_sub(left));
+        if y >= height || inside == 0 {
+            out.fill(Line::ZERO);
+            return true;
+        }
+        let (before, rest) = out.split_at_mut(left * pixel);
+        let (own, behind) = rest.split_at_mut(inside * pixel);
+        before.fill(Line::ZERO);
+        behind.fill(Line::ZERO);
+        let from = (picture * height + y) * width * all;
+        let mut finite = true;
+        for (x, out) in own.chunks_exact_mut(pixel).enumerate() {
+            let values = &self.convolution.input[from + x * all..][channels.clone()];
+            finite &= split_run(values, self.convolution.input_parts, out);
+        }
+        finite
     }
 }
 

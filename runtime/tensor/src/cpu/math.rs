@@ -12,8 +12,19 @@ const SHIFT: f32 = 12_582_912.0;
 /// eˣ as p · 2ⁿ, with n in the low bits of the second number. For |x| below a million.
 #[inline(always)]
 fn exp_parts(x: f32) -> (f32, f32) {
-    let shifted = fma(x, LOG2_E, SHIFT);
-    let n = shifted - SHIFT;
+    exp_shifted(x, SHIFT)
+}
+
+/// The same with the bits of 2ⁿ's exponent: 127 more.
+#[inline(always)]
+fn exp_biased(x: f32) -> (f32, f32) {
+    exp_shifted(x, SHIFT + 127.0)
+}
+
+#[inline(always)]
+fn exp_shifted(x: f32, shift: f32) -> (f32, f32) {
+    let shifted = fma(x, LOG2_E, shift);
+    let n = shifted - shift;
     let r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, x));
     // e^r for |r| ≤ ln 2 / 2: Cephes' minimax polynomial.
     let p = fma(1.987_569_1e-4, r, 1.398_2e-3);
@@ -21,7 +32,7 @@ fn exp_parts(x: f32) -> (f32, f32) {
     let p = fma(p, r, 4.166_579_6e-2);
     let p = fma(p, r, 1.666_666_5e-1);
     let p = fma(p, r, 0.5);
-    (fma(p, r * r, r) + 1.0, shifted)
+    (fma(fma(p, r, 1.0), r, 1.0), shifted)
 }
 
 /// eˣ.
@@ -45,9 +56,10 @@ fn exp_near(x: f32) -> f32 {
 /// eˣ for x that is zero or less (or not a number): what is below 10⁻³⁷ is zero.
 #[inline(always)]
 pub(crate) fn exp_below(x: f32) -> f32 {
-    const LOWEST: f32 = -86.0;
-    let scaled = if x < LOWEST { 0.0 } else { exp_near(x) };
-    if x.is_nan() { x } else { scaled }
+    // From here on 2ⁿ is below what a float32 with all its digits can be, and its bits are zero. What is not a number stays.
+    const LOWEST: f32 = -88.0;
+    let (p, shifted) = exp_biased(if x < LOWEST { LOWEST } else { x });
+    p * f32::from_bits(shifted.to_bits() << 23)
 }
 
 #[inline(always)]
@@ -172,7 +184,7 @@ mod tests {
                 assert!(same || (f64::from(got) - wanted).abs() <= tolerance, "at {x}: {got}, expected {wanted}");
             };
             close(exp(x), wide.exp(), 3e-45);
-            close(exp_below(-x.abs()), if x.abs() > 86.0 { 0.0 } else { (-wide.abs()).exp() }, 0.0);
+            close(exp_below(-x.abs()), (-wide.abs()).exp(), 1.2e-38);
             close(sigmoid(x), 1.0 / (1.0 + (-wide).exp()), 1e-38);
             close(tanh(x), wide.tanh(), 0.0);
             close(ln(x.abs()), wide.abs().ln(), 1e-7);

@@ -2,13 +2,14 @@
 
 use super::interpolate::workspace;
 use crate::cpu::conv::{Convolution, Taps};
+use crate::cpu::convert::Store;
 use crate::cpu::few_channels::ToFewChannels;
 use crate::cpu::gemm::{MatrixType, parts_of};
 use crate::cpu::winograd::Winograd;
 use crate::device::Task;
 use crate::shape::{Layout, Order};
 use crate::storage::{Allocation, Buffer};
-use crate::{OpContext, Shape, Tensor, TensorError};
+use crate::{DType, Element, OpContext, Shape, Tensor, TensorError};
 
 /// How the window of a convolution moves; height first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,22 +228,16 @@ impl Job<'_> {
             }
         }
         let bias = Tensor::per_channel(self.bias, self.op, "bias", outputs, cx)?;
-        let mut result = Allocation::<f32>::unfilled(self.op, shape.elements(), cx)?;
-        if shape.elements() > 0 {
-            let bias = bias.as_ref().map(Tensor::floats);
-            let weight = self.outputs_first(transposed, groups, cx)?;
-            let out = &mut result.values;
-            match weight.buffer(self.op, cx)? {
-                Buffer::Float32(values) => self.products((&weight, values), bias, groups, out, cx)?,
-                Buffer::Float16(values) => self.products((&weight, values), bias, groups, out, cx)?,
-                Buffer::Bfloat16(values) => self.products((&weight, values), bias, groups, out, cx)?,
-                Buffer::Float8E4m3(values) => self.products((&weight, values), bias, groups, out, cx)?,
-                Buffer::Float8E5m2(values) => self.products((&weight, values), bias, groups, out, cx)?,
-                _ => self.weight.check_float(self.op, "weight")?,
-            }
+        let bias = bias.as_ref().map(Tensor::floats);
+        let weight = self.outputs_first(transposed, groups, cx)?;
+        match weight.buffer(self.op, cx)? {
+            Buffer::Float32(values) => self.products((&weight, values), bias, groups, shape, cx),
+            Buffer::Float16(values) => self.products((&weight, values), bias, groups, shape, cx),
+            Buffer::Bfloat16(values) => self.products((&weight, values), bias, groups, shape, cx),
+            Buffer::Float8E4m3(values) => self.products((&weight, values), bias, groups, shape, cx),
+            Buffer::Float8E5m2(values) => self.products((&weight, values), bias, groups, shape, cx),
+            _ => Err(TensorError::argument(self.op, "weight", "holds no floats")),
         }
-        let layout = Layout::dense_in_order(shape, Order::CHANNELS_LAST.dims());
-        Tensor::of(layout, result).cast(self.input.dtype().promote(self.weight.dtype()), cx)
     }
 
     /// A view of the weight as `[groups, out/groups, in/groups, h, w]`.
@@ -266,35 +261,57 @@ impl Job<'_> {
         weight: &[T],
         (size, output): ([usize; 3], [usize; 3]),
         bias: Option<&[f32]>,
-        out: &mut [f32],
+        shape: Shape,
         cx: &OpContext,
-    ) -> Result<bool, TensorError> {
-        let Some((window, padding)) = self.taps.plain() else { return Ok(false) };
+    ) -> Result<Option<Allocation<f32>>, TensorError> {
+        let Some((window, padding)) = self.taps.plain() else { return Ok(None) };
         if weight.is_empty() || !ToFewChannels::<T>::pays(window, size[2], output[2]) {
-            return Ok(false);
+            return Ok(None);
         }
         let input = self.input.dense_floats(self.op, "self", cx)?;
         let few = ToFewChannels { op: self.op, input: input.floats(), size, weight, window, padding, output, bias };
+        let mut result = Allocation::unfilled(self.op, shape.elements(), cx)?;
         let _workspace = workspace(self.op, few.workspace_bytes(), cx)?;
-        few.run(out, cx)?;
-        Ok(true)
+        few.run(&mut result.values, cx)?;
+        Ok(Some(result))
     }
 
-    /// Fills `out` with the products and the bias.
+    /// With tiles that are read where the pixels lie, if that fits; stored as the type of the result.
+    fn tiled<T: MatrixType, O: Element + Store<f32>>(
+        &self,
+        convolution: &Convolution<'_, T>,
+        layout: Layout,
+        cx: &OpContext,
+    ) -> Result<Option<Tensor>, TensorError> {
+        let Some(windows) = convolution.tiled_windows() else { return Ok(None) };
+        let mut result = Allocation::<O>::unfilled(self.op, layout.shape.elements(), cx)?;
+        let done = convolution.run_tiled(windows, &mut result.values, cx)?;
+        Ok(done.then(|| Tensor::of(layout, result)))
+    }
+
+    /// The products and the bias.
     fn products<T: MatrixType>(
         &self,
         (weight, values): (&Tensor, &[T]),
         bias: Option<&[f32]>,
         groups: usize,
-        out: &mut [f32],
+        shape: Shape,
         cx: &OpContext,
-    ) -> Result<(), TensorError> {
+    ) -> Result<Tensor, TensorError> {
         let [outputs, height, width] = self.output;
         let size = [2, 3, 1].map(|dim| self.input.dims()[dim]);
         let output = [height, width, outputs];
+        let dtype = self.input.dtype().promote(self.weight.dtype());
         let values = &values[weight.layout.offset..][..weight.elements()];
-        if groups == 1 && self.to_few_channels(values, (size, output), bias, out, cx)? {
-            return Ok(());
+        let layout = Layout::dense_in_order(shape, Order::CHANNELS_LAST.dims());
+        let finish = |result: Allocation<f32>| Tensor::of(layout, result).cast(dtype, cx);
+        if shape.elements() == 0 {
+            return finish(Allocation::unfilled(self.op, 0, cx)?);
+        }
+        if groups == 1
+            && let Some(result) = self.to_few_channels(values, (size, output), bias, shape, cx)?
+        {
+            return finish(result);
         }
         let planar = self.reads_planes(groups);
         let input = if planar { self.input } else { &self.input.permute(&[0, 2, 3, 1], cx)? };
@@ -317,12 +334,24 @@ impl Job<'_> {
         let pays = Winograd::<T>::pays([batch, height, width], size[2]) && !convolution.is_faster_direct();
         if let (Some(padding), 1, true) = (self.taps.plain_three(), groups, pays) {
             let winograd = Winograd { op, input: input.floats(), batch, size, padding, weight: values, output, bias };
-            let _workspace = workspace(self.op, winograd.workspace_bytes(), cx)?;
-            if winograd.run(out, cx)? {
-                return Ok(());
+            let mut result = Allocation::unfilled(op, shape.elements(), cx)?;
+            let _workspace = workspace(op, winograd.workspace_bytes(), cx)?;
+            if winograd.run(&mut result.values, cx)? {
+                return finish(result);
             }
         }
-        convolution.run(out, cx)
+        let tiled = match dtype {
+            DType::Float16 => self.tiled::<T, half::f16>(&convolution, layout, cx)?,
+            DType::Bfloat16 => self.tiled::<T, half::bf16>(&convolution, layout, cx)?,
+            DType::Float32 => self.tiled::<T, f32>(&convolution, layout, cx)?,
+            _ => None,
+        };
+        if let Some(result) = tiled {
+            return Ok(result);
+        }
+        let mut result = Allocation::unfilled(op, shape.elements(), cx)?;
+        convolution.run(&mut result.values, cx)?;
+        finish(result)
     }
 
     /// The weight as dense `[out, in/groups, h, w]`, of whatever type it is.

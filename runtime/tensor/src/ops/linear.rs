@@ -1,7 +1,9 @@
 //! Products of matrices. All need floats, compute in float32 and answer where the types meet.
 
 use crate::cpu::convert::Store;
-use crate::cpu::gemm::{ConvertedRows, Left, Matrix, Packed, Start, parts_of, product, product_stored, storing_pays};
+use crate::cpu::gemm::{
+    ConvertedRows, Left, Matrix, Packed, Start, parts_of, product, product_in_place, product_stored, storing_pays,
+};
 use crate::cpu::reader::Reader;
 use crate::device::Task;
 use crate::shape::Layout;
@@ -239,8 +241,12 @@ impl Tensor {
                 product_stored(OP, left.left(), &packed, out, from, cx)?;
             }
             Buffer::Bfloat16(values) => {
-                let left = ConvertedRows(Matrix::dense(&values[offset..], rows, inputs));
-                product_stored(OP, left.left(), &packed, out, from, cx)?;
+                let values = &values[offset..][..rows * inputs];
+                let done = product_in_place(OP, values, &packed, out, from, cx)?;
+                if done < rows {
+                    let left = ConvertedRows(Matrix::dense(&values[done * inputs..], rows - done, inputs));
+                    product_stored(OP, left.left(), &packed, &mut out[done * outputs..], from, cx)?;
+                }
             }
             _ => {
                 let input = input.dense_floats(OP, "self", cx)?;

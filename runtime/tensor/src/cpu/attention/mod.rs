@@ -8,7 +8,7 @@ mod soften;
 
 use crate::cpu::elementwise::Input;
 use crate::cpu::gemm::{
-    Kernel, LINE_STEPS, Line, Lines, MOST_COLUMNS, Matrix, MatrixType, Panels, ROW, Right, Rows as _, Tiling,
+    Kernel, LINE_STEPS, Line, Lines, MOST_COLUMNS, Matrix, MatrixType, Panels, ROW, Right, Rows as _, Tiles, Tiling,
     can_split, multiply, multiply_split, split_chunk, split_steps,
 };
 use crate::cpu::reader::Reader;
@@ -21,16 +21,17 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Panels of queries that a task works on, and the keys that it takes at a time. The matrix unit is fed from the second-level
-/// cache: it takes more queries to be worth it, and of wide heads fewer keys.
+/// cache: it takes more of both to be worth it, and of wide heads fewer keys.
 const PANELS: usize = 4;
 const SPLIT_PANELS: usize = 8;
 const KEYS: usize = 256;
+const SPLIT_KEYS: usize = 512;
 const WIDE_KEYS: usize = 128;
 const WIDE: usize = 128;
 /// Queries are scaled and weights computed, in float32.
 const QUERY_PARTS: usize = <f32 as MatrixType>::PARTS;
 /// Bytes of keys and values that are split at a time, about.
-const SPLIT_BYTES: usize = 64 << 20;
+const SPLIT_BYTES: usize = 8 << 20;
 
 /// The rows of all heads, each row dense.
 pub(crate) struct Rows<'a> {
@@ -93,7 +94,7 @@ struct Scratch {
 struct Heads<'a> {
     attention: &'a Attention<'a>,
     first: usize,
-    lines: Lines,
+    lines: &'a [Line],
 }
 
 /// Those of one head.
@@ -104,27 +105,35 @@ struct Head<'a> {
     lines: &'a [Line],
 }
 
-impl Heads<'_> {
-    fn of(&self, batch: usize) -> Head<'_> {
+impl<'a> Heads<'a> {
+    fn of(&self, batch: usize) -> Head<'a> {
         let [keys, values] = self.attention.tilings();
         let size = keys.lines() + values.lines();
-        Head { keys, values, lines: &self.lines.get()[(batch - self.first) * size..][..size] }
+        Head { keys, values, lines: &self.lines[(batch - self.first) * size..][..size] }
     }
 }
 
 impl Head<'_> {
     /// Scores of `count` keys from `start` on, a multiple of 32, for a panel of queries.
-    fn score(&self, start: usize, count: usize, queries: (Tiling, &Lines), step: usize, scores: &mut [f32]) {
+    fn score(
+        &self,
+        unit: &Tiles,
+        start: usize,
+        count: usize,
+        queries: (Tiling, &Lines),
+        step: usize,
+        scores: &mut [f32],
+    ) {
         let keys = Tiling { length: count, ..self.keys };
         let from = self.keys.start(start / MOST_COLUMNS);
         let columns = (queries.0, queries.1.get());
-        multiply_split((keys, &self.lines[from..]), 0, columns, (scores, step), false);
+        multiply_split(unit, (keys, &self.lines[from..]), 0, columns, (scores, step), false);
     }
 
     /// Adds the values of keys from `start` on, each times its weight for a panel of queries.
-    fn add_values(&self, start: usize, weights: (Tiling, &Lines), step: usize, result: &mut [f32]) {
+    fn add_values(&self, unit: &Tiles, start: usize, weights: (Tiling, &Lines), step: usize, result: &mut [f32]) {
         let values = (self.values, &self.lines[self.keys.lines()..]);
-        multiply_split(values, start, (weights.0, weights.1.get()), (result, step), true);
+        multiply_split(unit, values, start, (weights.0, weights.1.get()), (result, step), true);
     }
 }
 
@@ -147,8 +156,11 @@ impl Attention<'_> {
     }
 
     fn key_block(&self) -> usize {
-        let wide = self.splits() && self.width.max(self.value_width) > WIDE;
-        self.keys.min(if wide { WIDE_KEYS } else { KEYS })
+        self.keys.min(match self.splits() {
+            false => KEYS,
+            true if self.width.max(self.value_width) > WIDE => WIDE_KEYS,
+            true => SPLIT_KEYS,
+        })
     }
 
     fn panels(&self) -> usize {
@@ -181,11 +193,14 @@ impl Attention<'_> {
     /// With a matrix unit. False when something is not finite, and to be computed again.
     fn run_split(&self, out: &mut [f32], cx: &OpContext) -> Result<bool, TensorError> {
         let at_once = self.heads_at_once();
+        let mut lines = Lines::default();
         for (index, out) in out.chunks_mut(at_once * self.queries * self.value_width).enumerate() {
             let first = index * at_once;
-            let Some(heads) = self.split_heads(first, out.len() / (self.queries * self.value_width), cx)? else {
+            let count = out.len() / (self.queries * self.value_width);
+            if !self.split_heads(first, count, &mut lines, cx)? {
                 return Ok(false);
-            };
+            }
+            let heads = Heads { attention: self, first, lines: lines.get() };
             if !self.run_heads((out, first), Some(&heads), cx)? {
                 return Ok(false);
             }
@@ -193,11 +208,11 @@ impl Attention<'_> {
         Ok(true)
     }
 
-    /// Splits keys and values of `count` heads from `first` on. Nothing when something is not finite.
-    fn split_heads(&self, first: usize, count: usize, cx: &OpContext) -> Result<Option<Heads<'_>>, TensorError> {
+    /// Splits keys and values of `count` heads from `first` on. False when something is not finite.
+    fn split_heads(&self, first: usize, count: usize, lines: &mut Lines, cx: &OpContext) -> Result<bool, TensorError> {
         let [keys, values] = self.tilings();
         let size = keys.lines() + values.lines();
-        let mut lines = Lines::new(size * count);
+        lines.make_room(size * count);
         let finite = AtomicBool::new(true);
         lines.get_mut()[..size * count].par_chunks_mut(size).enumerate().try_for_each(|(index, out)| {
             let (key_lines, value_lines) = out.split_at_mut(keys.lines());
@@ -215,7 +230,7 @@ impl Attention<'_> {
             }
             Ok(())
         })?;
-        Ok(finite.into_inner().then_some(Heads { attention: self, first, lines }))
+        Ok(finite.into_inner())
     }
 
     /// All heads from `first` on that `out` has room for. False when a query was to be split and is not finite.
@@ -272,6 +287,7 @@ impl Attention<'_> {
         if head.is_some() && !self.split_queries(panels, scratch) {
             return Ok(false);
         }
+        let head = head.and_then(|head| Some((head, Tiles::new()?)));
         // In whole blocks, as they were split; what is too much is hidden.
         let visible = (first + rows).next_multiple_of(MOST_COLUMNS);
         let visible = if self.causal { self.keys.min(visible) } else { self.keys };
@@ -284,9 +300,9 @@ impl Attention<'_> {
                 let step = panels.step(panel);
                 let scores = &mut scratch.scores[..];
                 match &head {
-                    Some(head) => {
+                    Some((head, unit)) => {
                         let query = Tiling { length: step, inner: self.width, parts: QUERY_PARTS };
-                        head.score(start, count, (query, &scratch.query_lines[panel]), step, scores);
+                        head.score(unit, start, count, (query, &scratch.query_lines[panel]), step, scores);
                     }
                     None => {
                         let sizes = Panels { inner: self.width, columns: step };
@@ -300,11 +316,11 @@ impl Attention<'_> {
                 let result = &mut scratch.results[results.start(panel)..][..step * results.inner];
                 let state = &mut scratch.states[panel];
                 match &head {
-                    Some(head) => {
+                    Some((head, unit)) => {
                         let weight = Tiling { length: step, inner: count, parts: QUERY_PARTS };
                         scratch.weight_lines.make_room(weight.lines());
                         soften_split(scores, step, state, result, scratch.weight_lines.get_mut());
-                        head.add_values(start, (weight, &scratch.weight_lines), step, result);
+                        head.add_values(unit, start, (weight, &scratch.weight_lines), step, result);
                     }
                     None => {
                         soften(scores, step, state, result);
@@ -366,7 +382,7 @@ impl Attention<'_> {
         turned.resize(step * count, 0.0);
         for (row, line) in mask.chunks_exact_mut(count).take(width).enumerate() {
             let at = (batch * self.queries + queries.start + row) * self.keys + start;
-            let mut scratch = [0.0f32; KEYS];
+            let mut scratch = [0.0f32; SPLIT_KEYS];
             line.copy_from_slice(own.input.block(at, count, &mut scratch));
         }
         transpose(mask, count, (width, count), turned, step);

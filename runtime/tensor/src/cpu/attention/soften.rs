@@ -2,7 +2,7 @@
 
 use crate::cpu::gemm::{LINE_STEPS, Line, MOST_COLUMNS, MatrixType, split};
 use crate::cpu::math;
-use crate::cpu::simd::multiversion;
+use crate::cpu::simd::{fold_lanes, multiversion};
 
 /// Queries that share a tile of the matrix unit, and parts of a weight there.
 const LANES: usize = 16;
@@ -118,7 +118,11 @@ fn begin<const N: usize>(scores: &[[f32; N]], state: &mut State, result: &mut [f
         for (lane, factor) in factors.iter_mut().enumerate() {
             *factor = math::exp(before[lane] - reference[lane]);
         }
-        result.as_chunks_mut::<N>().0.iter_mut().for_each(|row| scale_row(row, &factors));
+        for row in result.as_chunks_mut::<N>().0 {
+            scale_row(row, &factors);
+            // Each row by itself: else the compiler gathers and scatters columns of many.
+            std::hint::black_box(());
+        }
         state.sums.iter_mut().zip(&factors).for_each(|(sum, factor)| *sum *= factor);
     }
     state.largest[..N].copy_from_slice(&now);
@@ -132,11 +136,10 @@ pub(super) fn scale_row(row: &mut [f32], factors: &[f32]) {
 
 #[inline(always)]
 fn raise<const N: usize>(scores: &[[f32; N]], largest: &mut [f32; N]) {
-    for row in scores {
-        for (largest, score) in largest.iter_mut().zip(row) {
-            *largest = if *score > *largest { *score } else { *largest };
-        }
-    }
+    let larger = |largest: f32, score: f32| if score > largest { score } else { largest };
+    let mut lanes: [f32; 32] = std::array::from_fn(|lane| largest[lane % N]);
+    fold_lanes(&mut lanes, scores.as_flattened(), larger);
+    lanes.iter().enumerate().for_each(|(lane, score)| largest[lane % N] = larger(largest[lane % N], *score));
 }
 
 #[inline(always)]

@@ -14,12 +14,37 @@ pub(crate) const STEPS: usize = 32;
 /// Rows and columns of a block: two tiles each way.
 pub(super) const BLOCK: usize = 2 * TILE;
 
+/// Where the left side's tiles of rows lie; distances are bytes.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(all(target_arch = "x86_64", target_os = "linux")), allow(dead_code))] // Nothing else multiplies them.
+pub(super) struct LeftTiles {
+    /// The first part of the first chunk of each.
+    pub(super) tiles: [*const Line; 2],
+    /// From one row to the next, one part to the next, one chunk to the next.
+    pub(super) row: usize,
+    pub(super) part: usize,
+    pub(super) chunk: usize,
+}
+
+impl LeftTiles {
+    /// Of so many tiles, as [`super::split::Tiling`] has them.
+    pub(super) fn packed(from: *const Line, tiles: usize, parts: usize) -> LeftTiles {
+        const TILE_BYTES: usize = TILE * size_of::<Line>();
+        LeftTiles {
+            tiles: [from, from.wrapping_add((tiles - 1) * TILE)],
+            row: size_of::<Line>(),
+            part: tiles * TILE_BYTES,
+            chunk: parts * tiles * TILE_BYTES,
+        }
+    }
+}
+
 /// What is multiplied: up to two tiles of rows by up to two tiles of columns.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(not(all(target_arch = "x86_64", target_os = "linux")), allow(dead_code))] // Nothing else multiplies them.
 pub(super) struct Block {
-    /// For each [`STEPS`] steps the parts of the left side, `row_tiles` tiles each; and of the right side.
-    pub(super) a: *const Line,
+    pub(super) a: LeftTiles,
+    /// For each [`STEPS`] steps the parts of the right side, `column_tiles` tiles each.
     pub(super) b: *const Line,
     pub(super) chunks: usize,
     pub(super) row_tiles: usize,
@@ -30,11 +55,36 @@ pub(super) struct Block {
     pub(super) c_row: usize,
     /// Adds to what is there.
     pub(super) add: bool,
+    /// What is fetched into the second-level cache meanwhile, for later: so many lines with each pair of parts.
+    pub(super) ahead: *const Line,
+    pub(super) ahead_each: usize,
+}
+
+/// Lines that are needed soon, shared out to some blocks that are multiplied first.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ahead<'a> {
+    lines: &'a [Line],
+    each: usize,
+    of_block: usize,
+}
+
+impl<'a> Ahead<'a> {
+    /// For so many blocks of so many pairs of parts, of all chunks.
+    pub(super) fn new(lines: &'a [Line], blocks: usize, pairs: usize) -> Ahead<'a> {
+        let each = lines.len().div_ceil((blocks * pairs).max(1));
+        Ahead { lines, each, of_block: each * pairs }
+    }
+
+    /// Where the share of a block begins, and the lines with each pair.
+    pub(super) fn of(&self, block: usize) -> (*const Line, usize) {
+        let share = self.lines.get(block * self.of_block..(block + 1) * self.of_block);
+        share.map_or((std::ptr::null(), 0), |share| (share.as_ptr(), self.each))
+    }
 }
 
 /// The tile registers of this thread, which stays the one that has them; when it goes, they are empty again, so that the system
 /// need not save them.
-pub(super) struct Tiles(PhantomData<*const ()>);
+pub(crate) struct Tiles(PhantomData<*const ()>);
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub(super) use native::available;
@@ -46,7 +96,7 @@ pub(super) fn available() -> bool {
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #[allow(unsafe_code)]
 mod native {
-    use super::{BLOCK, Block, STEPS, TILE, Tiles};
+    use super::{BLOCK, Block, LeftTiles, STEPS, TILE, Tiles};
     use std::arch::{asm, x86_64};
     use std::marker::PhantomData;
     use std::sync::OnceLock;
@@ -128,7 +178,7 @@ mod native {
         ///
         /// # Safety
         /// `a` and `b` point to all their chunks, `c` to whole tiles, which no one else uses.
-        pub(crate) unsafe fn multiply(&self, block: &Block) {
+        pub(in crate::cpu::gemm) unsafe fn multiply(&self, block: &Block) {
             // SAFETY: passed on to the caller.
             unsafe {
                 match (block.row_tiles, block.column_tiles) {
@@ -189,9 +239,10 @@ mod native {
     unsafe fn sized<const M: usize, const N: usize>(block: &Block) {
         let c_row = block.c_row * size_of::<f32>();
         let c = |row: usize, column: usize| block.c.wrapping_add(row * TILE * block.c_row + column * TILE).cast::<u8>();
-        let (a, b) = (block.a.cast::<u8>(), block.b.cast::<u8>());
+        let LeftTiles { tiles, row, part, chunk: a_chunk } = block.a;
+        let (tiles, b) = (tiles.map(|tile| tile.cast::<u8>()), block.b.cast::<u8>());
         const BYTES: usize = TILE * ROW;
-        // SAFETY: the caller vouches for every tile that is addressed.
+        // SAFETY: the caller vouches for every tile that is addressed; fetching ahead has no effect that a program can see.
         unsafe {
             if block.add {
                 load::<0>(c(0, 0), c_row);
@@ -210,24 +261,29 @@ mod native {
                 zero::<2>();
                 zero::<3>();
             }
+            let mut ahead = block.ahead;
             for chunk in 0..block.chunks {
-                let a = a.wrapping_add(chunk * block.pairs.left * M * BYTES);
+                let a = tiles.map(|tile| tile.wrapping_add(chunk * a_chunk));
                 let b = b.wrapping_add(chunk * block.pairs.right * N * BYTES);
                 let mut held = (usize::MAX, usize::MAX);
                 for (left, right) in block.pairs.order {
                     let (new_left, new_right) = (held.0 != *left, held.1 != *right);
                     held = (*left, *right);
-                    let (a, b) = (a.wrapping_add(left * M * BYTES), b.wrapping_add(right * N * BYTES));
+                    let (a, b) = (a.map(|a| a.wrapping_add(left * part)), b.wrapping_add(right * N * BYTES));
                     if new_left {
-                        load::<4>(a, ROW);
+                        load::<4>(a[0], row);
                     }
                     if new_right {
                         load::<6>(b, ROW);
                     }
                     add_products::<0, 4, 6>();
+                    for _ in 0..block.ahead_each {
+                        x86_64::_mm_prefetch::<{ x86_64::_MM_HINT_T1 }>(ahead.cast());
+                        ahead = ahead.wrapping_add(1);
+                    }
                     if M == 2 {
                         if new_left {
-                            load::<5>(a.wrapping_add(BYTES), ROW);
+                            load::<5>(a[1], row);
                         }
                         add_products::<2, 5, 6>();
                     }
@@ -261,7 +317,7 @@ mod native {
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 #[allow(unsafe_code)]
 impl Tiles {
-    pub(super) fn new() -> Option<Tiles> {
+    pub(crate) fn new() -> Option<Tiles> {
         None
     }
 

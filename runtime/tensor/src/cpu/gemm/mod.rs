@@ -1,6 +1,6 @@
 //! Products of matrices: a kernel in vector registers ([`kernel`]) with one operand rearranged into panels for it ([`pack`]); on
-//! processors that have one, a matrix unit ([`amx`]) for numbers that are taken apart for it ([`mod@split`]); and here how the work
-//! is cut into pieces.
+//! processors that have one, a matrix unit ([`amx`]) for numbers that are taken apart for it ([`mod@split`]), which also reads pixels
+//! under windows where they lie ([`windows`]); and here how the work is cut into pieces.
 //!
 //! How the steps of a sum are cut depends on sizes alone, so a result does not depend on the number of threads.
 
@@ -11,14 +11,16 @@ mod pack;
 mod part;
 mod split;
 mod stored;
+mod windows;
 
-pub(crate) use self::split::{Line, LineBlock, Lines, Tiling, split, split_chunk, split_steps};
-pub(crate) use amx::STEPS as LINE_STEPS;
+pub(crate) use self::split::{Line, LineBlock, Lines, Tiling, split, split_chunk, split_run, split_steps};
+pub(crate) use amx::{STEPS as LINE_STEPS, Tiles};
 pub(crate) use few::{ConvertedRows, turned_packed};
 pub(crate) use kernel::{Kernel, MOST_COLUMNS};
 pub(crate) use pack::{Packed, Panels};
 pub(crate) use part::{multiply, multiply_split};
 pub(crate) use stored::{product_stored, storing_pays};
+pub(crate) use windows::{Pixels, SplitLines, TiledWindows, product_in_place};
 
 use crate::cpu::convert::Load;
 use crate::cpu::transpose::transpose;

@@ -1,11 +1,10 @@
 //! One thread's part of a product: some rows times some panels, a few hundred steps at a time.
 
-use super::amx::{self, Block, Tiles};
+use super::amx::{self, Ahead, Block, LeftTiles, Tiles};
 use super::kernel::{Kernel, MOST_COLUMNS, MOST_ROWS, Tile};
 use super::split::{Line, Lines, Pairs, Tiling, join_steps, split_rows};
 use super::{Left, LeftRows, Matrix, ROW, Right, Rows, SPLIT_STEPS, STEPS, Start};
 use crate::storage::scratch;
-use std::slice::ChunksMut;
 
 /// Panels from which on it pays to gather the rows of the left matrix.
 const WORTH_GATHERING: usize = 6;
@@ -76,8 +75,9 @@ pub(crate) fn multiply(a: Matrix<'_>, b: Right<'_>, out: &mut [f32], stride: usi
 
 /// `out (+)= left · right` on this thread, both split; rows of `out` are `stride` apart. The left side may have more steps than the
 /// right one: those from `first` on, a multiple of [`amx::STEPS`], are meant. Rows that complete a tile of 16 may be overwritten, if
-/// `out` has room for them.
+/// `out` has room for them. What lies behind the right side is expected to be multiplied next.
 pub(crate) fn multiply_split(
+    tiles: &Tiles,
     (rows, left): (Tiling, &[Line]),
     first: usize,
     (columns, right): (Tiling, &[Line]),
@@ -93,12 +93,12 @@ pub(crate) fn multiply_split(
     let width = columns.tiles(0) * amx::TILE;
     if columns.length == width && stride == width && rows.length.next_multiple_of(amx::TILE) * stride <= out.len() {
         // Sums that lie as beside each other as they can.
-        let Some(tiles) = Tiles::new() else { return };
-        let blocks = out.chunks_mut(amx::BLOCK * stride);
-        return multiply_panel_lines(&tiles, (rows, left), (columns, right), 0, steps, blocks, add);
+        let behind = &right[columns.lines()..];
+        let ahead = &behind[..behind.len().min(near_chunks(columns) * columns.chunk(0))];
+        return multiply_panel_lines(tiles, (rows, left), (columns, right), 0, steps, (out, add), ahead);
     }
     let from = Start::adding(add);
-    multiply_lines((rows, left), (columns, right), steps, part, Target::new(out, stride), from);
+    multiply_lines(tiles, (rows, left), (columns, right), steps, part, Target::new(out, stride), from);
 }
 
 /// Computes one part of `out = from + a · b`.
@@ -239,6 +239,7 @@ unsafe fn move_sums(
 /// With a right side that was split: rows are split as they are gathered.
 fn multiply_splitting(a: Left<'_>, b: (Tiling, &[Line]), part: Part, out: Target, from: Start<'_>) {
     let (right, lines) = b;
+    let Some(tiles) = Tiles::new() else { return };
     let mut gathered = Vec::new();
     let mut split = Lines::default();
     for start in (0..right.inner.max(1)).step_by(SPLIT_STEPS) {
@@ -260,7 +261,7 @@ fn multiply_splitting(a: Left<'_>, b: (Tiling, &[Line]), part: Part, out: Target
         let from = if start > 0 { Start::There } else { from };
         if split_rows(values, row, rows, split.get_mut()) {
             let steps = Shared { left: 0, right: start, inner };
-            multiply_lines((rows, split.get()), b, steps, part, out, from);
+            multiply_lines(&tiles, (rows, split.get()), b, steps, part, out, from);
             continue;
         }
         let add = begin(from, right.length, part, out);
@@ -286,6 +287,7 @@ struct Shared {
 
 /// Rows that were split times the blocks of a part, some steps of both.
 fn multiply_lines(
+    tiles: &Tiles,
     (rows, left): (Tiling, &[Line]),
     (right, lines): (Tiling, &[Line]),
     steps: Shared,
@@ -293,13 +295,12 @@ fn multiply_lines(
     out: Target,
     from: Start<'_>,
 ) {
-    let Some(tiles) = Tiles::new() else { return };
     // Sums of one panel, each block's beside each other: rows of `out` may push each other out of the cache.
     let mut sums = scratch(rows.blocks() * BLOCK_SUMS);
     for panel in part.panels() {
         let width = right.tiles(panel) * amx::TILE;
-        let blocks = sums.chunks_mut(amx::BLOCK * width);
-        multiply_panel_lines(&tiles, (rows, left), (right, lines), panel, steps, blocks, false);
+        let ahead = if panel + 1 < part.panels().end { first_lines((right, lines), panel + 1, steps) } else { &[] };
+        multiply_panel_lines(tiles, (rows, left), (right, lines), panel, steps, (&mut sums, false), ahead);
         let to = out.at(part.first_row, panel * amx::BLOCK);
         let from = match from {
             Start::Row(row) => Start::Row(&row[panel * amx::BLOCK..]),
@@ -314,43 +315,51 @@ fn multiply_lines(
     }
 }
 
-/// Rows that were split times one block of columns, some steps of both. `out` has a piece for each block of rows, as wide as the
-/// tiles of the columns and with room for whole tiles.
+/// Rows that were split times one block of columns, some steps of both. Rows of `out` are as wide as the tiles of the columns;
+/// it has room for whole tiles of them.
 fn multiply_panel_lines(
     tiles: &Tiles,
     (rows, left): (Tiling, &[Line]),
     (right, lines): (Tiling, &[Line]),
     panel: usize,
     steps: Shared,
-    out: ChunksMut<'_, f32>,
-    add: bool,
+    (out, add): (&mut [f32], bool),
+    ahead: &[Line],
 ) {
     assert!(steps.left + steps.inner <= rows.inner && steps.right + steps.inner <= right.inner);
     assert!(steps.left.is_multiple_of(amx::STEPS) && steps.right.is_multiple_of(amx::STEPS));
-    let near = (NEAR_BYTES / (right.parts * amx::BLOCK * size_of::<Line>())).max(1);
+    let near = near_chunks(right);
+    let pairs = Pairs::of(rows.parts, right.parts);
     let (first_left, first_right) = (steps.left / amx::STEPS, steps.right / amx::STEPS);
     let all = steps.inner.div_ceil(amx::STEPS);
     let width = right.tiles(panel) * amx::TILE;
-    let mut out: Vec<&mut [f32]> = out.take(rows.blocks()).collect();
     for chunk in (0..all).step_by(near) {
         let chunks = near.min(all - chunk);
         let b = right.start(panel) + (first_right + chunk) * right.chunk(panel);
-        let b = &lines[b..][..chunks * right.chunk(panel)];
-        for (block, out) in out.iter_mut().enumerate() {
+        let (b, behind) = lines[b..].split_at(chunks * right.chunk(panel));
+        // What is multiplied next: more of this panel, or what comes after it.
+        let more = near.min(all - chunk - chunks) * right.chunk(panel);
+        let ahead = if more > 0 { &behind[..more] } else { ahead };
+        let ahead = Ahead::new(ahead, rows.blocks(), chunks * pairs.order.len());
+        for block in 0..rows.blocks() {
+            let out = &mut out[block * amx::BLOCK * width..];
             let a = rows.start(block) + (first_left + chunk) * rows.chunk(block);
             let a = &left[a..][..chunks * rows.chunk(block)];
             let row_tiles = rows.tiles(block);
             assert!(row_tiles * amx::TILE * width <= out.len());
+            let (ahead, ahead_each) = ahead.of(block);
             let job = Block {
-                a: a.as_ptr(),
+                a: LeftTiles::packed(a.as_ptr(), row_tiles, pairs.left),
                 b: b.as_ptr(),
                 chunks,
                 row_tiles,
                 column_tiles: right.tiles(panel),
-                pairs: Pairs::of(rows.parts, right.parts),
+                pairs,
                 c: out.as_mut_ptr(),
                 c_row: width,
                 add: add || chunk > 0,
+                ahead,
+                ahead_each,
             };
             // SAFETY: the slices hold all chunks, and `out` whole tiles.
             #[allow(unsafe_code)]
@@ -359,6 +368,17 @@ fn multiply_panel_lines(
             };
         }
     }
+}
+
+/// Chunks of the right side that stay in the first-level cache.
+pub(super) fn near_chunks(right: Tiling) -> usize {
+    (NEAR_BYTES / (right.parts * amx::BLOCK * size_of::<Line>())).max(1)
+}
+
+/// Those lines of a block of columns that are multiplied first.
+fn first_lines((right, lines): (Tiling, &[Line]), panel: usize, steps: Shared) -> &[Line] {
+    let chunks = steps.inner.div_ceil(amx::STEPS).min(near_chunks(right));
+    &lines[right.start(panel) + steps.right / amx::STEPS * right.chunk(panel)..][..chunks * right.chunk(panel)]
 }
 
 /// Numbers of a block of sums.

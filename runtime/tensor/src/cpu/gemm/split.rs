@@ -18,6 +18,10 @@ use crate::storage::scratch;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Line([u32; TILE]);
 
+impl Line {
+    pub(crate) const ZERO: Line = Line([0; TILE]);
+}
+
 /// A block of a tiling that is being written.
 pub(crate) type LineBlock<'a> = &'a mut [Line];
 
@@ -139,6 +143,13 @@ impl Lines {
     }
 }
 
+/// The numbers of lines, one after the other.
+#[allow(unsafe_code)]
+pub(crate) fn numbers(lines: &[Line]) -> &[half::bf16] {
+    // SAFETY: any bits are a bfloat16, which has no more alignment than a line.
+    unsafe { lines.align_to().1 }
+}
+
 const UPPER: u32 = 0xFFFF_0000;
 const SIGN: u32 = 1 << 31;
 const INFINITE: u32 = 0x7F80_0000;
@@ -223,6 +234,29 @@ multiversion! {
             split(low, high, parts, |part, line| {
                 out[(part * tiles + row / TILE) * TILE + row % TILE] = line;
             });
+        }
+        *finite = most.iter().all(|bits| *bits < INFINITE);
+    }
+}
+
+/// Splits numbers that lie in chunks of 32: into a line for each part of each chunk. False as in [`split_rows`].
+pub(crate) fn split_run(values: &[f32], parts: usize, out: &mut [Line]) -> bool {
+    let mut finite = true;
+    split_chunks(values, parts, out, &mut finite);
+    finite
+}
+
+multiversion! {
+    fn split_chunks<>(values: &[f32], parts: usize, out: &mut [Line], finite: &mut bool) where {} {
+        let mut most = [0; TILE];
+        for (values, out) in values.as_chunks::<STEPS>().0.iter().zip(out.chunks_exact_mut(parts)) {
+            let (mut low, mut high) = ([0.0f32; TILE], [0.0f32; TILE]);
+            for ((low, high), pair) in low.iter_mut().zip(&mut high).zip(values.as_chunks::<2>().0) {
+                [*low, *high] = *pair;
+            }
+            raise(&mut most, &low);
+            raise(&mut most, &high);
+            split(low, high, parts, |part, line| out[part] = line);
         }
         *finite = most.iter().all(|bits| *bits < INFINITE);
     }

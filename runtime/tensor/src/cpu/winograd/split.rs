@@ -5,16 +5,18 @@
 use super::transform::{finish_products, transform_pixels};
 use super::{LANES, PRODUCTS, Places, STEPS, TAPS, TILE, Target, Weights, Winograd};
 use crate::cpu::gemm::{
-    LINE_STEPS, LineBlock, Lines, MOST_COLUMNS, MatrixType, Panels, Tiling, can_split, multiply_split, split_chunk,
-    split_steps,
+    LINE_STEPS, LineBlock, Lines, MOST_COLUMNS, MatrixType, Panels, Tiles, Tiling, can_split, multiply_split,
+    split_chunk, split_steps,
 };
 use crate::storage::scratch;
 use crate::{OpContext, TensorError};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Bytes of transformed input of one product, and of all transformed weights, that exist at a time, about.
+/// Bytes of transformed input, and of transformed weights, that exist at a time, about: more input where not all weights do, which
+/// are transformed again for each.
 const INPUT_BYTES: usize = 10 << 20;
+const MOST_INPUT_BYTES: usize = 32 << 20;
 const WEIGHT_BYTES: usize = 32 << 20;
 /// Tiles that are taken at once at least, if there are as many: the fewer, the more often weights are transformed.
 const LEAST_TILES: usize = 128;
@@ -34,7 +36,9 @@ impl<T: MatrixType> Winograd<'_, T> {
     /// Tiles that are taken at once: pieces for all threads, and as even as can be.
     fn tiles_at_once(&self) -> usize {
         let pieces = GROUP * rayon::current_num_threads();
-        let most = INPUT_BYTES / (PRODUCTS * self.size[2] * PARTS * size_of::<half::bf16>());
+        let all_weights = self.panels_at_once() * MOST_COLUMNS >= self.output[2];
+        let bytes = if all_weights { INPUT_BYTES } else { MOST_INPUT_BYTES };
+        let most = bytes / (PRODUCTS * self.size[2] * PARTS * size_of::<half::bf16>());
         let most = (most / pieces * pieces).max(LEAST_TILES);
         let tiles = self.tiles();
         tiles.div_ceil(tiles.div_ceil(most)).next_multiple_of(pieces).min(tiles)
@@ -88,6 +92,7 @@ impl<T: MatrixType> Winograd<'_, T> {
                 let size = numbers(rows.length, columns.length);
                 products[..PRODUCTS * size].par_chunks_mut(size).enumerate().try_for_each(|(product, out)| {
                     cx.check(self.op)?;
+                    let Some(unit) = Tiles::new() else { return Ok(()) };
                     let left = (rows, &input.get()[product * rows.lines()..][..rows.lines()]);
                     let right = &weight.get()[product * columns.lines()..][..columns.lines()];
                     // A panel after the other, in whole tiles: so sums go where they belong at once.
@@ -95,7 +100,7 @@ impl<T: MatrixType> Winograd<'_, T> {
                     for (panel, out) in panels.enumerate() {
                         let step = columns.tiles(panel) * LANES;
                         let right = (Tiling { length: step, ..columns }, &right[columns.start(panel)..]);
-                        multiply_split(left, 0, right, (out, step), false);
+                        multiply_split(&unit, left, 0, right, (out, step), false);
                     }
                     Ok(())
                 })?;
