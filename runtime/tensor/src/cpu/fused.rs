@@ -12,6 +12,9 @@ pub(crate) type BlockStep<T> = dyn Fn(&[&[f32]], &mut [T]) + Send + Sync;
 
 /// Elements of a block: some ten blocks fit the nearest cache.
 const BLOCK: usize = 512;
+/// The same where nothing is kept in between, so that less time goes into getting from block to block. Results of other types
+/// are rounded in blocks of so many.
+const BLOCK_OF_ONE_STEP: usize = crate::cpu::BLOCK;
 
 /// The steps of an expression in order.
 pub(crate) struct Program<'a> {
@@ -28,7 +31,7 @@ pub(crate) struct Program<'a> {
 struct Planned<'a> {
     step: &'a Step,
     operands: Vec<Place>,
-    /// The register that takes the result; that of the last step goes to memory.
+    /// The register that takes the result, but for the last step.
     register: usize,
 }
 
@@ -123,7 +126,8 @@ impl<'a> Program<'a> {
             }
         }
         let mut free = Vec::new();
-        for index in 0..self.steps.len() {
+        // The result of the last step goes to memory.
+        for index in 0..self.steps.len() - 1 {
             // Its operands are still read while its result is written.
             self.steps[index].register = free.pop().unwrap_or_else(|| {
                 self.registers += 1;
@@ -156,10 +160,11 @@ impl<'a> Program<'a> {
             let layout = tensor.layout.expanded(self.shape).permuted(self.order.dims());
             inputs.push(Input::new(tensor.buffer(op, cx)?, &layout));
         }
+        let length = if self.steps.len() == 1 { BLOCK_OF_ONE_STEP } else { BLOCK };
         fill(op, out, cx, &|start, chunk| {
-            let mut blocks = Blocks::new(self);
-            for (index, piece) in chunk.chunks_mut(BLOCK).enumerate() {
-                self.block(&inputs, start + index * BLOCK, piece, &mut blocks, last);
+            let mut blocks = Blocks::new(self, &inputs, length);
+            for (index, piece) in chunk.chunks_mut(length).enumerate() {
+                self.block(&inputs, start + index * length, piece, &mut blocks, last);
             }
         })
     }
@@ -195,17 +200,18 @@ impl<'a> Program<'a> {
 /// Scratch memory of one thread.
 struct Blocks {
     scalars: Vec<Vec<f32>>,
+    /// Empty for those whose blocks are slices.
     tensors: Vec<Vec<f32>>,
     registers: Vec<Vec<f32>>,
 }
 
 impl Blocks {
-    fn new(program: &Program<'_>) -> Blocks {
-        let blocks = |count: usize| (0..count).map(|_| vec![0.0; BLOCK]).collect();
+    fn new(program: &Program<'_>, inputs: &[Input<'_>], length: usize) -> Blocks {
+        let scratch = |input: &Input<'_>| vec![0.0; if input.is_slice::<f32>() { 0 } else { length }];
         Blocks {
-            scalars: program.scalars.iter().map(|value| vec![*value; BLOCK]).collect(),
-            tensors: blocks(program.tensors.len()),
-            registers: blocks(program.registers),
+            scalars: program.scalars.iter().map(|value| vec![*value; length]).collect(),
+            tensors: inputs.iter().map(scratch).collect(),
+            registers: (0..program.registers).map(|_| vec![0.0; length]).collect(),
         }
     }
 }
@@ -229,7 +235,9 @@ impl<'b> Operands<'b> {
         for (block, place) in operands.blocks.iter_mut().zip(&planned.operands) {
             *block = match *place {
                 Place::Scalar(index) => &blocks.scalars[index][..length],
-                Place::Tensor(index) => inputs[index].slice(at, length).unwrap_or(&blocks.tensors[index][..length]),
+                Place::Tensor(index) => {
+                    inputs[index].slice(at, length).unwrap_or_else(|| &blocks.tensors[index][..length])
+                }
                 Place::Step(step) => &blocks.registers[program.steps[step].register][..length],
             };
         }

@@ -30,7 +30,7 @@ pub(crate) fn unary_float(op: UnaryOp, x: &[f32], out: &mut [f32]) {
         UnaryOp::Tan => map1(x, out, f32::tan),
         UnaryOp::Tanh => map1(x, out, math::tanh),
         UnaryOp::Sigmoid => map1(x, out, math::sigmoid),
-        UnaryOp::Silu => map1(x, out, |v: f32| v * math::sigmoid(v)),
+        UnaryOp::Silu => map1(x, out, math::silu),
         UnaryOp::Relu => map1(x, out, |v: f32| if v < 0.0 { 0.0 } else { v }),
         UnaryOp::Gelu => map1(x, out, math::gelu),
         UnaryOp::Floor => map1(x, out, f32::floor),

@@ -1,38 +1,43 @@
 //! Functions that the compiler can vectorise, to about two units in the last place (where it says nothing else).
 
 use super::simd::multiply_add as fma;
-use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_PI, LOG2_E};
+use std::f32::consts::{FRAC_2_PI, LN_2, LOG2_E};
 
 /// ln 2 in two parts, the first with few enough bits that n times it is exact.
 const LN2_HIGH: f32 = 0.693_359_4;
 const LN2_LOW: f32 = -2.121_944_4e-4;
+/// log₂ e, less what float32 keeps of it.
+const LOG2_E_LOW: f32 = 1.925_963e-8;
 /// Adding 1.5·2²³ leaves the nearest integer in the low bits, and vectorises where a conversion does not.
 const SHIFT: f32 = 12_582_912.0;
+/// The same with 127 more: the low bits are those of the exponent of 2ⁿ.
+const SHIFT_TO_POWER: f32 = SHIFT + 127.0;
 
-/// eˣ as p · 2ⁿ, with n in the low bits of the second number. For |x| below a million.
+/// c₀ + c₁·x + c₂·x² + …
+#[inline(always)]
+fn polynomial<const N: usize>(coefficients: [f32; N], x: f32) -> f32 {
+    coefficients.into_iter().rev().reduce(|sum, next| fma(sum, x, next)).unwrap_or(0.0)
+}
+
+/// (2ʳ - 1) / r for |r| ≤ ½: a minimax polynomial, off by 10⁻⁸.
+#[inline(always)]
+fn exp2_slope(r: f32) -> f32 {
+    polynomial([LN_2, 0.240_226_5, 0.055_503_57, 9.618_031e-3, 1.339_086_7e-3, 1.546_973_2e-4], r)
+}
+
+/// 2ⁿ of [`SHIFT_TO_POWER`] + n, for n from -126 on; zero for -127, infinite for 128.
+#[inline(always)]
+fn power(shifted: f32) -> f32 {
+    f32::from_bits(shifted.to_bits() << 23)
+}
+
+/// eˣ as p · 2ⁿ, the second number being [`SHIFT_TO_POWER`] + n. For |x| below a million.
 #[inline(always)]
 fn exp_parts(x: f32) -> (f32, f32) {
-    exp_shifted(x, SHIFT)
-}
-
-/// The same with the bits of 2ⁿ's exponent: 127 more.
-#[inline(always)]
-fn exp_biased(x: f32) -> (f32, f32) {
-    exp_shifted(x, SHIFT + 127.0)
-}
-
-#[inline(always)]
-fn exp_shifted(x: f32, shift: f32) -> (f32, f32) {
-    let shifted = fma(x, LOG2_E, shift);
-    let n = shifted - shift;
-    let r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, x));
-    // e^r for |r| ≤ ln 2 / 2: Cephes' minimax polynomial.
-    let p = fma(1.987_569_1e-4, r, 1.398_2e-3);
-    let p = fma(p, r, 8.333_452e-3);
-    let p = fma(p, r, 4.166_579_6e-2);
-    let p = fma(p, r, 1.666_666_5e-1);
-    let p = fma(p, r, 0.5);
-    (fma(fma(p, r, 1.0), r, 1.0), shifted)
+    let shifted = fma(x, LOG2_E, SHIFT_TO_POWER);
+    let n = shifted - SHIFT_TO_POWER;
+    let r = fma(x, LOG2_E_LOW, fma(x, LOG2_E, -n));
+    (fma(exp2_slope(r), r, 1.0), shifted)
 }
 
 /// eˣ.
@@ -41,16 +46,9 @@ pub(crate) fn exp(x: f32) -> f32 {
     // Beyond these bounds the result is infinite or zero anyway.
     let (p, shifted) = exp_parts(x.clamp(-104.0, 89.0));
     // Times 2^n in two steps, since 2^n alone may be out of range where the product is not.
-    let n = (shifted.to_bits() as i32).wrapping_sub(SHIFT.to_bits() as i32);
+    let n = (shifted.to_bits() as i32).wrapping_sub(SHIFT_TO_POWER.to_bits() as i32);
     let half = n >> 1;
     p * power_of_two(half) * power_of_two(n.wrapping_sub(half))
-}
-
-/// eˣ for x from -87 to 88, where neither it nor 2ⁿ leaves the range. Anything for other numbers.
-#[inline(always)]
-fn exp_near(x: f32) -> f32 {
-    let (p, shifted) = exp_parts(x);
-    f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
 }
 
 /// eˣ for x that is zero or less (or not a number): what is below 10⁻³⁷ is zero.
@@ -58,8 +56,8 @@ fn exp_near(x: f32) -> f32 {
 pub(crate) fn exp_below(x: f32) -> f32 {
     // From here on 2ⁿ is below what a float32 with all its digits can be, and its bits are zero. What is not a number stays.
     const LOWEST: f32 = -88.0;
-    let (p, shifted) = exp_biased(if x < LOWEST { LOWEST } else { x });
-    p * f32::from_bits(shifted.to_bits() << 23)
+    let (p, shifted) = exp_parts(if x < LOWEST { LOWEST } else { x });
+    p * power(shifted)
 }
 
 #[inline(always)]
@@ -67,32 +65,65 @@ fn power_of_two(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) << 23) as u32)
 }
 
-/// 1 / (1 + e⁻ˣ). What is below 10⁻³⁷ is zero.
+/// 1 + e⁻ˣ; infinite where that is above 2·10³⁸.
+#[inline(always)]
+fn one_and_exp_of_negative(x: f32) -> f32 {
+    // From 17 on it is one, below -88.4 the power is infinite; a clamp keeps what is not a number.
+    let (p, shifted) = exp_parts(-x.clamp(-89.0, 87.0));
+    fma(p, power(shifted), 1.0)
+}
+
+/// 1 / (1 + e⁻ˣ). What is below 5·10⁻³⁹ is zero.
 #[inline(always)]
 pub(crate) fn sigmoid(x: f32) -> f32 {
-    const LOWEST: f32 = -88.0;
-    // From 17 on it is one; a clamp keeps what is not a number.
-    let result = 1.0 / (1.0 + exp_near(-x.clamp(LOWEST, 80.0)));
-    if x < LOWEST { 0.0 } else { result }
+    1.0 / one_and_exp_of_negative(x)
 }
 
-/// The hyperbolic tangent.
+/// x / (1 + e⁻ˣ).
+#[inline(always)]
+pub(crate) fn silu(x: f32) -> f32 {
+    x / one_and_exp_of_negative(x)
+}
+
+/// The hyperbolic tangent: e / (e + 2) where e is e²ˣ - 1, which loses no digits near zero.
 #[inline(always)]
 pub(crate) fn tanh(x: f32) -> f32 {
-    let square = x * x;
-    let series = fma(fma(fma(62.0 / 2835.0, square, -17.0 / 315.0), square, 2.0 / 15.0), square, -1.0 / 3.0);
-    let small = fma(x * square, series, x);
-    // From ten on it is one.
-    let magnitude = if x.abs() < 10.0 { x.abs() } else { 10.0 };
-    let large = (1.0 - 2.0 / (exp_near(2.0 * magnitude) + 1.0)).copysign(x);
-    let result = if x.abs() < 0.25 { small } else { large };
-    if x.is_nan() { x } else { result }
+    const TWICE_LOG2_E: f32 = 2.0 * LOG2_E;
+    // From ten on it is one. What is not a number stays.
+    let magnitude = if x.abs() > 10.0 { 10.0 } else { x.abs() };
+    let shifted = fma(magnitude, TWICE_LOG2_E, SHIFT_TO_POWER);
+    let r = fma(magnitude, TWICE_LOG2_E, SHIFT_TO_POWER - shifted);
+    let power = power(shifted);
+    let e = fma(exp2_slope(r) * r, power, power - 1.0);
+    (e / (e + 2.0)).copysign(x)
 }
 
-/// x·Φ(x), the exact form, to 2·10⁻⁷·|x|.
+/// x·Φ(x), the exact form, to 4·10⁻⁸·|x|, or 10⁻⁵ of it where it is small.
+///
+/// That is the larger of x and 0, less |x|·Φ(-|x|): no digits are lost on either side.
 #[inline(always)]
 pub(crate) fn gelu(x: f32) -> f32 {
-    0.5 * x * (1.0 + erf(x * FRAC_1_SQRT_2))
+    let magnitude = x.abs();
+    // log₂(2·Φ(-x)) / x, a minimax polynomial up to 5.6. From there on Φ is less than float32 adds to one.
+    let slope = polynomial(
+        [
+            -1.151_108_5,
+            -0.459_172_65,
+            -0.052_615_26,
+            7.238_426_5e-3,
+            -2.621_395_5e-4,
+            -1.438_595_8e-4,
+            3.479_227e-5,
+            -3.507_662_8e-6,
+            1.395_628_8e-7,
+        ],
+        magnitude,
+    );
+    let shifted = fma(slope, magnitude, SHIFT_TO_POWER - 1.0);
+    let r = fma(slope, magnitude, SHIFT_TO_POWER - 1.0 - shifted);
+    let tail = fma(exp2_slope(r), r, 1.0) * (magnitude * power(shifted));
+    let tail = if magnitude < 5.6 { tail } else { 0.0 };
+    fma(0.5, x, 0.5 * magnitude) - tail
 }
 
 /// The error function by Abramowitz and Stegun 7.1.26: off by at most 2·10⁻⁷.
@@ -174,6 +205,19 @@ mod tests {
         (-120_000..120_000).map(|step| step as f32 / 1000.0).chain([1e-30, -1e-30, 1e-3, 1e30, -1e30])
     }
 
+    /// Φ(x): the series of its integral from zero, and the continued fraction of its tail.
+    fn normal_below(x: f64) -> f64 {
+        let magnitude = x.abs();
+        let density = (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
+        let tail = if magnitude < 3.0 {
+            let series = (1..60).rev().fold(1.0, |sum, k| 1.0 + sum * x * x / f64::from(2 * k + 1));
+            0.5 - density * magnitude * series
+        } else {
+            density / (1..60).rev().fold(magnitude, |rest, k| magnitude + f64::from(k) / rest)
+        };
+        if x < 0.0 { tail } else { 1.0 - tail }
+    }
+
     #[test]
     fn functions_are_as_good_as_single_precision_allows() {
         for x in everywhere() {
@@ -186,7 +230,9 @@ mod tests {
             close(exp(x), wide.exp(), 3e-45);
             close(exp_below(-x.abs()), (-wide.abs()).exp(), 1.2e-38);
             close(sigmoid(x), 1.0 / (1.0 + (-wide).exp()), 1e-38);
+            close(silu(x), wide / (1.0 + (-wide).exp()), 1e-36);
             close(tanh(x), wide.tanh(), 0.0);
+            close(gelu(x), wide * normal_below(wide), 5e-8 * wide.abs());
             close(ln(x.abs()), wide.abs().ln(), 1e-7);
             close(ln(x.abs() * 1e-30), (f64::from(x.abs() * 1e-30)).ln(), 1e-7);
             let angle = if x.abs() < 1e30 { 100.0 * x } else { 0.0 };
@@ -200,13 +246,15 @@ mod tests {
         assert_eq!((exp(f32::INFINITY), exp(f32::NEG_INFINITY), exp(0.0)), (f32::INFINITY, 0.0, 1.0));
         assert_eq!((tanh(f32::INFINITY), tanh(f32::NEG_INFINITY)), (1.0, -1.0));
         assert_eq!((sigmoid(f32::INFINITY), sigmoid(f32::NEG_INFINITY)), (1.0, 0.0));
-        assert_eq!((gelu(50.0), gelu(-50.0)), (50.0, 0.0));
+        assert_eq!((gelu(50.0), gelu(-50.0), gelu(f32::INFINITY)), (50.0, 0.0, f32::INFINITY));
+        assert_eq!((silu(f32::INFINITY), silu(-1e30)), (f32::INFINITY, 0.0));
+        assert!(gelu(f32::NEG_INFINITY).is_nan() && silu(f32::NEG_INFINITY).is_nan(), "-∞ · 0, as in PyTorch");
         assert_eq!(
             (ln(f32::INFINITY), ln(0.0), ln(-0.0), ln(1.0)),
             (f32::INFINITY, f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0)
         );
         assert!(ln(-1.0).is_nan() && ln(f32::NEG_INFINITY).is_nan());
-        for function in [exp, exp_below, sigmoid, tanh, gelu, erf, ln, sin, cos] {
+        for function in [exp, exp_below, sigmoid, silu, tanh, gelu, erf, ln, sin, cos] {
             assert!(function(f32::NAN).is_nan());
         }
     }

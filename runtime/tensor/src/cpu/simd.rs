@@ -95,11 +95,40 @@ pub(crate) fn to_halves(values: &[f32], out: &mut [half::f16]) -> usize {
     0
 }
 
+/// Elements between two requests for what is read next.
+const STRIDE: usize = 256;
+
+/// Asks for the elements that follow on those after `values`, for as many. Processors look ahead by themselves, but not far
+/// enough where much is computed for each element: a latent of 5 MB took a tenth to a fifth longer.
+#[inline(always)]
+fn ask_for_next<A>(values: &[A]) {
+    ask_for(values.as_ptr().wrapping_add(2 * values.len()), values.len());
+}
+
+/// Asks for elements that are read soon. They need not exist.
+#[inline(always)]
+#[allow(unsafe_code)]
+pub(crate) fn ask_for<A>(from: *const A, count: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        const LINE: usize = 64;
+        for line in (0..count * size_of::<A>()).step_by(LINE) {
+            // SAFETY: a hint, which reads nothing; the address may be any.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast::<i8>().wrapping_add(line)) };
+        }
+    }
+    let _ = (from, count);
+}
+
 multiversion! {
     /// `out[i] = f(a[i])`
     pub(crate) fn map1<A: Copy, O, F>(a: &[A], out: &mut [O], f: F) where { F: Fn(A) -> O } {
-        for (out, a) in out.iter_mut().zip(a) {
-            *out = f(*a);
+        for (out, a) in out.chunks_mut(STRIDE).zip(a.chunks(STRIDE)) {
+            ask_for_next(a);
+            for (out, a) in out.iter_mut().zip(a) {
+                *out = f(*a);
+            }
         }
     }
 }
@@ -107,8 +136,12 @@ multiversion! {
 multiversion! {
     /// `out[i] = f(a[i], b[i])`
     pub(crate) fn map2<A: Copy, O, F>(a: &[A], b: &[A], out: &mut [O], f: F) where { F: Fn(A, A) -> O } {
-        for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-            *out = f(*a, *b);
+        for ((out, a), b) in out.chunks_mut(STRIDE).zip(a.chunks(STRIDE)).zip(b.chunks(STRIDE)) {
+            ask_for_next(a);
+            ask_for_next(b);
+            for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
+                *out = f(*a, *b);
+            }
         }
     }
 }
@@ -116,8 +149,14 @@ multiversion! {
 multiversion! {
     /// `out[i] = f(a[i], b[i], c[i])`
     pub(crate) fn map3<A: Copy, O, F>(a: &[A], b: &[A], c: &[A], out: &mut [O], f: F) where { F: Fn(A, A, A) -> O } {
-        for (((out, a), b), c) in out.iter_mut().zip(a).zip(b).zip(c) {
-            *out = f(*a, *b, *c);
+        let operands = a.chunks(STRIDE).zip(b.chunks(STRIDE)).zip(c.chunks(STRIDE));
+        for (out, ((a, b), c)) in out.chunks_mut(STRIDE).zip(operands) {
+            ask_for_next(a);
+            ask_for_next(b);
+            ask_for_next(c);
+            for (((out, a), b), c) in out.iter_mut().zip(a).zip(b).zip(c) {
+                *out = f(*a, *b, *c);
+            }
         }
     }
 }
