@@ -282,21 +282,40 @@ proptest! {
             InterpolateMode::Bicubic, InterpolateMode::Area,
         ][mode];
         let a = image(&shape, seed, last);
-        let slow = Slow::of(&a);
-        let (rows, columns) = (taps(mode, slow.shape[2], height as usize), taps(mode, slow.shape[3], width as usize));
-        let wanted = Slow::build(&[slow.shape[0], slow.shape[1], height as usize, width as usize], |index| {
-            let mut sum = 0.0;
-            for (y, weight_y) in &rows[index[2]] {
-                for (x, weight_x) in &columns[index[3]] {
-                    sum += weight_y * weight_x * slow.at(&[index[0], index[1], *y, *x]);
-                }
-            }
-            sum
-        });
+        let wanted = interpolated(&Slow::of(&a), [height, width], mode);
         let result = a.interpolate(height, width, mode, &cx).unwrap();
         // Positions are computed in single precision, as PyTorch does.
         wanted.assert_close(&result, 1e-4);
         prop_assert!(!last || shape[1] == 1 || result.strides()[1] == 1, "channels-last memory is kept");
+    }
+}
+
+/// Straight from the definition, in double precision.
+fn interpolated(slow: &Slow, [height, width]: [u64; 2], mode: InterpolateMode) -> Slow {
+    let (rows, columns) = (taps(mode, slow.shape[2], height as usize), taps(mode, slow.shape[3], width as usize));
+    Slow::build(&[slow.shape[0], slow.shape[1], height as usize, width as usize], |index| {
+        let mut sum = 0.0;
+        for (y, weight_y) in &rows[index[2]] {
+            for (x, weight_x) in &columns[index[3]] {
+                sum += weight_y * weight_x * slow.at(&[index[0], index[1], *y, *x]);
+            }
+        }
+        sum
+    })
+}
+
+/// More rows and longer ones than are resized in one go, in either order of rows and columns, read where they lie or not.
+#[test]
+fn large_pictures_are_interpolated() {
+    let cx = context();
+    for (side, turned) in [([45, 403], false), ([45, 403], true), ([19, 40], false)] {
+        let picture = image(&[1, 3, side[0], side[1]], 5, true);
+        let picture = if turned { picture.flip(&[3], &cx).unwrap() } else { picture };
+        for mode in [InterpolateMode::Bilinear, InterpolateMode::Bicubic, InterpolateMode::Area] {
+            let wanted = interpolated(&Slow::of(&picture), [37, 61], mode);
+            // Positions far from the edge have fewer digits behind the point.
+            wanted.assert_close(&picture.interpolate(37, 61, mode, &cx).unwrap(), 1e-3);
+        }
     }
 }
 

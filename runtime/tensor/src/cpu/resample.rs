@@ -1,9 +1,10 @@
-//! Resizing by weighted sums of neighbours, first along rows, then across them, on `[planes, height, width, channels]`.
+//! Resizing by weighted sums of neighbours, along rows and across them, on `[planes, height, width, channels]`. Where there are
+//! fewer rows afterwards, they are summed up first; else they are resized along the row first.
 
 use crate::cpu::copy::Source;
 use crate::cpu::elementwise::Input;
 use crate::cpu::fill_rows;
-use crate::cpu::simd::{multiply_add, multiversion};
+use crate::cpu::simd::{map1, map2, multiply_add, multiversion};
 use crate::cpu::transpose::transpose;
 use crate::device::Taps;
 use crate::ops::InterpolateMode;
@@ -16,6 +17,8 @@ const LANES: usize = 16;
 const KEPT_ROWS: usize = 2 * LANES;
 /// Output rows of one task at least, if there are enough.
 const TOGETHER: usize = 64;
+/// Elements of a row that are summed up over rows while they are in the nearest cache.
+const PIECE: usize = 1024;
 
 /// For every output position along one axis, which inputs it is made of.
 pub(crate) struct Axis {
@@ -123,7 +126,7 @@ pub(crate) fn workspace_of_thread((_, width, channels): Size, columns: &Axis) ->
     (2 * LANES).saturating_mul(source_row).saturating_add((LANES + KEPT_ROWS).saturating_mul(row)).saturating_mul(4)
 }
 
-/// Every output row is the weighted sum of some input rows, each resized along the row.
+/// Every output row is the weighted sum of some input rows, resized along the row.
 pub(crate) fn resample(
     op: &'static str,
     input: &Input<'_>,
@@ -143,15 +146,31 @@ pub(crate) fn resample(
             let plane = line / rows.outputs() * height;
             rows.taps(line % rows.outputs()).map(move |(source_y, weight)| (plane + source_y, weight))
         };
+        let lines = first..first + targets.len() / row;
+        let mut along = Along::new(columns, channels, width * channels);
+        if rows.outputs() < height {
+            let mut sums = scratch(LANES * width * channels);
+            for (target, lines) in targets.chunks_mut(LANES * row).zip(lines.clone().step_by(LANES)) {
+                let count = target.len() / row;
+                for (line, sum) in (lines..lines + count).zip(sums.chunks_exact_mut(width * channels)) {
+                    sum_rows(input, || wanted(line), sum);
+                }
+                along.resize(&sums[..count * width * channels], target);
+                if cx.is_cancelled() {
+                    return;
+                }
+            }
+            return;
+        }
         let mut needed: Vec<usize> = Vec::new();
-        for (source, _) in (first..first + targets.len() / row).flat_map(wanted) {
+        for (source, _) in lines.clone().flat_map(wanted) {
             if needed.last().is_none_or(|last| *last < source) {
                 needed.push(source);
             }
         }
-        let mut resized = Resized::new(input, needed, width * channels, columns, channels);
-        for (index, target) in targets.chunks_exact_mut(row).enumerate() {
-            for (tap, (source, weight)) in wanted(first + index).enumerate() {
+        let mut resized = Resized::new(input, needed, along);
+        for (line, target) in lines.zip(targets.chunks_exact_mut(row)) {
+            for (tap, (source, weight)) in wanted(line).enumerate() {
                 accumulate(target, resized.row(source), weight, tap == 0);
             }
             if cx.is_cancelled() {
@@ -161,12 +180,63 @@ pub(crate) fn resample(
     })
 }
 
-/// Source rows, resized along the row when they are asked for, some at a time.
-struct Resized<'a> {
-    input: &'a Input<'a>,
+/// The weighted sum of whole rows, two of them in one pass: most sums have no more.
+fn sum_rows<T: Iterator<Item = (usize, f32)>>(input: &Input<'_>, taps: impl Fn() -> T, sum: &mut [f32]) {
+    let mut scratch = [[0.0; PIECE]; 2];
+    let row = sum.len();
+    for (piece, sum) in sum.chunks_mut(PIECE).enumerate() {
+        let length = sum.len();
+        let [first_scratch, second_scratch] = &mut scratch;
+        let mut taps = taps().map(|(source, weight)| (source * row + piece * PIECE, weight));
+        let Some((first, weight)) = taps.next() else { continue };
+        let values = input.block(first, length, first_scratch);
+        if let Some((second, second_weight)) = taps.next() {
+            let others = input.block(second, length, second_scratch);
+            map2(values, others, sum, move |value: f32, other: f32| multiply_add(second_weight, other, weight * value));
+        } else {
+            map1(values, sum, move |value: f32| weight * value);
+        }
+        for (source, weight) in taps {
+            accumulate(sum, input.block(source, length, &mut scratch[0]), weight, false);
+        }
+    }
+}
+
+/// Resizes some rows at a time along the row.
+struct Along<'a> {
     columns: &'a Axis,
     channels: usize,
     source_row: usize,
+    row: usize,
+    /// A pixel's channel of every row, then the next.
+    turned: Vec<f32>,
+    narrow: Vec<f32>,
+}
+
+impl<'a> Along<'a> {
+    fn new(columns: &'a Axis, channels: usize, source_row: usize) -> Along<'a> {
+        let row = columns.outputs() * channels;
+        let lanes = if columns.identity { 0 } else { LANES };
+        let (turned, narrow) = (scratch(lanes * source_row), scratch(lanes * row));
+        Along { columns, channels, source_row, row, turned, narrow }
+    }
+
+    /// At most as many rows as there are lanes. Where there are fewer, what happens to be in the others is weighed too.
+    fn resize(&mut self, source: &[f32], target: &mut [f32]) {
+        let rows = target.len() / self.row;
+        if self.columns.identity {
+            return target.copy_from_slice(&source[..target.len()]);
+        }
+        transpose(source, self.source_row, (rows, self.source_row), &mut self.turned, LANES);
+        weigh(&self.turned, self.columns, self.channels, &mut self.narrow);
+        transpose(&self.narrow, LANES, (self.row, rows), target, self.row);
+    }
+}
+
+/// Source rows, resized along the row when they are asked for, some at a time.
+struct Resized<'a> {
+    input: &'a Input<'a>,
+    along: Along<'a>,
     /// In the order in which they are asked for, but for the last few, which are asked for again.
     needed: Vec<usize>,
     /// How many of these are resized.
@@ -174,38 +244,16 @@ struct Resized<'a> {
     /// The last of them, each in the place of its number.
     kept: Vec<f32>,
     lines: Vec<f32>,
-    /// A pixel's channel of every row, then the next.
-    turned: Vec<f32>,
-    narrow: Vec<f32>,
 }
 
 impl<'a> Resized<'a> {
-    fn new(
-        input: &'a Input<'a>,
-        needed: Vec<usize>,
-        source_row: usize,
-        columns: &'a Axis,
-        channels: usize,
-    ) -> Resized<'a> {
-        let row = columns.outputs() * channels;
-        let turned = if columns.identity { 0 } else { LANES };
-        Resized {
-            input,
-            columns,
-            channels,
-            source_row,
-            needed,
-            ready: 0,
-            kept: scratch(KEPT_ROWS * row),
-            lines: scratch(LANES * source_row),
-            // Where there are fewer rows than lanes, the others are weighed too.
-            turned: vec![0.0; turned * source_row],
-            narrow: scratch(turned * row),
-        }
+    fn new(input: &'a Input<'a>, needed: Vec<usize>, along: Along<'a>) -> Resized<'a> {
+        let (kept, lines) = (scratch(KEPT_ROWS * along.row), scratch(LANES * along.source_row));
+        Resized { input, along, needed, ready: 0, kept, lines }
     }
 
     fn row(&mut self, source: usize) -> &[f32] {
-        let row = self.columns.outputs() * self.channels;
+        let row = self.along.row;
         let place = self.needed.partition_point(|needed| *needed < source);
         while self.ready <= place {
             self.resize_some(row);
@@ -217,7 +265,7 @@ impl<'a> Resized<'a> {
         let rows = &self.needed[self.ready..(self.ready + LANES).min(self.needed.len())];
         let target = &mut self.kept[self.ready % KEPT_ROWS * row..][..rows.len() * row];
         self.ready += rows.len();
-        let source_row = self.source_row;
+        let source_row = self.along.source_row;
         let source = if rows[rows.len() - 1] - rows[0] + 1 == rows.len() {
             self.input.block(rows[0] * source_row, rows.len() * source_row, &mut self.lines)
         } else {
@@ -226,12 +274,7 @@ impl<'a> Resized<'a> {
             }
             &self.lines
         };
-        if self.columns.identity {
-            return target.copy_from_slice(&source[..target.len()]);
-        }
-        transpose(source, source_row, (rows.len(), source_row), &mut self.turned, LANES);
-        weigh(&self.turned, self.columns, self.channels, &mut self.narrow);
-        transpose(&self.narrow, LANES, (row, rows.len()), target, row);
+        self.along.resize(source, target);
     }
 }
 

@@ -2,7 +2,7 @@
 
 /// Rows and columns of a square.
 const SIDE: usize = 8;
-/// Columns of the source that are taken at a time.
+/// Columns of the source that are taken at a time, or rows.
 const BLOCK: usize = 32;
 
 /// Writes `source` (`rows` rows that are `source_stride` apart, of `columns` numbers) to `target` with rows and columns
@@ -64,39 +64,68 @@ unsafe fn squares(
     target: *mut f32,
     target_stride: usize,
 ) {
+    let turn = |row: usize, column: usize| {
+        // SAFETY: eight rows of eight numbers each, on both sides, which the caller vouches for.
+        unsafe {
+            let source = source.add(row * source_stride + column);
+            square(source, source_stride, target.add(column * target_stride + row), target_stride);
+        }
+    };
+    // Along the rows of the side where rows are farther apart: what lies in the same lines of the cache is done in one go, as
+    // such rows may push each other out.
+    if source_stride > target_stride {
+        for block in (0..columns).step_by(BLOCK) {
+            for row in (0..rows).step_by(SIDE) {
+                for column in (block..(block + BLOCK).min(columns)).step_by(SIDE) {
+                    turn(row, column);
+                }
+            }
+        }
+    } else {
+        for block in (0..rows).step_by(BLOCK) {
+            for column in (0..columns).step_by(SIDE) {
+                for row in (block..(block + BLOCK).min(rows)).step_by(SIDE) {
+                    turn(row, column);
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The processor has AVX2, and eight rows of eight numbers lie in live memory at their strides on both sides.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx2")]
+#[allow(unsafe_code)]
+unsafe fn square(source: *const f32, source_stride: usize, target: *mut f32, target_stride: usize) {
     use std::arch::x86_64::{
         _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_unpackhi_ps,
         _mm256_unpacklo_ps,
     };
-    // Some squares of one row after the other, as they lie in the same lines of the cache.
-    let blocks = (0..columns).step_by(BLOCK).flat_map(|block| (0..rows).step_by(SIDE).map(move |row| (block, row)));
-    for (block, row) in blocks {
-        for column in (block..(block + BLOCK).min(columns)).step_by(SIDE) {
-            // SAFETY: eight rows of eight numbers each, on both sides, which the caller vouches for.
-            unsafe {
-                let line = |index: usize| _mm256_loadu_ps(source.add((row + index) * source_stride + column));
-                let low = |at: usize| _mm256_unpacklo_ps(line(at), line(at + 1));
-                let high = |at: usize| _mm256_unpackhi_ps(line(at), line(at + 1));
-                let (l0, l2, l4, l6) = (low(0), low(2), low(4), low(6));
-                let (h0, h2, h4, h6) = (high(0), high(2), high(4), high(6));
-                let left = [
-                    _mm256_shuffle_ps::<0x44>(l0, l2),
-                    _mm256_shuffle_ps::<0xEE>(l0, l2),
-                    _mm256_shuffle_ps::<0x44>(h0, h2),
-                    _mm256_shuffle_ps::<0xEE>(h0, h2),
-                ];
-                let right = [
-                    _mm256_shuffle_ps::<0x44>(l4, l6),
-                    _mm256_shuffle_ps::<0xEE>(l4, l6),
-                    _mm256_shuffle_ps::<0x44>(h4, h6),
-                    _mm256_shuffle_ps::<0xEE>(h4, h6),
-                ];
-                for (index, (left, right)) in left.into_iter().zip(right).enumerate() {
-                    let to = target.add((column + index) * target_stride + row);
-                    _mm256_storeu_ps(to, _mm256_permute2f128_ps::<0x20>(left, right));
-                    _mm256_storeu_ps(to.add(4 * target_stride), _mm256_permute2f128_ps::<0x31>(left, right));
-                }
-            }
+    // SAFETY: as the caller vouches for.
+    unsafe {
+        let line = |index: usize| _mm256_loadu_ps(source.add(index * source_stride));
+        let low = |at: usize| _mm256_unpacklo_ps(line(at), line(at + 1));
+        let high = |at: usize| _mm256_unpackhi_ps(line(at), line(at + 1));
+        let (l0, l2, l4, l6) = (low(0), low(2), low(4), low(6));
+        let (h0, h2, h4, h6) = (high(0), high(2), high(4), high(6));
+        let left = [
+            _mm256_shuffle_ps::<0x44>(l0, l2),
+            _mm256_shuffle_ps::<0xEE>(l0, l2),
+            _mm256_shuffle_ps::<0x44>(h0, h2),
+            _mm256_shuffle_ps::<0xEE>(h0, h2),
+        ];
+        let right = [
+            _mm256_shuffle_ps::<0x44>(l4, l6),
+            _mm256_shuffle_ps::<0xEE>(l4, l6),
+            _mm256_shuffle_ps::<0x44>(h4, h6),
+            _mm256_shuffle_ps::<0xEE>(h4, h6),
+        ];
+        for (index, (left, right)) in left.into_iter().zip(right).enumerate() {
+            let to = target.add(index * target_stride);
+            _mm256_storeu_ps(to, _mm256_permute2f128_ps::<0x20>(left, right));
+            _mm256_storeu_ps(to.add(4 * target_stride), _mm256_permute2f128_ps::<0x31>(left, right));
         }
     }
 }
