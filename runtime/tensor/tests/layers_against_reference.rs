@@ -244,6 +244,47 @@ fn a_transposed_convolution_of_one_pixel_grows_by_its_output_padding() {
     assert_eq!(Slow::of(&result).values, wanted);
 }
 
+/// Rows of pixels and groups of output channels that don't come out even.
+#[test]
+fn a_convolution_from_few_channels_to_many_sums_what_lies_under_the_window() {
+    let cx = context();
+    let (x, bias) = (any_layout(&[2, 3, 7, 19], 4), any_layout(&[40], 6));
+    let w = any_layout(&[40, 3, 3, 2], 7);
+    let (slow_x, slow_w, slow_bias) = (Slow::of(&x), Slow::of(&w), Slow::of(&bias));
+    let geometry = ConvGeometry { padding: [2, 1], ..ConvGeometry::default() };
+    let wanted = Slow::build(&[2, 40, 9, 20], |at| {
+        let mut sum = slow_bias.values[at[1]];
+        for (channel, ty, tx) in (0..18).map(|tap| (tap / 6, tap / 2 % 3, tap % 2)) {
+            let (y, x) = ((at[2] + ty).wrapping_sub(2), (at[3] + tx).wrapping_sub(1));
+            if y < 7 && x < 19 {
+                sum += slow_x.at(&[at[0], channel, y, x]) * slow_w.at(&[at[1], channel, ty, tx]);
+            }
+        }
+        sum
+    });
+    wanted.assert_close(&x.conv2d(&w, Some(&bias), &geometry, &cx).unwrap(), 1e-4);
+}
+
+/// More rows than run side by side.
+#[test]
+fn sums_along_many_long_rows() {
+    let x = any_layout(&[37, 150], 2);
+    let slow = Slow::of(&x);
+    let wanted = Slow::build(&[37, 150], |at| (0..=at[1]).map(|place| slow.at(&[at[0], place])).sum());
+    wanted.assert_close(&x.cumsum(1, &context()).unwrap(), 1e-5);
+}
+
+/// Channels first and channels last, whose squares are beyond float32.
+#[test]
+fn large_numbers_are_normalised_in_any_memory() {
+    let cx = OpContext::new(Budget::root(1 << 24));
+    let x = any_layout(&[2, 6, 9, 10], 3).binary(vivarium_tensor::BinaryOp::Mul, 1e25.into(), &cx).unwrap();
+    let last = x.permute(&[0, 2, 3, 1], &cx).unwrap().contiguous(&cx).unwrap().permute(&[0, 3, 1, 2], &cx).unwrap();
+    let first = Slow::of(&x.group_norm(3, None, None, 1e-5, &cx).unwrap());
+    assert!(first.values.iter().any(|value| value.abs() > 0.5), "nothing is left of the numbers");
+    first.assert_close(&last.group_norm(3, None, None, 1e-5, &cx).unwrap(), 1e-4);
+}
+
 /// The index with the coordinate that is looked up elsewhere set to the first.
 fn index_at(index: &[usize], dim: usize) -> Vec<usize> {
     let mut index = index.to_vec();

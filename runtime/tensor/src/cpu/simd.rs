@@ -65,6 +65,14 @@ pub(crate) fn has_widest() -> bool {
         && has_wide()
 }
 
+/// Whether there are 32 registers of 16 floats.
+pub(crate) fn has_most_registers() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return has_widest();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
 /// The nearest float16 of as many numbers as the processor converts by itself, which may be none; answers how many.
 #[allow(unsafe_code)]
 pub(crate) fn to_halves(values: &[f32], out: &mut [half::f16]) -> usize {

@@ -3,7 +3,7 @@
 use super::interpolate::workspace;
 use crate::cpu::conv::{Convolution, Taps};
 use crate::cpu::convert::Store;
-use crate::cpu::few_channels::ToFewChannels;
+use crate::cpu::few_channels::FewChannels;
 use crate::cpu::gemm::{MatrixType, parts_of};
 use crate::cpu::winograd::Winograd;
 use crate::device::Task;
@@ -255,8 +255,8 @@ impl Job<'_> {
         self.taps.pointwise(size, &self.output[1..]) && !depthwise && inputs > 1 && self.input.is_contiguous()
     }
 
-    /// By rows of planes, if that is worth it: few output channels use few lanes otherwise.
-    fn to_few_channels<T: MatrixType>(
+    /// By rows of planes, if that is worth it: few channels leave most of a product of matrices empty.
+    fn few_channels<T: MatrixType>(
         &self,
         weight: &[T],
         (size, output): ([usize; 3], [usize; 3]),
@@ -265,11 +265,11 @@ impl Job<'_> {
         cx: &OpContext,
     ) -> Result<Option<Allocation<f32>>, TensorError> {
         let Some((window, padding)) = self.taps.plain() else { return Ok(None) };
-        if weight.is_empty() || !ToFewChannels::<T>::pays(window, size[2], output[2]) {
+        if weight.is_empty() || !FewChannels::<T>::pays(window, size[2], output[2]) {
             return Ok(None);
         }
         let input = self.input.dense_floats(self.op, "self", cx)?;
-        let few = ToFewChannels { op: self.op, input: input.floats(), size, weight, window, padding, output, bias };
+        let few = FewChannels { op: self.op, input: input.floats(), size, weight, window, padding, output, bias };
         let mut result = Allocation::unfilled(self.op, shape.elements(), cx)?;
         let _workspace = workspace(self.op, few.workspace_bytes(), cx)?;
         few.run(&mut result.values, cx)?;
@@ -309,7 +309,7 @@ impl Job<'_> {
             return finish(Allocation::unfilled(self.op, 0, cx)?);
         }
         if groups == 1
-            && let Some(result) = self.to_few_channels(values, (size, output), bias, shape, cx)?
+            && let Some(result) = self.few_channels(values, (size, output), bias, shape, cx)?
         {
             return finish(result);
         }

@@ -1,56 +1,28 @@
-//! Convolutions to a few channels, like the last one of a picture decoder: neighbouring pixels of a plane side by side in
-//! registers, since channels would leave most of them empty.
+//! To a few channels: neighbouring pixels of a plane side by side in registers, since channels would leave most of them empty.
 
-use super::gemm::MatrixType;
-use super::simd::{multiply_add, multiversion};
+use super::FewChannels;
+use crate::cpu::gemm::MatrixType;
+use crate::cpu::simd::{multiply_add, multiversion};
 use crate::{OpContext, TensorError};
 
 /// Output channels that are computed together, and pixels of a row.
-const CHANNELS: usize = 4;
+pub(super) const CHANNELS: usize = 4;
 const PIXELS: usize = 64;
 /// The most output channels that are worth it, and the largest window along a row.
 const MOST_CHANNELS: usize = 8;
 const MOST_TAPS: usize = 16;
 
-/// One dense convolution of stride 1 over planes.
-pub(crate) struct ToFewChannels<'a, T> {
-    pub(crate) op: &'static str,
-    /// `[B, channels, height, width]`
-    pub(crate) input: &'a [f32],
-    /// Height, width, channels of the input.
-    pub(crate) size: [usize; 3],
-    /// `[outputs, channels, window height, window width]`
-    pub(crate) weight: &'a [T],
-    pub(crate) window: [usize; 2],
-    pub(crate) padding: [usize; 2],
-    /// Height, width, channels of the output.
-    pub(crate) output: [usize; 3],
-    pub(crate) bias: Option<&'a [f32]>,
+pub(super) fn pays(window: [usize; 2], inputs: usize, outputs: usize) -> bool {
+    outputs <= MOST_CHANNELS && inputs >= 16 && window[1] <= MOST_TAPS
 }
 
-impl<T: MatrixType> ToFewChannels<'_, T> {
-    pub(crate) fn pays(window: [usize; 2], inputs: usize, outputs: usize) -> bool {
-        outputs <= MOST_CHANNELS && inputs >= 16 && window[1] <= MOST_TAPS
-    }
-
-    /// The weight once more.
-    pub(crate) fn workspace_bytes(&self) -> usize {
-        self.weight.len() / self.output[2] * self.output[2].next_multiple_of(CHANNELS) * size_of::<f32>()
-    }
-
-    /// Fills `out`: `[B, height, width, outputs]`.
-    pub(crate) fn run(&self, out: &mut [f32], cx: &OpContext) -> Result<(), TensorError> {
+impl<T: MatrixType> FewChannels<'_, T> {
+    pub(super) fn run_to_few(&self, out: &mut [f32], cx: &OpContext) -> Result<(), TensorError> {
         let [height, width, outputs] = self.output;
         let each = self.weight.len() / outputs;
-        // `[groups of outputs, channels, window height, window width, outputs of a group]`
-        let mut weight = vec![[0.0f32; CHANNELS]; each * outputs.div_ceil(CHANNELS)];
-        for (output, values) in self.weight.chunks_exact(each).enumerate() {
-            for (index, value) in values.iter().enumerate() {
-                weight[output / CHANNELS * each + index][output % CHANNELS] = value.load();
-            }
-        }
+        let weight = self.grouped_weight::<CHANNELS>();
         let cost = each * outputs;
-        super::fill_rows(self.op, out, width * outputs, cost, cx, &|first, out| {
+        crate::cpu::fill_rows(self.op, out, width * outputs, cost, cx, &|first, out| {
             for (index, out) in out.chunks_exact_mut(width * outputs).enumerate() {
                 let (picture, y) = ((first + index) / height, (first + index) % height);
                 for (group, weight) in weight.chunks_exact(each).enumerate() {
