@@ -1,6 +1,6 @@
 //! Normalisation of rows and of groups of channels, and softmax of rows.
 
-use crate::cpu::simd::{fold_lanes, map1, map2, map3, multiply_add, multiversion};
+use crate::cpu::simd::{ask_for, fold_lanes, map1, map2, map3, multiply_add, multiversion};
 use crate::cpu::{BLOCK, fill_rows, math};
 use crate::{OpContext, TensorError};
 use rayon::prelude::*;
@@ -23,6 +23,8 @@ impl Affine<'_> {
 const SUMMED: usize = 1024;
 /// So many sums grow side by side that none has to wait for the one before.
 const LANES: usize = 64;
+/// Elements ahead of those that are summed up that are asked for.
+const AHEAD: usize = 512;
 
 /// Sums of the distances from `centre` and of their squares.
 fn moments(values: &[f32], centre: f32) -> (f64, f64) {
@@ -43,6 +45,7 @@ multiversion! {
         let (mut sums, mut products) = ([0.0f32; LANES], [0.0f32; LANES]);
         let (whole, rest) = values.as_chunks::<LANES>();
         for values in whole {
+            ask_for(values.as_ptr().wrapping_add(AHEAD), LANES);
             for ((value, sum), product) in values.iter().zip(&mut sums).zip(&mut products) {
                 let distance = value - centre;
                 *sum += distance;
@@ -59,7 +62,7 @@ multiversion! {
     }
 }
 
-/// The sum, pair by pair for as long as there are many.
+/// The sum, pair by pair.
 #[inline(always)]
 fn total_of(lanes: &[f32; LANES]) -> f64 {
     let mut few = [0.0f64; 8];
@@ -69,7 +72,8 @@ fn total_of(lanes: &[f32; LANES]) -> f64 {
             *few += f64::from(first + second);
         }
     }
-    few.iter().sum()
+    let pair = |at: usize| few[at] + few[at + 4];
+    (pair(0) + pair(2)) + (pair(1) + pair(3))
 }
 
 /// Mean, and 1 / √(variance + eps).
@@ -139,6 +143,8 @@ pub(crate) struct Groups {
 
 /// Pixels summed up by one task, channels last.
 const PIXELS: usize = 512;
+/// Pixels whose sums are in float32 at first.
+const PIXELS_SUMMED: usize = 64;
 
 impl Groups {
     pub(crate) fn run(
@@ -225,9 +231,9 @@ impl Groups {
             let each = |pixels: &[f32]| {
                 cx.check(self.op)?;
                 let mut sums = vec![0.0f64; 2 * self.channels];
-                let (first, second) = sums.split_at_mut(self.channels);
-                for pixel in pixels.chunks_exact(self.channels) {
-                    add_moments(pixel, &centre, first, second);
+                let mut few = vec![0.0f32; 2 * self.channels];
+                for pixels in pixels.chunks(PIXELS_SUMMED * self.channels) {
+                    add_pixels(pixels, &centre, &mut few, &mut sums);
                 }
                 Ok(sums)
             };
@@ -251,17 +257,39 @@ impl Groups {
 }
 
 multiversion! {
-    fn add_moments<>(pixel: &[f32], centre: &[f32], sums: &mut [f64], squares: &mut [f64]) where {} {
-        for (((value, centre), sum), square) in pixel.iter().zip(centre).zip(sums).zip(squares) {
-            let distance = f64::from(value - centre);
-            *sum += distance;
-            *square += distance * distance;
+    /// Adds each channel's distances from the centre to the first half of `sums`, their squares to the second. They are summed
+    /// up in `few` before, unless squares of large numbers leave the range of float32.
+    fn add_pixels<>(pixels: &[f32], centre: &[f32], few: &mut [f32], sums: &mut [f64]) where {} {
+        few.fill(0.0);
+        let (first, second) = few.split_at_mut(centre.len());
+        for pixel in pixels.chunks_exact(centre.len()) {
+            ask_for(pixel.as_ptr().wrapping_add(AHEAD), pixel.len());
+            for (((value, centre), sum), square) in pixel.iter().zip(centre).zip(&mut *first).zip(&mut *second) {
+                let distance = value - centre;
+                *sum += distance;
+                *square = multiply_add(distance, distance, *square);
+            }
+        }
+        if few.iter().all(|sum| sum.is_finite()) {
+            for (sum, few) in sums.iter_mut().zip(few) {
+                *sum += f64::from(*few);
+            }
+            return;
+        }
+        let (first, second) = sums.split_at_mut(centre.len());
+        for pixel in pixels.chunks_exact(centre.len()) {
+            for (((value, centre), sum), square) in pixel.iter().zip(centre).zip(&mut *first).zip(&mut *second) {
+                let distance = f64::from(*value) - f64::from(*centre);
+                *sum += distance;
+                *square += distance * distance;
+            }
         }
     }
 }
 
 multiversion! {
     fn apply<>(values: &[f32], means: &[f32], scales: &[f32], biases: &[f32], out: &mut [f32]) where {} {
+        ask_for(values.as_ptr().wrapping_add(AHEAD), values.len());
         for ((((out, value), mean), scale), bias) in out.iter_mut().zip(values).zip(means).zip(scales).zip(biases) {
             *out = (value - mean) * scale + bias;
         }
