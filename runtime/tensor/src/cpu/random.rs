@@ -1,7 +1,7 @@
 //! Generators of random numbers: PyTorch's of the CPU, and Philox.
 #![allow(clippy::excessive_precision)] // Constants stand as they were published.
 
-use crate::cpu::simd::multiversion;
+use crate::cpu::simd::{map1, multiversion};
 use crate::{OpContext, TensorError};
 use std::f32::consts::TAU;
 
@@ -25,25 +25,19 @@ impl MersenneTwister {
         MersenneTwister { state, next: STATE }
     }
 
-    fn turn(&mut self) {
-        for index in 0..STATE {
-            let joined = (self.state[index] & 0x8000_0000) | (self.state[(index + 1) % STATE] & 0x7fff_ffff);
-            let odd = if joined & 1 == 1 { 0x9908_b0df } else { 0 };
-            self.state[index] = self.state[(index + SHIFTED) % STATE] ^ (joined >> 1) ^ odd;
+    /// So many of the next numbers at most, and at least one, before what makes them even.
+    fn some(&mut self, most: usize) -> &[u32] {
+        if self.next == STATE {
+            turn(&mut self.state);
+            self.next = 0;
         }
-        self.next = 0;
+        let start = self.next;
+        self.next = start.saturating_add(most).min(STATE);
+        &self.state[start..self.next]
     }
 
     fn next_u32(&mut self) -> u32 {
-        if self.next == STATE {
-            self.turn();
-        }
-        let mut y = self.state[self.next];
-        self.next += 1;
-        y ^= y >> 11;
-        y ^= (y << 7) & 0x9d2c_5680;
-        y ^= (y << 15) & 0xefc6_0000;
-        y ^ (y >> 18)
+        temper(self.some(1)[0])
     }
 
     /// 24 bits.
@@ -58,6 +52,35 @@ impl MersenneTwister {
     }
 }
 
+multiversion! {
+    /// The next state. The loops depend on what is far enough away to run over many numbers at a time.
+    fn turn<>(state: &mut [u32; STATE]) where {} {
+        for index in 0..STATE - SHIFTED {
+            state[index] = state[index + SHIFTED] ^ twist(state[index], state[index + 1]);
+        }
+        for index in STATE - SHIFTED..STATE - 1 {
+            state[index] = state[index + SHIFTED - STATE] ^ twist(state[index], state[index + 1]);
+        }
+        state[STATE - 1] = state[SHIFTED - 1] ^ twist(state[STATE - 1], state[0]);
+    }
+}
+
+#[inline(always)]
+fn twist(high: u32, low: u32) -> u32 {
+    let joined = (high & 0x8000_0000) | (low & 0x7fff_ffff);
+    let odd = if joined & 1 == 1 { 0x9908_b0df } else { 0 };
+    (joined >> 1) ^ odd
+}
+
+#[inline(always)]
+fn temper(mut y: u32) -> u32 {
+    y ^= y >> 11;
+    y ^= (y << 7) & 0x9d2c_5680;
+    y ^= (y << 15) & 0xefc6_0000;
+    y ^ (y >> 18)
+}
+
+#[inline(always)]
 fn unit(bits: u32) -> f32 {
     (bits & 0x00ff_ffff) as f32 / (1 << 24) as f32
 }
@@ -73,7 +96,13 @@ pub(crate) fn uniform_like_pytorch(
 ) -> Result<(), TensorError> {
     for piece in out.chunks_mut(PIECE) {
         cx.check(op)?;
-        piece.iter_mut().for_each(|out| *out = generator.uniform());
+        let mut rest = piece;
+        while !rest.is_empty() {
+            let bits = generator.some(rest.len());
+            let (own, others) = rest.split_at_mut(bits.len());
+            map1(bits, own, |bits: u32| unit(temper(bits)));
+            rest = others;
+        }
     }
     Ok(())
 }
@@ -248,6 +277,7 @@ impl Philox {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -265,5 +295,16 @@ mod tests {
         assert_eq!(twister.next_u32(), 3_499_211_612);
         let last = (2..=10_000).map(|_| twister.next_u32()).last();
         assert_eq!(last, Some(4_123_659_995));
+    }
+
+    #[test]
+    fn many_numbers_at_a_time_are_those_that_come_one_by_one() {
+        let cx = OpContext::new(crate::Budget::root(1 << 20));
+        let (mut many, mut single) = (MersenneTwister::new(7), MersenneTwister::new(7));
+        for count in [1, 623, 1, 5, 2000] {
+            let mut out = vec![0.0; count];
+            uniform_like_pytorch("rand", &mut many, &mut out, &cx).unwrap();
+            assert!(out.iter().all(|number| *number == single.uniform()), "{count}");
+        }
     }
 }
