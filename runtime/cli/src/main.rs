@@ -40,7 +40,7 @@ mod workflow;
 /// A prompt is a large tree of small JSON values, which one thread makes and another drops: with the system's allocator that
 /// was a third of the time of large prompts (docs/performance.md).
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: vivarium_allocator::Allocator = vivarium_allocator::Allocator;
 
 /// Runs ComfyUI workflows with sandboxed nodes.
 #[derive(Parser, Debug)]

@@ -31,6 +31,7 @@ impl Serve {
         logging::start(self.verbose, Some(&logs));
         folders.create()?;
         raise_open_files();
+        vivarium_allocator::keep_freed_memory().or_fail(Exit::Machine, || "could not start a thread")?;
 
         let runtime = Runtime::new().or_fail(Exit::Machine, || "could not start the server's threads")?;
         // Before the packs are loaded: a port that is taken should be heard of at once.

@@ -86,6 +86,7 @@ fn begin() -> io::Result<()> {
         return link.send(&ToServer::Ready(Err(error.to_string())));
     }
     report::to(&link);
+    vivarium_allocator::keep_freed_memory()?;
     let process = match Process::new(hello, link.clone()) {
         Ok(process) => Arc::new(process),
         Err(message) => return link.send(&ToServer::Ready(Err(message))),
