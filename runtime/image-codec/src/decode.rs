@@ -1,5 +1,6 @@
 //! Files to frames.
 
+use crate::png_pixels;
 use crate::probe::open_checked;
 use crate::watched::{GoOn, Watched, unless_given_up};
 use crate::{CodecError, DecodeLimits, Format};
@@ -128,7 +129,7 @@ fn frames(bytes: &[u8], limits: &DecodeLimits, go_on: GoOn<'_>) -> Result<Vec<Fr
             let mut decoder = WebPDecoder::new(file()).map_err(unreadable)?;
             decoder.set_limits(limits.for_decoder()).map_err(unreadable)?;
             if !decoder.has_animation() {
-                return Ok(vec![picture(still, format)?]);
+                return Ok(vec![picture(bytes, still, format, go_on)?]);
             }
             // Frames that ask to be removed leave transparency behind, as in libwebp; the decoder's default is to leave them.
             decoder.set_background_color(Rgba([0; 4])).map_err(unreadable)?;
@@ -137,7 +138,7 @@ fn frames(bytes: &[u8], limits: &DecodeLimits, go_on: GoOn<'_>) -> Result<Vec<Fr
         Format::Png => {
             let decoder = PngDecoder::with_limits(file(), limits.for_decoder()).map_err(unreadable)?;
             if !decoder.is_apng().map_err(unreadable)? {
-                let mut frame = picture(still, format)?;
+                let mut frame = picture(bytes, still, format, go_on)?;
                 if has_colour_key(bytes) {
                     frame.alpha = None;
                 }
@@ -145,7 +146,7 @@ fn frames(bytes: &[u8], limits: &DecodeLimits, go_on: GoOn<'_>) -> Result<Vec<Fr
             }
             animation(decoder.apng().map_err(unreadable)?.into_frames(), format, limits)
         }
-        _ => Ok(vec![picture(still, format)?]),
+        _ => Ok(vec![picture(bytes, still, format, go_on)?]),
     }
 }
 
@@ -161,13 +162,25 @@ fn has_colour_key(png: &[u8]) -> bool {
 /// The first frame only.
 pub fn decode_first(bytes: &[u8], limits: &DecodeLimits) -> Result<Frame, CodecError> {
     let format = Format::guess(bytes).ok_or(CodecError::UnknownFormat)?;
-    picture(open_checked(bytes, format, limits, &|| true)?, format)
+    picture(bytes, open_checked(bytes, format, limits, &|| true)?, format, &|| true)
 }
 
-fn picture(mut decoder: Box<dyn ImageDecoder + '_>, format: Format) -> Result<Frame, CodecError> {
+fn picture(
+    bytes: &[u8],
+    mut decoder: Box<dyn ImageDecoder + '_>,
+    format: Format,
+    go_on: GoOn<'_>,
+) -> Result<Frame, CodecError> {
     // A broken orientation is no reason to refuse a picture.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut image = DynamicImage::from_decoder(decoder).map_err(|error| CodecError::unreadable(format, error))?;
+    let plain = match format {
+        Format::Png => png_pixels::read(bytes, decoder.dimensions(), decoder.color_type(), go_on),
+        _ => None,
+    };
+    let mut image = match plain {
+        Some(image) => image,
+        None => DynamicImage::from_decoder(decoder).map_err(|error| CodecError::unreadable(format, error))?,
+    };
     image.apply_orientation(orientation);
     Ok(frame(image))
 }

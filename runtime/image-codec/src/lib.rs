@@ -8,6 +8,7 @@
 //! # Layout
 //! - `limits`, `error`: what is refused, and how it is told
 //! - `probe`, `decode`: what a file is; its frames
+//! - `png_pixels`: the pixels of large plain PNG files, by two threads
 //! - `encode`, `png_data`, `text`: PNG, JPEG, WebP; the compressed pixels and the text chunks of a PNG
 //! - `view`, `mask`, `scale`: what `/view`, `/upload/mask` and progress previews need
 //! - `watched`: giving up half-way
@@ -20,6 +21,7 @@ mod error;
 mod limits;
 mod mask;
 mod png_data;
+mod png_pixels;
 mod probe;
 mod scale;
 mod text;

@@ -58,6 +58,54 @@ fn png_keeps_pixels_of_pictures_of_several_bands() {
     }
 }
 
+/// Large plain files are inflated by one thread while another takes the filters out.
+#[test]
+fn large_png_files_are_read_as_by_the_general_decoder() {
+    let value = |place: u32| ((place / 7 % 256) ^ (place.wrapping_mul(2_654_435_761) >> 29)) as u8;
+    for (width, height, channels) in [(700, 1100, 3), (600, 500, 4), (60_001, 7, 3), (5, 60_000, 4)] {
+        let pixels: Vec<u8> = (0..width * height * u32::from(channels)).map(value).collect();
+        for level in [0, 1, 6] {
+            let file = encode_png(&pixels, width, height, channels, level, &[]).unwrap();
+            let frame = decode_first(&file, &limits()).unwrap();
+            let read = image::load_from_memory_with_format(&file, ImageFormat::Png).unwrap();
+            assert!(frame.to_rgba8() == read.to_rgba8().into_raw(), "{width}x{height}x{channels} at level {level}");
+        }
+    }
+}
+
+/// Every filter of the specification in rows of its own, which our encoder would not choose for them.
+#[test]
+fn every_filter_of_a_large_png_is_taken_out() {
+    const SIDE: u32 = 700;
+    for channels in [3, 4] {
+        let pixels = gradient(SIDE, SIDE, channels);
+        for filter in [png::Filter::NoFilter, png::Filter::Sub, png::Filter::Up, png::Filter::Avg, png::Filter::Paeth] {
+            let mut file = Vec::new();
+            let mut encoder = png::Encoder::new(&mut file, SIDE, SIDE);
+            encoder.set_color(if channels == 3 { png::ColorType::Rgb } else { png::ColorType::Rgba });
+            encoder.set_filter(filter);
+            encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+            let frame = decode_first(&file, &limits()).unwrap();
+            let read = image::load_from_memory_with_format(&file, ImageFormat::Png).unwrap();
+            assert!(read.as_bytes() == pixels);
+            assert!(frame.to_rgba8() == read.to_rgba8().into_raw(), "{filter:?} with {channels} channels");
+        }
+    }
+}
+
+/// What the fast way can't read is read, or refused in its words, by the general one.
+#[test]
+fn large_damaged_png_files_are_refused() {
+    let file = encode_png(&gradient(700, 700, 3), 700, 700, 3, 1, &[]).unwrap();
+    let middle = file.len() / 2;
+    let mut damaged = file.clone();
+    damaged[middle] ^= 0x55;
+    for broken in [&damaged, &file[..middle]] {
+        let error = decode_first(broken, &limits()).unwrap_err();
+        assert!(matches!(error, CodecError::Unreadable { format: Format::Png, .. }), "{error}");
+    }
+}
+
 #[test]
 fn texts_are_latin1_chunks_where_possible() {
     let long = "x".repeat(100_000);
