@@ -5,6 +5,7 @@ use crate::budget::{Budget, BudgetExceeded, Charge};
 use crate::cuda::DeviceBuffer;
 use crate::float8::{F8E4M3, F8E5M2};
 use crate::fusion::Expression;
+use crate::shape::Layout;
 use crate::{DType, Element, OpContext, TensorError};
 use half::{bf16, f16};
 use parking_lot::Mutex;
@@ -148,9 +149,18 @@ pub(crate) struct Storage {
     put_off: Mutex<Option<PutOff>>,
     /// At most one for each GPU.
     on_gpus: Mutex<Vec<Arc<DeviceBuffer>>>,
+    /// The same elements in the order that a kernel wants, at most one for each GPU.
+    arranged: Mutex<Vec<Arranged>>,
     charge: Mutex<Charge>,
     /// For the copy in this machine's memory of what came to be on a GPU.
     copy_charge: Mutex<Option<Charge>>,
+}
+
+/// Elements on a GPU as a view of another layout has them, one after the other.
+#[derive(Debug)]
+struct Arranged {
+    view: Layout,
+    buffer: Arc<DeviceBuffer>,
 }
 
 /// An expression, and what it was asked for under.
@@ -176,6 +186,7 @@ impl Storage {
             host: OnceLock::new(),
             put_off: Mutex::new(Some(PutOff { expression: Arc::clone(&expression), cx: cx.clone() })),
             on_gpus: Mutex::default(),
+            arranged: Mutex::default(),
             charge: Mutex::new(charge),
             copy_charge: Mutex::default(),
         });
@@ -207,6 +218,7 @@ impl Storage {
             host: OnceLock::from(buffer),
             put_off: Mutex::default(),
             on_gpus: Mutex::default(),
+            arranged: Mutex::default(),
             charge: Mutex::new(charge),
             copy_charge: Mutex::default(),
         })
@@ -220,6 +232,7 @@ impl Storage {
             host: OnceLock::new(),
             put_off: Mutex::default(),
             on_gpus: Mutex::new(vec![buffer]),
+            arranged: Mutex::default(),
             charge: Mutex::new(charge),
             copy_charge: Mutex::default(),
         })
@@ -279,6 +292,55 @@ impl Storage {
         let buffer = places.swap_remove(place);
         buffer.count_spilled();
         Some(buffer.bytes())
+    }
+
+    /// What was kept of a view on a GPU for which `is_there` says so.
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+    pub(crate) fn arranged(
+        &self,
+        view: &Layout,
+        is_there: impl Fn(&DeviceBuffer) -> bool,
+    ) -> Option<Arc<DeviceBuffer>> {
+        let arranged = self.arranged.lock();
+        let found = arranged.iter().find(|arranged| arranged.view == *view && is_there(&arranged.buffer));
+        found.map(|arranged| Arc::clone(&arranged.buffer))
+    }
+
+    /// Keeps the elements of a view on the GPU for which `is_there` says so, in place of what was kept there before and of the
+    /// elements as they are: those are in this machine's memory too, or nothing is kept.
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+    pub(crate) fn keep_arranged(
+        &self,
+        view: &Layout,
+        buffer: Arc<DeviceBuffer>,
+        is_there: impl Fn(&DeviceBuffer) -> bool,
+    ) {
+        let is_whole = |host: &Buffer| with_buffer!(host, values => values.len() == view.shape.elements());
+        if self.host.get().is_some_and(is_whole) {
+            let mut arranged = self.arranged.lock();
+            arranged.retain(|arranged| !is_there(&arranged.buffer));
+            arranged.push(Arranged { view: *view, buffer });
+            self.on_gpus.lock().retain(|buffer| Arc::strong_count(buffer) > 1 || !is_there(buffer));
+        }
+    }
+
+    /// Gives up what was kept of a view on a GPU for which `leaves` says so, unless somebody uses it right now. Answers its
+    /// bytes.
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+    pub(crate) fn leave_arranged(&self, leaves: impl Fn(&DeviceBuffer) -> bool) -> Option<u64> {
+        let mut places = self.arranged.try_lock()?;
+        let unused = |place: &Arranged| Arc::strong_count(&place.buffer) == 1 && leaves(&place.buffer);
+        let place = places.iter().position(unused)?;
+        let buffer = places.swap_remove(place).buffer;
+        buffer.count_spilled();
+        Some(buffer.bytes())
+    }
+
+    /// Whether anything of it is on a GPU for which `is_there` says so, or somebody is about to change that.
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+    pub(crate) fn is_on_gpu(&self, is_there: impl Fn(&DeviceBuffer) -> bool) -> bool {
+        let plain = self.on_gpus.try_lock().is_none_or(|places| places.iter().any(|buffer| is_there(buffer)));
+        plain || self.arranged.try_lock().is_none_or(|places| places.iter().any(|place| is_there(&place.buffer)))
     }
 
     /// Bytes that the storage is charged for.

@@ -93,7 +93,7 @@ impl GpuJob {
         tensor: &Tensor,
         cx: &OpContext,
     ) -> Result<Arc<DeviceBuffer>, TensorError> {
-        let own = |buffer: &&Arc<DeviceBuffer>| Arc::ptr_eq(&buffer.gpu, &self.gpu.0);
+        let own = |buffer: &&Arc<DeviceBuffer>| buffer.belongs_to(&self.gpu.0, None);
         let there = tensor.storage.on_gpus().lock().iter().find(own).cloned();
         if let Some(buffer) = there {
             return Ok(buffer);

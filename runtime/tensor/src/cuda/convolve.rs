@@ -1,6 +1,7 @@
 //! Convolutions as products of matrices: rows are output pixels, columns output channels, and what is summed up are the
 //! elements of the window, channels first (implicit GEMM).
 
+use super::buffer::DeviceBuffer;
 use super::gemm::{Gemm, Operands, bias_view};
 use super::gpu::GpuJob;
 use super::launch::{View, Walk, number, padded};
@@ -31,7 +32,8 @@ impl TapAxis {
 
 impl GpuJob {
     /// `weight` is `[groups,out/groups,in/groups,h,w]`. Memory besides the result: the weight once more, unless its windows
-    /// have one element or its channels lie together; the input once more, unless it lies channels-last.
+    /// have one element or its channels lie together; the input once more, unless it lies channels-last. A weight that is in
+    /// this machine's memory stays on the GPU as kernels read it, instead of as it is.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn convolve(
         &self,
@@ -55,7 +57,7 @@ impl GpuJob {
         if !narrow {
             return Ok(None);
         }
-        let (input, weight) = (&channels_last(input, channels, cx)?, &windows_together(weight, cx)?);
+        let (input, weight) = (&channels_last(input, channels, cx)?, &self.windows_together(op, weight, cx)?);
         let (strides, weight_strides) = (input.strides(), weight.strides());
         let each = |value: fn(&TapAxis) -> isize| [value(&axes[0]) as i64, value(&axes[1]) as i64];
         let gemm = Gemm {
@@ -94,6 +96,26 @@ impl GpuJob {
         };
         self.product(op, Operands { left: input, right: weight, bias }, gemm, gathered, (layout, dtype), cx)
     }
+
+    /// `[groups,out,in,h,w]` as `[groups,out,h·w·in]`: a view, if one stride leads through each window; else a copy, which is
+    /// kept with the weight.
+    fn windows_together(&self, op: &'static str, weight: &Tensor, cx: &OpContext) -> Result<Tensor, TensorError> {
+        let ordered = weight.permute(&[0, 1, 3, 4, 2], cx)?;
+        let [groups, outputs] = [ordered.dims()[0] as i64, ordered.dims()[1] as i64];
+        let window: usize = ordered.dims()[2..].iter().product();
+        let shape = [groups, outputs, window as i64];
+        if Walk::new(&ordered.dims()[2..], &[&ordered.strides()[2..]]).lengths.len() <= 1 {
+            return ordered.reshape(&shape, cx);
+        }
+        let is_here = |buffer: &DeviceBuffer| buffer.belongs_to(&self.gpu.0, None);
+        if let Some(kept) = weight.storage.arranged(&weight.layout, is_here) {
+            let layout = Layout::contiguous(*ordered.lengths_shape());
+            return self.tensor(op, layout, weight.dtype(), kept, cx)?.reshape(&shape, cx);
+        }
+        let ordered = ordered.contiguous(cx)?;
+        weight.storage.keep_arranged(&weight.layout, self.resident(op, &ordered, cx)?, is_here);
+        ordered.reshape(&shape, cx)
+    }
 }
 
 /// `[B,C,H,W]` with its channels next to each other in memory, where that is worth a copy. `channels` are those of a group.
@@ -102,14 +124,4 @@ fn channels_last(input: &Tensor, channels: usize, cx: &OpContext) -> Result<Tens
         return Ok(input.clone());
     }
     input.permute(&[0, 2, 3, 1], cx)?.contiguous(cx)?.permute(&[0, 3, 1, 2], cx)
-}
-
-/// `[groups,out,in,h,w]` as `[groups,out,h·w·in]`: a view, if one stride leads through each window.
-fn windows_together(weight: &Tensor, cx: &OpContext) -> Result<Tensor, TensorError> {
-    let ordered = weight.permute(&[0, 1, 3, 4, 2], cx)?;
-    let [groups, outputs] = [ordered.dims()[0] as i64, ordered.dims()[1] as i64];
-    let window: usize = ordered.dims()[2..].iter().product();
-    let even = Walk::new(&ordered.dims()[2..], &[&ordered.strides()[2..]]).lengths.len() <= 1;
-    let ordered = if even { ordered } else { ordered.contiguous(cx)? };
-    ordered.reshape(&[groups, outputs, window as i64], cx)
 }

@@ -1,5 +1,6 @@
 //! A GPU, and what a job has of it.
 
+use super::buffer::DeviceBuffer;
 use super::compile::Kernels;
 use super::cublaslt::CublasLt;
 use super::meter::Meter;
@@ -108,15 +109,22 @@ impl Shared {
     }
 
     /// Lets copies leave, the oldest first, until so many bytes of an account (or of all) are given back. Nothing is lost:
-    /// they are in this machine's memory too.
+    /// they are in this machine's memory too. What was arranged for a kernel goes before what it can be made of again.
     pub(super) fn spill(&self, bytes: u64, of: Option<&Arc<Budget>>) {
         let mut copies = std::mem::take(&mut *self.copies.lock());
+        let leaves = |buffer: &DeviceBuffer| buffer.belongs_to(self, of);
         let mut freed = 0;
+        for storage in copies.iter().filter_map(Weak::upgrade) {
+            if freed < bytes {
+                freed += storage.leave_arranged(leaves).unwrap_or_default();
+            }
+        }
         copies.retain(|place| {
             let Some(storage) = place.upgrade() else { return false };
-            let left = if freed < bytes { storage.leave_gpu(|buffer| buffer.belongs_to(self, of)) } else { None };
-            freed += left.unwrap_or_default();
-            left.is_none()
+            if freed < bytes {
+                freed += storage.leave_gpu(leaves).unwrap_or_default();
+            }
+            storage.is_on_gpu(|buffer| buffer.belongs_to(self, None))
         });
         // Those that came meanwhile stand behind.
         let mut place = self.copies.lock();

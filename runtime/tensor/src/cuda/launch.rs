@@ -238,12 +238,12 @@ impl GpuJob {
         op: &'static str,
         layout: Layout,
         dtype: DType,
-        buffer: DeviceBuffer,
+        buffer: impl Into<Arc<DeviceBuffer>>,
         cx: &OpContext,
     ) -> Result<Tensor, TensorError> {
         let charge =
             cx.budget.charge(crate::storage::STORAGE_OVERHEAD).map_err(|source| TensorError::Budget { op, source })?;
-        Ok(Tensor { storage: Storage::on_device(dtype, Arc::new(buffer), charge), layout, label: None })
+        Ok(Tensor { storage: Storage::on_device(dtype, buffer.into(), charge), layout, label: None })
     }
 
     /// The operands that are tensors, on this GPU.
