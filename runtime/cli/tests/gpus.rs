@@ -282,19 +282,45 @@ fn a_workflow_gives_the_same_file_on_a_gpu_and_on_the_cpu() {
 
 const TWO: (&str, &str) = ("SIMULATED_CUDA_DEVICES", "2");
 
+fn tokens_of_two_tenants(place: &Place) -> [String; 2] {
+    ["alice", "bob"].map(|name| {
+        let (code, stdout, stderr) =
+            support::ended(&["tenant", "add", name, "--json", "--base-directory", &place.text("base")]);
+        assert_eq!(code, 0, "{stderr}");
+        let added: Value = serde_json::from_str(&stdout).unwrap();
+        format!("Bearer {}", added["token"].as_str().unwrap())
+    })
+}
+
+#[test]
+fn prompts_go_where_their_tenant_has_results() {
+    if !is_simulated() {
+        return;
+    }
+    let place = Place::new();
+    let tokens = tokens_of_two_tenants(&place);
+    let server = start(&place, &["--device", "cuda:all", "--cache-lru", "100"], &[TWO]);
+    let tenants = tokens.map(|token| Client { server: &server, token: Some(token) });
+    // Side by side, so on different GPUs.
+    let prompts = tenants.each_ref().map(|tenant| tenant.queue(&slowly_scaled(1000, 0)));
+    let first: Vec<Ended> = tenants.iter().zip(&prompts).map(|(tenant, prompt)| tenant.ended(prompt)).collect();
+    assert_ne!(first[0].device(), first[1].device());
+    // One after the other: either GPU has nothing to do.
+    for seed in [1, 2, 3] {
+        for (tenant, first) in tenants.iter().zip(&first) {
+            let ended = tenant.ended(&tenant.queue(&slowly_scaled(1, seed)));
+            assert_eq!(ended.device(), first.device(), "round {seed}");
+        }
+    }
+}
+
 #[test]
 fn two_tenants_compute_on_two_gpus_at_the_same_time() {
     if !is_simulated() {
         return;
     }
     let place = Place::new();
-    let tokens = ["alice", "bob"].map(|name| {
-        let (code, stdout, stderr) =
-            support::ended(&["tenant", "add", name, "--json", "--base-directory", &place.text("base")]);
-        assert_eq!(code, 0, "{stderr}");
-        let added: Value = serde_json::from_str(&stdout).unwrap();
-        format!("Bearer {}", added["token"].as_str().unwrap())
-    });
+    let tokens = tokens_of_two_tenants(&place);
     let workflows = [slowly_scaled(1000, 0), slowly_scaled(1000, 1), slowly_scaled(1001, 0), slowly_scaled(1001, 1)];
     let wanted = pictures_of_the_cpu(&workflows);
     let server = start(&place, &["--device", "cuda:all", "--cache-lru", "100", "--disable-metadata"], &[TWO]);

@@ -177,6 +177,11 @@ impl Shared {
         self.tenant(tenant).budget
     }
 
+    /// Bytes that a tenant has on a GPU.
+    pub(crate) fn gpu_bytes(&self, tenant: &TenantId, place: usize) -> u64 {
+        self.tenant(tenant).gpu_memory.get(place).map_or(0, |memory| memory.used())
+    }
+
     /// What a prompt of a tenant has of a GPU: of that at `place`, or of another if that one fails just now. None where no GPU
     /// works.
     pub(crate) fn gpu_job(&self, tenant: &TenantState, place: usize) -> Option<PromptGpu> {

@@ -153,7 +153,7 @@ impl Parts {
 }
 
 impl Inner {
-    /// Takes prompts for the GPU at a place, if there are any.
+    /// Takes prompts while the GPU at a place works, if there are any; each runs on whichever suits it.
     fn work(&self, name: &str, gpu: usize) {
         while !self.stop.load(Ordering::Relaxed) {
             if !self.shared.config.devices.may_take(gpu) {
@@ -161,7 +161,11 @@ impl Inner {
                 continue;
             }
             match self.queue.lease_wait(name, PATIENCE) {
-                Ok(Some(lease)) => self.run_lease(lease, gpu),
+                Ok(Some(lease)) => {
+                    let held = |place: usize| self.shared.gpu_bytes(&lease.tenant, place);
+                    let taken = self.shared.config.devices.take(gpu, held);
+                    self.run_lease(lease, taken.place);
+                }
                 Ok(None) => {}
                 Err(error) => {
                     tracing::error!(%error, "the queue does not answer; trying again");

@@ -1,6 +1,7 @@
 //! Where tensors are computed: on the CPU, or on GPUs for as long as they work.
 //!
-//! Each GPU has workers of its own, and a prompt stays where it began. A GPU that failed once answers every later call with the
+//! Each GPU has as many workers, and a prompt stays where it began: on the GPU that has least to do, of several such on the one that
+//! has most of what is its tenant's. A GPU that failed once answers every later call with the
 //! same error, and what is in its memory is lost: it is given up, what ran on it runs again elsewhere, and in the background it
 //! is tried until it works again ([`recovery`]). Only while no GPU works at all, the CPU computes.
 //!
@@ -14,6 +15,7 @@ mod recovery;
 mod report;
 
 use std::{
+    cmp::Reverse,
     fmt,
     path::Path,
     sync::{
@@ -46,6 +48,22 @@ struct Inner {
     /// How many times a GPU failed while it was in use.
     failed: Mutex<u64>,
     stopping: Stopping,
+    /// Prompts that run now, by place.
+    running: Mutex<Vec<usize>>,
+}
+
+/// A prompt's place among the devices.
+pub(crate) struct Taken {
+    devices: Devices,
+    pub(crate) place: usize,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let Some(running) = self.devices.0.running.lock().get_mut(self.place) {
+            *running = running.saturating_sub(1);
+        }
+    }
 }
 
 /// A GPU, whether it works or not.
@@ -149,6 +167,23 @@ impl Devices {
                 failed(place, &gpu, &error.to_string());
             }
         }
+    }
+
+    /// Where a prompt runs whose worker is that of the GPU `own`: on the GPU that has the fewest prompts, of several such the one
+    /// where the prompt's tenant has most (`held` bytes at a place), which is results and weights that need not be copied. It
+    /// counts there until the answer is dropped.
+    ///
+    /// Only workers of GPUs that work take prompts, and each takes one: so there is always a GPU with room.
+    pub(crate) fn take(&self, own: usize, held: impl Fn(usize) -> u64) -> Taken {
+        let mut running = self.0.running.lock();
+        let count = |running: &[usize], place: usize| running.get(place).copied().unwrap_or_default();
+        let places = self.working(own).map(|(place, _)| place);
+        let place = places.min_by_key(|place| (count(&running, *place), Reverse(held(*place)))).unwrap_or(own);
+        if running.len() <= place {
+            running.resize(place + 1, 0);
+        }
+        running[place] += 1;
+        Taken { devices: self.clone(), place }
     }
 
     /// Notes a prompt that begins on a GPU.
