@@ -279,13 +279,24 @@ fn rows_are_ordered_to_the_last_place() {
         for flag in [false, true] {
             let [wanted, got] = [&cpu, &cx].map(|cx| {
                 let (sorted, places) = tensor.sort(-1, flag, cx).unwrap();
-                let kept = tensor.topk(30, -1, flag, cx).unwrap();
                 let best = tensor.argmax(-1, flag, false, cx).unwrap();
-                [sorted, places, kept.0, kept.1, best].map(|tensor| bytes(&tensor))
+                [sorted, places, best].map(|tensor| bytes(&tensor))
             });
             assert!(wanted == got, "{tensor:?} {flag}");
+            for k in [1, 30, 128, 129].into_iter().filter(|k| *k <= *tensor.shape().last().unwrap()) {
+                let [wanted, got] = [&cpu, &cx].map(|cx| {
+                    let (kept, places) = tensor.topk(k, -1, flag, cx).unwrap();
+                    [kept, places].map(|tensor| bytes(&tensor))
+                });
+                assert!(wanted == got, "the first {k} of {tensor:?} {flag}");
+            }
         }
     }
+    // So many tiles that their heads are more than one tile again.
+    let long = Tensor::cat(&[&floats, &floats, &floats, &floats], 0, &cpu).unwrap();
+    let long = long.slice(0, 0, 11_800, 1, &cpu).unwrap().reshape(&[1, 11_800], &cpu).unwrap();
+    let [wanted, got] = [&cpu, &cx].map(|cx| bytes(&long.topk(100, 1, true, cx).unwrap().1));
+    assert!(wanted == got);
     let finite = floats.clamp(Some(-100.0), Some(100.0), &cpu).unwrap().slice(0, 4, 3000, 47, &cpu).unwrap();
     let sums = |cx: &OpContext| [&wide, &small, &finite, &short].map(|tensor| tensor.cumsum(-1, cx).unwrap());
     for (wanted, got) in sums(&cpu).iter().zip(&sums(&cx)) {
@@ -413,6 +424,25 @@ fn kernels_come_from_the_cache_the_second_time() {
     });
     std::fs::remove_dir_all(&folder).unwrap();
     assert_eq!(counters, [(1, 0), (0, 1)]);
+}
+
+#[test]
+fn what_many_need_at_once_is_compiled_once() {
+    let Some((_gpu, _alone)) = alone() else { return };
+    const JOBS: usize = 6;
+    let gpu = Gpu::open(0, None).unwrap();
+    let start = std::sync::Barrier::new(JOBS);
+    std::thread::scope(|scope| {
+        for _ in 0..JOBS {
+            scope.spawn(|| {
+                let (cx, ..) = job(&gpu);
+                let numbers = support::random(&[9], DType::Float32, 1);
+                start.wait();
+                numbers.unary(UnaryOp::Exp, &cx).unwrap();
+            });
+        }
+    });
+    assert_eq!((gpu.counters().compiled, gpu.counters().launches), (1, JOBS as u64));
 }
 
 #[test]

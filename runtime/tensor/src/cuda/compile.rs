@@ -158,6 +158,7 @@ pub fn kernel_sources() -> Vec<KernelSource> {
         one(GATHER, "2 bytes", &[("ELEMENT", "u16")]),
         one(RESAMPLE, "any", &[]),
         one(SORT, "tiles of floats", &[("STEP", "TILES"), ("TILE", "1024"), ("FLOATS", "1")]),
+        one(SORT, "first of tiles of floats", &[("STEP", "HEADS"), ("TILE", "1024"), ("FLOATS", "1")]),
         one(SORT, "merge of floats", &[("STEP", "MERGE"), ("FLOATS", "1")]),
         one(SCATTER, "add", &[("STEP", "ADD"), ("FLOATS", "1")]),
         one(COLOR, "rgb to lab", &[("PIXEL", "rgb_to_lab")]),
@@ -191,9 +192,12 @@ pub(super) fn compiler_version() -> (i32, i32) {
 
 /// All kernels in use.
 pub(super) struct Kernels {
-    loaded: Mutex<HashMap<String, Arc<CudaFunction>>>,
+    loaded: Mutex<HashMap<String, Arc<KernelPlace>>>,
     store: PtxStore,
 }
+
+/// Where a kernel is or will be. Locked while it is compiled: who needs the same one waits for it, who needs another does not.
+type KernelPlace = Mutex<Option<Arc<CudaFunction>>>;
 
 impl Kernels {
     pub(super) fn new(info: &GpuInfo, cache: Option<&Path>) -> Kernels {
@@ -216,14 +220,16 @@ impl Kernels {
         count: &Count,
     ) -> Result<Arc<CudaFunction>, TensorError> {
         let key = format!("{} {defines:?}", source.name);
-        if let Some(kernel) = self.loaded.lock().get(&key) {
+        let place = Arc::clone(self.loaded.lock().entry(key).or_default());
+        let mut loaded = place.lock();
+        if let Some(kernel) = &*loaded {
             return Ok(Arc::clone(kernel));
         }
         let (ptx, origin) = self.store.get(op, &full_text(source, defines))?;
         add(if origin == Origin::Cache { &count.cached } else { &count.compiled }, 1);
         let module = context.load_module(Ptx::from_src(ptx)).map_err(|error| failed(op, error))?;
         let kernel = Arc::new(module.load_function(source.name).map_err(|error| failed(op, error))?);
-        self.loaded.lock().insert(key, Arc::clone(&kernel));
+        *loaded = Some(Arc::clone(&kernel));
         Ok(kernel)
     }
 }

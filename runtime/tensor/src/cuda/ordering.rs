@@ -14,6 +14,9 @@ const FOR_A_BLOCK: usize = 1024;
 /// Items that are sorted at once in shared memory: in few sizes, each of which is compiled by itself.
 const TILES: [usize; 2] = [64, 1024];
 
+/// The most that are selected from a row without sorting all of it: each step leaves an eighth, or less.
+const MOST_SELECTED: usize = TILES[1] / 8;
+
 /// `Arguments` of `scan.cu`.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -145,16 +148,25 @@ impl GpuJob {
         let tile = TILES.into_iter().find(|tile| length <= *tile).unwrap_or(TILES[1]);
         let Some(grid) = grid_of(elements / length * length.div_ceil(tile)) else { return Ok(None) };
         // A key of 32 bits does for all but int64.
-        let wide = source.dtype() == DType::Int64;
-        let keys = match wide {
-            true => ("WIDE", "1"),
-            false if source.dtype().is_float() => ("FLOATS", "1"),
-            false => ("INTEGERS", "1"),
+        let keys = match source.dtype() {
+            DType::Int64 => ("WIDE", "1"),
+            dtype if dtype.is_float() => ("FLOATS", "1"),
+            _ => ("INTEGERS", "1"),
         };
-        let bytes = elements * if wide { 16 } else { 8 };
-        let common = Sort { length: length as i64, kept: kept as i64, elements: elements as u64, ..Sort::default() };
+        let common = Sort {
+            length: length as i64,
+            kept: kept as i64,
+            elements: elements as u64,
+            descending: i64::from(descending),
+            ..Sort::default()
+        };
+        if tile < length && kept <= MOST_SELECTED {
+            let items = self.selected(op, source, common, keys, cx)?;
+            let arguments = Sort { elements: kept_elements as u64, length: kept as i64, ..common };
+            return self.first_places(op, &items, arguments, (shape, keys), cx);
+        }
         let resident = self.resident(op, source, cx)?;
-        let mut items = self.allocate(op, bytes)?;
+        let mut items = self.allocate(op, elements * item_bytes(keys))?;
         let size = tile.to_string();
         let defines = [("STEP", "TILES"), ("TILE", &size), keys];
         let threads = THREADS.min(tile as u32 / 2);
@@ -162,13 +174,52 @@ impl GpuJob {
         self.start(&start, &[&resident], &mut items, |pointers, out| Sort {
             out,
             source: View::new(pointers[0], source.dtype(), source.layout.offset, &[]),
-            descending: i64::from(descending),
             ..common
         })?;
         if tile < length {
             items = self.merged(op, items, (tile, common), keys, cx)?;
         }
         self.first_places(op, &items, Sort { elements: kept_elements as u64, ..common }, (shape, keys), cx)
+    }
+
+    /// The first items of each row: the first of each tile, of these the first of each tile, until one tile is left.
+    fn selected(
+        &self,
+        op: &'static str,
+        source: &Tensor,
+        common: Sort,
+        keys: (&str, &str),
+        cx: &OpContext,
+    ) -> Result<DeviceBuffer, TensorError> {
+        let (mut length, kept) = (common.length as usize, common.kept as usize);
+        let rows = source.elements() / length;
+        let resident = self.resident(op, source, cx)?;
+        let mut last: Option<DeviceBuffer> = None;
+        loop {
+            cx.check(op)?;
+            let tiles = length.div_ceil(TILES[1]);
+            let mut heads = self.allocate(op, rows * tiles * kept * item_bytes(keys))?;
+            let size = TILES[1].to_string();
+            let mut defines = vec![("STEP", "HEADS"), ("TILE", size.as_str()), keys];
+            defines.extend(last.is_some().then_some(("FROM_ITEMS", "1")));
+            // The first step has the most, for which there was room.
+            let grid = ((rows * tiles) as u32, 1, 1);
+            let start = Start { op, source: SORT, defines: &defines, grid, threads: THREADS };
+            let view = |pointer| View::new(pointer, source.dtype(), source.layout.offset, &[]);
+            let reads = [last.as_ref().unwrap_or(&*resident)];
+            self.start(&start, &reads, &mut heads, |pointers, out| {
+                let arguments = Sort { out, length: length as i64, ..common };
+                match last {
+                    Some(_) => Sort { items: pointers[0], ..arguments },
+                    None => Sort { source: view(pointers[0]), ..arguments },
+                }
+            })?;
+            if tiles == 1 {
+                return Ok(heads);
+            }
+            length = tiles * kept;
+            last = Some(heads);
+        }
     }
 
     /// Sorted runs merged until there is one for each row.
@@ -209,4 +260,9 @@ impl GpuJob {
             ..arguments
         })
     }
+}
+
+/// Bytes of what is sorted in place of an element.
+fn item_bytes(keys: (&str, &str)) -> usize {
+    if keys.0 == "WIDE" { 16 } else { 8 }
 }

@@ -3,11 +3,12 @@
 // share one number with the place; int64, with WIDE, takes two.
 //
 // STEP: TILES sorts runs of TILE in shared memory, MERGE merges pairs of runs, PLACES writes the places of the first `kept` items
-// of each row.
+// of each row. HEADS sorts as TILES does, and of each run writes the first `kept` only; with FROM_ITEMS, runs of items.
 
 #define TILES 0
 #define MERGE 1
 #define PLACES 2
+#define HEADS 3
 
 #ifdef WIDE
 struct Item { u64 key, place; };
@@ -32,9 +33,12 @@ struct Arguments {
     i64 descending;
 };
 
-#if STEP == TILES
-__device__ __forceinline__ Item item_of(const Arguments& x, i64 at, i64 place) {
-#ifdef WIDE
+#if STEP == TILES || STEP == HEADS
+__device__ __forceinline__ Item item_of(const Arguments& x, i64 row, i64 place) {
+    const i64 at = x.in.offset + row * x.length + place;
+#ifdef FROM_ITEMS
+    return x.items[row * x.length + place];
+#elif defined(WIDE)
     u64 key = (u64)load<i64>(x.in.data, x.in.dtype, at) ^ 0x8000000000000000ULL;
     return Item{x.descending ? ~key : key, (u64)place};
 #else
@@ -57,7 +61,7 @@ __device__ __forceinline__ void step(const Arguments& x) {
     while (used < TILE && used < x.length - start) used *= 2;
     for (int i = threadIdx.x; i < used; i += blockDim.x) {
         i64 place = start + i;
-        items[i] = place < x.length ? item_of(x, x.in.offset + row * x.length + place, place) : last_item();
+        items[i] = place < x.length ? item_of(x, row, place) : last_item();
     }
     for (int size = 2; size <= used; size *= 2) {
         for (int stride = size / 2; stride > 0; stride /= 2) {
@@ -74,9 +78,15 @@ __device__ __forceinline__ void step(const Arguments& x) {
         }
     }
     __syncthreads();
+#if STEP == HEADS
+    for (int i = threadIdx.x; i < x.kept; i += blockDim.x) {
+        ((Item*)x.out)[(i64)blockIdx.x * x.kept + i] = i < used ? items[i] : last_item();
+    }
+#else
     for (int i = threadIdx.x; i < used && start + i < x.length; i += blockDim.x) {
         ((Item*)x.out)[row * x.length + start + i] = items[i];
     }
+#endif
 }
 #elif STEP == MERGE
 // An item's place among both runs is that in its own and how many of the other come before it.
@@ -97,7 +107,7 @@ __device__ __forceinline__ void merge(const Arguments& x, u64 i) {
 #endif
 
 extern "C" __global__ void __launch_bounds__(256) sort(const Arguments x) {
-#if STEP == TILES
+#if STEP == TILES || STEP == HEADS
     step(x);
 #else
     const u64 stride = (u64)gridDim.x * blockDim.x;
