@@ -13,7 +13,7 @@ use vivarium_tensor::{
     TensorError, UnaryOp,
 };
 
-/// That of the server.
+/// That of the server, which keeps freed memory for longer.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
