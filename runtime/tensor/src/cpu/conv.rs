@@ -191,15 +191,15 @@ impl<T: MatrixType> Convolution<'_, T> {
         if self.groups != 1 || self.planar || !forward || single || self.turns_around() {
             return None;
         }
-        let pays = splitting_pays(self.pixels(), self.panels().inner, self.output[2]);
-        if !pays || !TiledWindows::fits(self.output[1], self.size[2]) {
-            return None;
-        }
         let [window, stride, dilation] = [
             [0, 1].map(|axis| axes[axis].taps),
             [0, 1].map(|axis| axes[axis].step as usize),
             [0, 1].map(|axis| axes[axis].tap_step as usize),
         ];
+        let pays = splitting_pays(self.pixels(), self.panels().inner, self.output[2]);
+        if !pays || !TiledWindows::fits(self.output[1], self.size[2], dilation[0]) {
+            return None;
+        }
         let results = [self.output[0], TiledWindows::line(self.output[1])];
         let span = |axis: usize| TiledWindows::span(results[axis], window[axis], stride[axis], dilation[axis]);
         let (size, channels) = ([span(0), span(1)], self.size[2]);

@@ -20,6 +20,10 @@ const PIXEL_BYTES: usize = 768 << 10;
 const SUM_BYTES: usize = 512 << 10;
 /// Tasks there should be at least for each thread.
 const TASKS: usize = 2;
+/// Results side by side at most: a task has the sums of a whole line.
+const WIDEST: usize = 4096;
+/// Lines from one line of a window to the next at most: a task splits those between, too.
+const FARTHEST: usize = 4;
 
 /// Lines of pictures that are split when a task needs them.
 pub(crate) trait SplitLines: Sync {
@@ -79,10 +83,12 @@ struct View<'a> {
 }
 
 impl TiledWindows {
-    /// Whether so many results side by side, of so many channels, can be multiplied so without much waste.
-    pub(crate) fn fits(width: usize, channels: usize) -> bool {
+    /// Whether so many results side by side, of so many channels, can be multiplied so without much waste, if the lines of a window
+    /// are so far apart.
+    pub(crate) fn fits(width: usize, channels: usize, dilation: usize) -> bool {
         let waste = width.next_multiple_of(amx::TILE) - width;
-        can_split() && 4 * waste <= width && channels.is_multiple_of(amx::STEPS) && channels > 0
+        let whole = channels.is_multiple_of(amx::STEPS) && channels > 0;
+        can_split() && width <= WIDEST && 4 * waste <= width && whole && dilation <= FARTHEST
     }
 
     /// Windows of a line, with those that complete its last tile.
@@ -121,7 +127,11 @@ impl TiledWindows {
             let window = self.window[axis];
             assert!(Self::span(output, window, self.stride[axis], self.dilation[axis]) <= self.size[axis]);
         }
-        assert!(Self::fits(self.output[2], self.channels) && (1..=3).contains(&self.parts) && self.taps() > 0);
+        assert!(
+            Self::fits(self.output[2], self.channels, self.dilation[0])
+                && (1..=3).contains(&self.parts)
+                && self.taps() > 0
+        );
         if let Pixels::InPlace(numbers) = pixels {
             assert!(self.parts == 1 && self.output[0] == 1);
             assert!(numbers.len() / self.channels >= self.size[0] * self.size[1]);
@@ -245,7 +255,8 @@ impl TiledWindows {
         finite
     }
 
-    /// Some chunks of one place of the windows of a task, times one panel; `done` is told of each tile and its sums, while they are near.
+    /// Some chunks of one place of the windows of a task, times one panel; `done` is told of each tile and its sums, while they
+    /// are in the cache.
     fn multiply(
         &self,
         unit: &Tiles,
@@ -345,7 +356,7 @@ pub(crate) fn product_in_place<O: Store<f32>>(
 ) -> Result<usize, TensorError> {
     let Right::Split(tiling, lines) = b.right() else { return Ok(0) };
     let channels = tiling.inner;
-    if tiling.parts > 1 || !TiledWindows::fits(amx::TILE, channels) {
+    if tiling.parts > 1 || !TiledWindows::fits(amx::TILE, channels, 1) {
         return Ok(0);
     }
     let size = [a.len() / channels / amx::TILE, amx::TILE];
