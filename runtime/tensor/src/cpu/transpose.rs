@@ -3,6 +3,7 @@
 /// Rows and columns of a square.
 const SIDE: usize = 8;
 /// Columns of the source that are taken at a time, or rows.
+#[cfg(target_arch = "x86_64")]
 const BLOCK: usize = 32;
 
 /// Writes `source` (`rows` rows that are `source_stride` apart, of `columns` numbers) to `target` with rows and columns
@@ -20,9 +21,10 @@ pub(crate) fn transpose(
     assert!(
         (rows - 1) * source_stride + columns <= source.len() && (columns - 1) * target_stride + rows <= target.len()
     );
-    let (whole_rows, whole_columns) = (rows / SIDE * SIDE, columns / SIDE * SIDE);
+    let whole_rows = rows / SIDE * SIDE;
     #[cfg(target_arch = "x86_64")]
     if crate::cpu::simd::has_wide() {
+        let whole_columns = columns / SIDE * SIDE;
         // SAFETY: the processor has AVX2; the assertion above keeps all rows and columns inside both slices.
         #[allow(unsafe_code)]
         unsafe {
