@@ -79,9 +79,11 @@ fn compress_band(
 }
 
 /// What takes the least time among what makes files no larger than zlib at that level, which is the one that people know: in
-/// photographs and drawn gradients zlib-rs is there a level earlier, in two thirds of the time.
+/// photographs and drawn gradients zlib-rs is there a level earlier, in two thirds of the time. Its first level compresses less
+/// than zlib's, by nearly half.
 fn level_of_zlib(level: u8) -> Compression {
     Compression::new(match level {
+        1 => 2,
         4 => 3,
         5 => 4,
         level => level.into(),
