@@ -369,7 +369,12 @@ impl PromptRun<'_> {
     /// Gives memory back when the machine has less left than the cache shall leave.
     pub(crate) fn leave_headroom(&mut self) {
         self.unchecked_bytes = 0;
-        let lacking = self.shared.lacking_memory();
+        let mut lacking = self.shared.lacking_memory();
+        if lacking > 0 {
+            // What is only kept for the next node goes first.
+            vivarium_allocator::give_back();
+            lacking = self.shared.lacking_memory();
+        }
         // A little more, so that the next node does not find the same.
         if lacking > 0 && self.shared.shrink_caches(lacking.saturating_add(lacking / 8)) < lacking {
             self.release_memory();

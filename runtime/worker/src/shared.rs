@@ -216,13 +216,7 @@ impl Shared {
     /// Bytes that the machine lacks of the headroom that the cache shall leave; 0 in other modes.
     pub(crate) fn lacking_memory(&self) -> u64 {
         let CacheMode::Ram { headroom } = self.config.cache else { return 0 };
-        let lacking = || MachineMemory::read().map_or(0, |memory| headroom.saturating_sub(memory.available));
-        if lacking() == 0 {
-            return 0;
-        }
-        // What is only kept for the next node goes first.
-        vivarium_allocator::give_back();
-        lacking()
+        MachineMemory::read().map_or(0, |memory| headroom.saturating_sub(memory.available))
     }
 
     /// Drops kept results that nobody uses, of the tenant that keeps most first. Answers how many bytes that freed.

@@ -177,6 +177,35 @@ fn raise(most: &mut [u32; TILE], values: &[f32; TILE]) {
     }
 }
 
+/// [`split`], and the numbers' share in what is largest so far.
+#[inline(always)]
+fn split_noting(
+    most: &mut [u32; TILE],
+    (low, high): ([f32; TILE], [f32; TILE]),
+    parts: usize,
+    write: impl FnMut(usize, Line),
+) {
+    raise(most, &low);
+    raise(most, &high);
+    split(low, high, parts, write);
+}
+
+/// Whether all that was noted is.
+#[inline(always)]
+fn are_finite(most: &[u32; TILE]) -> bool {
+    most.iter().all(|bits| *bits < INFINITE)
+}
+
+/// The first of each pair of neighbours, and the second.
+#[inline(always)]
+fn pairs_of(values: &[f32; STEPS]) -> ([f32; TILE], [f32; TILE]) {
+    let (mut low, mut high) = ([0.0; TILE], [0.0; TILE]);
+    for ((low, high), pair) in low.iter_mut().zip(&mut high).zip(values.as_chunks::<2>().0) {
+        [*low, *high] = *pair;
+    }
+    (low, high)
+}
+
 /// Splits the rows of the left side, which are `stride` apart, into all of a tiling. False when something is not finite; then
 /// the lines are of no use.
 pub(crate) fn split_rows(values: &[f32], stride: usize, tiling: Tiling, out: &mut [Line]) -> bool {
@@ -225,17 +254,13 @@ multiversion! {
                         &whole
                     }
                 };
-                for ((low, high), pair) in low.iter_mut().zip(&mut high).zip(line.as_chunks::<2>().0) {
-                    [*low, *high] = *pair;
-                }
+                (low, high) = pairs_of(line);
             }
-            raise(&mut most, &low);
-            raise(&mut most, &high);
-            split(low, high, parts, |part, line| {
+            split_noting(&mut most, (low, high), parts, |part, line| {
                 out[(part * tiles + row / TILE) * TILE + row % TILE] = line;
             });
         }
-        *finite = most.iter().all(|bits| *bits < INFINITE);
+        *finite = are_finite(&most);
     }
 }
 
@@ -250,15 +275,9 @@ multiversion! {
     fn split_chunks<>(values: &[f32], parts: usize, out: &mut [Line], finite: &mut bool) where {} {
         let mut most = [0; TILE];
         for (values, out) in values.as_chunks::<STEPS>().0.iter().zip(out.chunks_exact_mut(parts)) {
-            let (mut low, mut high) = ([0.0f32; TILE], [0.0f32; TILE]);
-            for ((low, high), pair) in low.iter_mut().zip(&mut high).zip(values.as_chunks::<2>().0) {
-                [*low, *high] = *pair;
-            }
-            raise(&mut most, &low);
-            raise(&mut most, &high);
-            split(low, high, parts, |part, line| out[part] = line);
+            split_noting(&mut most, pairs_of(values), parts, |part, line| out[part] = line);
         }
-        *finite = most.iter().all(|bits| *bits < INFINITE);
+        *finite = are_finite(&most);
     }
 }
 
@@ -294,15 +313,12 @@ multiversion! {
                     Some(rest) if step < steps => *rest.first_chunk::<TILE>().unwrap_or(&[0.0; TILE]),
                     _ => [0.0; TILE],
                 };
-                let (low, high) = (columns(2 * pair), columns(2 * pair + 1));
-                raise(&mut most, &low);
-                raise(&mut most, &high);
-                split(low, high, parts, |part, line| {
+                split_noting(&mut most, (columns(2 * pair), columns(2 * pair + 1)), parts, |part, line| {
                     out[((chunk * parts + part) * tiles + tile) * TILE + place] = line;
                 });
             }
         }
-        *finite = most.iter().all(|bits| *bits < INFINITE);
+        *finite = are_finite(&most);
     }
 }
 
