@@ -54,7 +54,10 @@ const CASES: &[(&str, f64)] = &[
     ("linear 4096 320 1280 bf16", 0.95),
     ("group_norm", 0.8),
     ("group_norm last", 0.8),
+    ("group_norm silu", 0.8),
+    ("group_norm silu last", 0.8),
     ("layer_norm", 0.8),
+    ("layer_norm modulate", 0.8),
     ("rms_norm", 0.8),
     ("softmax 8 1024 1024", 0.8),
     ("latent silu", 0.8),
@@ -298,11 +301,23 @@ fn make<'a>(name: &str, cx: &'a OpContext) -> Result<Work<'a>, TensorError> {
         "group_norm" => {
             let (x, w, b) = (noise(&[1, 320, 64, 64])?, noise(&[320])?, noise(&[320])?);
             let x = if is_last { last(&x)? } else { x };
-            Box::new(move || x.group_norm(32, Some(&w), Some(&b), 1e-5, cx))
+            let activate = parts.contains(&"silu");
+            Box::new(move || {
+                let normalized = x.group_norm(32, Some(&w), Some(&b), 1e-5, cx)?;
+                if activate { normalized.unary(UnaryOp::Silu, cx) } else { Ok(normalized) }
+            })
         }
         "layer_norm" => {
             let (x, w, b) = (noise(&[4096, 320])?, noise(&[320])?, noise(&[320])?);
-            Box::new(move || x.layer_norm(1, Some(&w), Some(&b), 1e-5, cx))
+            let modulate = parts.contains(&"modulate");
+            Box::new(move || {
+                let normalized = x.layer_norm(1, Some(&w), Some(&b), 1e-5, cx)?;
+                if !modulate {
+                    return Ok(normalized);
+                }
+                let scaled = normalized.binary(BinaryOp::Mul, Operand::Tensor(&w), cx)?;
+                scaled.binary(BinaryOp::Add, Operand::Tensor(&b), cx)
+            })
         }
         "rms_norm" => {
             let (x, w) = (noise(&[4096, 320])?, noise(&[320])?);

@@ -23,7 +23,7 @@ pub struct OpContext {
     pub deadline: Option<Instant>,
     /// What may be copied to GPUs and back.
     pub copies: Copies,
-    /// Elementwise results of so many elements or more are computed only when somebody needs them.
+    /// Elementwise results, and those of normalisations, of so many elements or more are computed only when somebody needs them.
     pub put_off_from: usize,
 }
 
@@ -84,6 +84,11 @@ impl OpContext {
     /// The same context for work that has to be done on the CPU.
     pub(crate) fn without_gpu(&self) -> Self {
         OpContext { gpu: None, ..self.clone() }
+    }
+
+    /// Whether a result of so many elements is large enough to be put off. On a GPU nothing waits anyway.
+    pub(crate) fn puts_off(&self, elements: usize) -> bool {
+        self.gpu.is_none() && elements >= self.put_off_from.max(1)
     }
 
     /// True once somebody asked to stop, or time is up.

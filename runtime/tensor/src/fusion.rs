@@ -5,10 +5,13 @@
 //! elements are needed; then they are computed first, and nothing is computed twice. Numbers are those of one operation after
 //! the other, bit for bit: each step still rounds to float32.
 //!
+//! A normalisation is such a result as well. Others may begin with it, one each: it decides the order in which all is computed.
+//!
 //! A result is charged in full when it is asked for, and operands stay alive until it is computed.
 
 use crate::cpu::convert::Store;
 use crate::cpu::fused::{BlockStep, Program};
+use crate::cpu::norm::Norm;
 use crate::ops::Operand;
 use crate::shape::{Layout, Order};
 use crate::storage::{Buffer, Storage, Stored, unfilled_vec, with_dtype};
@@ -26,6 +29,8 @@ const MAX_TENSORS: usize = 8;
 pub(crate) enum Step {
     Floats(Arc<BlockStep<f32>>),
     Test(Arc<BlockStep<bool>>),
+    /// What every row or group begins with: it has no operand but its own input, and goes through that in its order.
+    Norm(Box<Norm>),
 }
 
 /// A result that has not been computed.
@@ -77,6 +82,8 @@ impl Source {
 struct Parts {
     steps: Vec<*const Expression>,
     tensors: Vec<*const Storage>,
+    /// Of normalisations.
+    norms: Vec<Layout>,
 }
 
 impl Parts {
@@ -100,6 +107,10 @@ impl Parts {
                     let place = Arc::as_ptr(expression);
                     if !self.steps.contains(&place) {
                         self.steps.push(place);
+                        if let Step::Norm(norm) = &expression.step {
+                            self.tensors.push(Arc::as_ptr(&norm.input.storage));
+                            self.norms.push(expression.layout);
+                        }
                         self.add(&expression.sources);
                     }
                 }
@@ -107,8 +118,10 @@ impl Parts {
         }
     }
 
-    fn are_too_many(&self) -> bool {
-        self.steps.len() >= MAX_STEPS || self.tensors.len() > MAX_TENSORS
+    /// Whether a result of `layout` can be computed in one pass, of few enough things.
+    fn fit(&self, layout: &Layout) -> bool {
+        let one_order = self.norms.len() <= 1 && self.norms.iter().all(|norm| norm == layout);
+        one_order && self.steps.len() < MAX_STEPS && self.tensors.len() <= MAX_TENSORS
     }
 }
 
@@ -125,7 +138,7 @@ impl Expression {
         cx.check(op)?;
         let sources = operands.iter().map(|operand| Source::of(op, *operand, &layout, cx));
         let mut sources = sources.collect::<Result<Vec<_>, _>>()?;
-        if Parts::of(&sources).are_too_many() {
+        if !Parts::of(&sources).fit(&layout) {
             for (source, operand) in sources.iter_mut().zip(operands) {
                 if let (Source::Expression(_), Operand::Tensor(tensor)) = (&source, operand) {
                     *source = Source::computed(op, tensor, cx)?;
@@ -133,6 +146,21 @@ impl Expression {
             }
         }
         let expression = Expression { step, sources, dtype, layout, order, result: Mutex::default() };
+        let storage = Storage::put_off(op, dtype, layout.shape.elements(), expression, cx)?;
+        Ok(Tensor { storage, layout, label: None })
+    }
+
+    /// The result of a normalisation, as [`Expression::put_off`].
+    pub(crate) fn put_off_norm(
+        norm: Norm,
+        (layout, order): (Layout, Order),
+        cx: &OpContext,
+    ) -> Result<Tensor, TensorError> {
+        let op = norm.op;
+        cx.check(op)?;
+        let step = Step::Norm(Box::new(norm));
+        let dtype = DType::Float32;
+        let expression = Expression { step, sources: Vec::new(), dtype, layout, order, result: Mutex::default() };
         let storage = Storage::put_off(op, dtype, layout.shape.elements(), expression, cx)?;
         Ok(Tensor { storage, layout, label: None })
     }
@@ -163,15 +191,19 @@ impl Expression {
 
     /// The elements.
     pub(crate) fn compute(&self, op: &'static str, cx: &OpContext) -> Result<Buffer, TensorError> {
-        let program = Program::new(op, self, cx)?;
         let elements = self.layout.shape.elements();
         match &self.step {
             Step::Floats(step) => with_dtype!(self.dtype, T => {
                 let step = Arc::clone(step);
                 let last = move |operands: &[&[f32]], out: &mut [T]| T::with_block(out, |out| step(operands, out));
+                let program = Program::new(op, self, cx)?;
                 filled(op, elements, |out| program.run(op, out, cx, &last))
             }),
-            Step::Test(step) => filled(op, elements, |out| program.run(op, out, cx, &**step)),
+            Step::Test(step) => {
+                let program = Program::new(op, self, cx)?;
+                filled(op, elements, |out| program.run(op, out, cx, &**step))
+            }
+            Step::Norm(norm) => filled(op, elements, |out| norm.run(out, cx)),
         }
     }
 }

@@ -6,7 +6,9 @@ mod support;
 use proptest::prelude::*;
 use std::sync::{Arc, atomic::Ordering};
 use support::cpu_context;
-use vivarium_tensor::{Activation, BinaryOp, Budget, DType, ErrorKind, OpContext, Operand, ReduceOp, Tensor, UnaryOp};
+use vivarium_tensor::{
+    Activation, BinaryOp, Budget, DType, ErrorKind, OpContext, Operand, ReduceOp, Tensor, TensorError, UnaryOp,
+};
 
 fn lazy() -> OpContext {
     OpContext { put_off_from: 1, ..cpu_context() }
@@ -42,7 +44,7 @@ struct Move {
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
     let number = prop_oneof![Just(0.5), Just(-2.0), Just(0.0), Just(3.0), Just(f64::NAN), -1.0..1.0f64];
-    let one = (0u8..16, any::<prop::sample::Index>(), any::<prop::sample::Index>(), number, any::<bool>());
+    let one = (0u8..19, any::<prop::sample::Index>(), any::<prop::sample::Index>(), number, any::<bool>());
     let one = one.prop_map(|(kind, first, second, number, drop)| Move {
         kind,
         first: first.index(1000),
@@ -51,6 +53,12 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         drop,
     });
     prop::collection::vec(one, 1..40)
+}
+
+/// A view with the dimensions the other way around.
+fn turned(tensor: &Tensor, cx: &OpContext) -> Tensor {
+    let dims: Vec<i32> = (0..tensor.rank() as i32).rev().collect();
+    tensor.permute(&dims, cx).unwrap()
 }
 
 /// Runs a program; the numbers of all results that were not dropped on the way.
@@ -79,6 +87,9 @@ fn run(moves: &[Move], cx: &OpContext) -> Vec<(Vec<u64>, DType, Vec<u8>)> {
             12 => a.reduce(ReduceOp::Amax, &[-1], true, cx),
             13 => a.binary(BinaryOp::Pow, Operand::Scalar(2.0), cx),
             14 => a.contiguous(cx),
+            15 => a.group_norm(a.shape()[1], Some(&ramp(&a.shape()[1..2], cx)), None, 0.1, cx),
+            16 => turned(&a, cx).layer_norm(1, None, Some(&ramp(&a.shape()[..1], cx)), 0.1, cx).map(|b| turned(&b, cx)),
+            17 => a.rms_norm(2, Some(&ramp(&a.shape()[a.rank() - 2..], cx)), 0.1, cx),
             _ => a.cast(DType::Int32, cx).and_then(|whole| whole.cast(DType::Float32, cx)),
         };
         if *drop && held.len() > 1 {
@@ -130,6 +141,42 @@ fn nothing_is_computed_before_it_is_needed_and_then_with_all_that_only_it_needs(
     let view = square.slice(0, 10, 11, 1, &cx).unwrap();
     assert!((view.item().unwrap() - (2.0f64 * (3.7 - 3.0) + 1.0).powi(2)).abs() < 1e-5);
     assert!(!is_waiting(&square));
+}
+
+/// One channel of a large picture is more than a block; parts of a group end within blocks.
+#[test]
+fn what_comes_after_a_normalisation_goes_along_with_it() {
+    let silu = |normalized: Result<Tensor, TensorError>, cx: &OpContext| {
+        let normalized = normalized.unwrap();
+        if cx.put_off_from == 1 {
+            assert!(is_waiting(&normalized));
+        }
+        normalized.unary(UnaryOp::Silu, cx).unwrap()
+    };
+    let all = |cx: &OpContext| -> Vec<Vec<u8>> {
+        let picture = ramp(&[2, 12, 37, 41], cx).unary(UnaryOp::Sin, cx).unwrap();
+        let last = picture.permute(&[0, 2, 3, 1], cx).unwrap().contiguous(cx).unwrap();
+        let last = last.permute(&[0, 3, 1, 2], cx).unwrap();
+        let channels = ramp(&[12], cx);
+        let row = ramp(&[41 * 37], cx).reshape(&[37, 41], cx).unwrap();
+        let results = [
+            silu(picture.group_norm(4, Some(&channels), Some(&channels), 1e-5, cx), cx),
+            silu(last.group_norm(4, Some(&channels), Some(&channels), 1e-5, cx), cx),
+            silu(picture.slice(0, 0, 1, 1, cx).unwrap().group_norm(1, None, Some(&channels), 1e-5, cx), cx),
+            silu(picture.layer_norm(2, Some(&row), Some(&row), 1e-5, cx), cx),
+            silu(picture.layer_norm(1, None, None, 1e-5, cx), cx)
+                .binary(BinaryOp::Add, Operand::Tensor(&last), cx)
+                .unwrap(),
+            last.binary(BinaryOp::Add, Operand::Tensor(&silu(picture.rms_norm(1, None, 1e-5, cx), cx)), cx).unwrap(),
+            silu(picture.cast(DType::Float16, cx).unwrap().rms_norm(3, None, 1e-5, cx), cx),
+            // Two of them in one pass would go through memory in two ways.
+            silu(picture.rms_norm(1, None, 1e-5, cx), cx)
+                .binary(BinaryOp::Mul, Operand::Tensor(&silu(picture.group_norm(2, None, None, 1e-5, cx), cx)), cx)
+                .unwrap(),
+        ];
+        results.iter().map(|result| bytes(result, cx)).collect()
+    };
+    assert_eq!(all(&lazy()), all(&eager()));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Runs the steps of an expression over blocks of elements, whose results in between stay in the nearest cache.
 
 use crate::cpu::elementwise::Input;
-use crate::cpu::fill;
+use crate::cpu::norm::{Norm, Parts};
+use crate::cpu::{fill, fill_rows};
 use crate::fusion::{Expression, Source, Step};
 use crate::shape::Order;
 use crate::{OpContext, Shape, Tensor, TensorError};
@@ -160,16 +161,61 @@ impl<'a> Program<'a> {
             let layout = tensor.layout.expanded(self.shape).permuted(self.order.dims());
             inputs.push(Input::new(tensor.buffer(op, cx)?, &layout));
         }
+        if let Some(norm) = self.norm() {
+            return self.run_by_parts(norm, &inputs, out, cx, last);
+        }
         let length = if self.steps.len() == 1 { BLOCK_OF_ONE_STEP } else { BLOCK };
         fill(op, out, cx, &|start, chunk| {
             let mut blocks = Blocks::new(self, &inputs, length);
             for (index, piece) in chunk.chunks_mut(length).enumerate() {
-                self.block(&inputs, start + index * length, piece, &mut blocks, last);
+                self.block(&inputs, start + index * length, piece, &mut blocks, &|_| {}, last);
             }
         })
     }
 
-    fn block<T>(&self, inputs: &[Input<'_>], at: usize, piece: &mut [T], blocks: &mut Blocks, last: &BlockStep<T>) {
+    fn norm(&self) -> Option<&'a Norm> {
+        self.steps.iter().find_map(|planned| match planned.step {
+            Step::Norm(norm) => Some(&**norm),
+            _ => None,
+        })
+    }
+
+    /// As [`Program::run`], by the parts of the program's one normalisation.
+    fn run_by_parts<T: Send>(
+        &self,
+        norm: &Norm,
+        inputs: &[Input<'_>],
+        out: &mut [T],
+        cx: &OpContext,
+        last: &BlockStep<T>,
+    ) -> Result<(), TensorError> {
+        if out.is_empty() {
+            return Ok(());
+        }
+        let parts = Parts::new(norm, cx)?;
+        fill_rows(norm.op, out, parts.length, parts.cost(), cx, &|first, rows| {
+            let mut blocks = Blocks::new(self, inputs, BLOCK);
+            for (index, out) in rows.chunks_exact_mut(parts.length).enumerate() {
+                let part = parts.part(first + index);
+                for (block, piece) in out.chunks_mut(BLOCK).enumerate() {
+                    let at = block * BLOCK;
+                    let normalize = |out: &mut [f32]| parts.normalize(&part, at..at + out.len(), out);
+                    self.block(inputs, (first + index) * parts.length + at, piece, &mut blocks, &normalize, last);
+                }
+            }
+        })
+    }
+
+    /// Computes the elements from `at` on; `normalize` makes those of the normalisation, if there is one.
+    fn block<T>(
+        &self,
+        inputs: &[Input<'_>],
+        at: usize,
+        piece: &mut [T],
+        blocks: &mut Blocks,
+        normalize: &dyn Fn(&mut [f32]),
+        last: &BlockStep<T>,
+    ) {
         let length = piece.len();
         let Some((ending, before)) = self.steps.split_last() else { return };
         // Tensors that don't lie so that a block of them is a slice are read once.
@@ -190,6 +236,7 @@ impl<'a> Program<'a> {
                         *result = f32::from(u8::from(*truth));
                     }
                 }
+                Step::Norm(_) => normalize(&mut result[..length]),
             }
             blocks.registers[planned.register] = result;
         }

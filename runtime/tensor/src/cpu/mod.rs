@@ -30,6 +30,7 @@ pub(crate) mod rope;
 pub(crate) mod rows;
 pub(crate) mod sample;
 pub(crate) mod simd;
+pub(crate) mod softmax;
 pub(crate) mod transpose;
 pub(crate) mod windows;
 pub(crate) mod winograd;

@@ -130,7 +130,7 @@ impl<'a, const N: usize> Plan<'a, N> {
     ) -> Result<Tensor, TensorError> {
         // What nothing can be added to need not wait, unless it is itself added to what does.
         let fuses = dtype == DType::Float32 || Expression::is_among(&self.operands);
-        if !fuses || !self.may_wait(cx) {
+        if !fuses || !cx.puts_off(self.elements) {
             return self.run::<f32>(op, dtype, code, cx, &kernel);
         }
         let step = Step::Floats(block_step(kernel));
@@ -145,16 +145,11 @@ impl<'a, const N: usize> Plan<'a, N> {
         cx: &OpContext,
         kernel: impl Fn([&[f32]; N], &mut [bool]) + Send + Sync + 'static,
     ) -> Result<Tensor, TensorError> {
-        if !self.may_wait(cx) {
+        if !cx.puts_off(self.elements) {
             return self.test::<f32>(op, code, cx, &kernel);
         }
         let step = Step::Test(block_step(kernel));
         Expression::put_off(op, &self.operands, (self.layout, self.order), DType::Boolean, step, cx)
-    }
-
-    /// Whether the result is large enough to be put off. On a GPU nothing waits anyway.
-    fn may_wait(&self, cx: &OpContext) -> bool {
-        cx.gpu.is_none() && self.elements >= cx.put_off_from.max(1)
     }
 
     /// Computes in C, stores as `dtype`. `code` says for a GPU what `kernel` does.

@@ -1,7 +1,9 @@
 //! Normalisation, and softmax. All need floats, compute in float32 and keep the type.
 
-use crate::cpu::norm::{self, Affine, Groups, RowNorm};
-use crate::device::{self, Rows, Task};
+use crate::cpu::norm::{Groups, Norm, Over};
+use crate::cpu::softmax::softmax;
+use crate::device::{RowNorm, Rows, Task};
+use crate::fusion::Expression;
 use crate::shape::{Layout, Order};
 use crate::storage::Allocation;
 use crate::{BinaryOp, OpContext, Operand, Shape, Tensor, TensorError};
@@ -41,18 +43,13 @@ impl Tensor {
         }
         let weight = Tensor::per_channel(weight, OP, "weight", channels, cx)?;
         let bias = Tensor::per_channel(bias, OP, "bias", channels, cx)?;
-        let affine = Affine { weight: weight.as_ref().map(Tensor::floats), bias: bias.as_ref().map(Tensor::floats) };
         let order = self.layout.memory_order();
         let last = self.rank() == 4 && order == Order::CHANNELS_LAST;
         let order = if last { order } else { Order::identity(self.rank()) };
         let input = self.with_layout(self.layout.permuted(order.dims())).dense_floats(OP, "self", cx)?;
-        let mut result = Allocation::<f32>::unfilled(OP, self.elements(), cx)?;
-        if self.elements() > 0 {
-            let inner = self.elements() / batch / channels;
-            let geometry = Groups { op: OP, batch, channels, groups, inner, channels_last: last, eps };
-            geometry.run(input.floats(), affine, &mut result.values, cx)?;
-        }
-        Tensor::of(Layout::dense_in_order(*self.lengths_shape(), order.dims()), result).cast(self.dtype(), cx)
+        let inner = self.elements().checked_div(batch * channels).unwrap_or(0);
+        let over = Over::Groups(Groups { batch, channels, groups, inner, channels_last: last });
+        self.normalized(Norm { op: OP, input, weight, bias, eps, over }, order, cx)
     }
 
     /// As [`Tensor::group_norm`], once the arguments but weight and bias are known to fit.
@@ -88,7 +85,7 @@ impl Tensor {
             inner_stride: if last { channels } else { 1 },
         };
         let layout = Layout::dense_in_order(*self.lengths_shape(), order.dims());
-        cx.on_device(OP, Task::Rows { source: &dense, layout, rows, norm: device::RowNorm::Group(eps), weight, bias })
+        cx.on_device(OP, Task::Rows { source: &dense, layout, rows, norm: RowNorm::Group(eps), weight, bias })
     }
 
     /// Normalises every channel of every picture of `[B,C,…]` by itself: as [`Tensor::group_norm`] with a group for each.
@@ -200,7 +197,7 @@ impl Tensor {
         if cx.gpu.is_some() && self.elements() > 0 {
             let length = inner.iter().product();
             let dense = self.contiguous(cx)?;
-            let norm = if rms { device::RowNorm::RootMeanSquare(eps) } else { device::RowNorm::Layer(eps) };
+            let norm = if rms { RowNorm::RootMeanSquare(eps) } else { RowNorm::Layer(eps) };
             let rows = Rows::dense(self.elements() / length, length);
             let layout = Layout::contiguous(*self.lengths_shape());
             if let Some(result) = cx.on_device(op, Task::Rows { source: &dense, layout, rows, norm, weight, bias })? {
@@ -211,14 +208,23 @@ impl Tensor {
             |tensor: Option<&Tensor>, argument| tensor.map(|tensor| tensor.dense_floats(op, argument, cx)).transpose();
         let (weight, bias) = (parameter(weight, "weight")?, parameter(bias, "bias")?);
         let input = self.dense_floats(op, "self", cx)?;
-        let mut result = Allocation::<f32>::unfilled(op, self.elements(), cx)?;
-        if self.elements() > 0 {
-            let affine =
-                Affine { weight: weight.as_ref().map(Tensor::floats), bias: bias.as_ref().map(Tensor::floats) };
-            let rows = RowNorm { op, row: inner.iter().product(), eps, rms };
-            rows.run(input.floats(), affine, &mut result.values, cx)?;
-        }
-        Tensor::of(Layout::contiguous(*self.lengths_shape()), result).cast(self.dtype(), cx)
+        let length = inner.iter().product();
+        let over = if rms { Over::RootMeanSquare(length) } else { Over::Row(length) };
+        self.normalized(Norm { op, input, weight, bias, eps, over }, Order::identity(self.rank()), cx)
+    }
+
+    /// The result of `norm`, of this tensor's shape and type; a large one is put off, so that what comes after is done while
+    /// its numbers are in the cache.
+    fn normalized(&self, norm: Norm, order: Order, cx: &OpContext) -> Result<Tensor, TensorError> {
+        let layout = Layout::dense_in_order(*self.lengths_shape(), order.dims());
+        let result = if cx.puts_off(self.elements()) {
+            Expression::put_off_norm(norm, (layout, order), cx)?
+        } else {
+            let mut result = Allocation::<f32>::unfilled(norm.op, self.elements(), cx)?;
+            norm.run(&mut result.values, cx)?;
+            Tensor::of(layout, result)
+        };
+        result.cast(self.dtype(), cx)
     }
 
     /// e to the power of each element, divided by the sum of these along `dim`.
@@ -231,7 +237,7 @@ impl Tensor {
             let length = rows.dims()[rows.rank() - 1];
             let layout = dense.layout.offset_removed();
             let rows = Rows::dense(self.elements() / length, length);
-            let norm = device::RowNorm::Softmax;
+            let norm = RowNorm::Softmax;
             let task = Task::Rows { source: &dense, layout, rows, norm, weight: None, bias: None };
             if let Some(result) = cx.on_device(OP, task)? {
                 return Ok(result.back_from_memory_order(&order));
@@ -241,7 +247,7 @@ impl Tensor {
         let mut result = Allocation::<f32>::unfilled(OP, self.elements(), cx)?;
         if self.elements() > 0 {
             let row = rows.dims()[rows.rank() - 1];
-            norm::softmax(OP, input.floats(), row, &mut result.values, cx)?;
+            softmax(OP, input.floats(), row, &mut result.values, cx)?;
         }
         let dense = Tensor::of(Layout::contiguous(*rows.lengths_shape()), result);
         dense.back_from_memory_order(&order).cast(self.dtype(), cx)

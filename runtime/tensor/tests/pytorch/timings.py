@@ -67,14 +67,14 @@ def pointwise(function, *shape):
     return lambda: function(x, y)
 
 
-def norm(kind, last=False):
+def norm(kind, last=False, then=lambda x, w, b: x):
     w, b = n(320), n(320)
     if kind == "group":
         x = n(1, 320, 64, 64)
         x = x.to(memory_format=torch.channels_last) if last else x
-        return lambda: F.group_norm(x, 32, w, b)
+        return lambda: then(F.group_norm(x, 32, w, b), w, b)
     x = n(4096, 320)
-    return (lambda: F.layer_norm(x, (320,), w, b)) if kind == "layer" else (lambda: F.rms_norm(x, (320,), w))
+    return (lambda: then(F.layer_norm(x, (320,), w, b), w, b)) if kind == "layer" else (lambda: F.rms_norm(x, (320,), w))
 
 
 LATENT = (1, 320, 64, 64)
@@ -97,9 +97,9 @@ def make(name):
         case "matmul":
             return matmul(*numbers)
         case "group_norm":
-            return norm("group", last)
+            return norm("group", last, *[lambda x, w, b: F.silu(x)] * ("silu" in rest))
         case "layer_norm":
-            return norm("layer")
+            return norm("layer", False, *[lambda x, w, b: x * w + b] * ("modulate" in rest))
         case "rms_norm":
             return norm("rms")
         case "softmax":
