@@ -11,8 +11,10 @@ mod panels;
 mod split;
 mod transform;
 
-use super::gemm::MatrixType;
+use super::gemm::{MOST_COLUMNS, MatrixType};
+use super::simd::ask_for;
 use super::transpose::transpose;
+use crate::storage::scratch;
 use crate::{OpContext, TensorError};
 use transform::transform_taps;
 
@@ -27,6 +29,12 @@ const TAPS: usize = 9;
 const LANES: usize = 16;
 /// Input channels that are taken at a time.
 const STEPS: usize = 64;
+
+/// From the beginning of one product's numbers to the next one's: further than there are numbers, by a line of the cache. The 36
+/// are written side by side, and caches have few places for lines that are a multiple of 4 KiB apart.
+const fn apart(numbers: usize) -> usize {
+    numbers + LANES
+}
 
 /// Numbers for `LANES` channels of some pixels.
 type Pixels<const N: usize> = [[f32; LANES]; N];
@@ -61,11 +69,23 @@ unsafe impl Sync for Target {}
 /// Weights of some channels on their way.
 #[derive(Default)]
 struct Weights {
-    /// `[products, STEPS, step]`
+    /// `[products, STEPS, step]`, each product [`apart`] from the next.
     products: Vec<f32>,
     /// `[STEPS, taps, step]`, and before they are turned around.
     lines: Vec<f32>,
     converted: Vec<f32>,
+}
+
+impl Weights {
+    /// Numbers that it has at most.
+    const MOST_NUMBERS: usize = PRODUCTS * apart(MOST_COLUMNS * STEPS) + 2 * TAPS * MOST_COLUMNS * STEPS;
+}
+
+/// Makes room for numbers that are written before they are read.
+fn make_room(numbers: &mut Vec<f32>, count: usize) {
+    if numbers.len() < count {
+        *numbers = scratch(count);
+    }
 }
 
 impl<T: MatrixType> Winograd<'_, T> {
@@ -118,8 +138,8 @@ impl<T: MatrixType> Winograd<'_, T> {
         (start, steps): (usize, usize),
         weights: &mut Weights,
     ) {
-        weights.products.resize(PRODUCTS * STEPS * step, 0.0);
-        weights.lines.resize(TAPS * STEPS * step, 0.0);
+        make_room(&mut weights.products, PRODUCTS * apart(STEPS * step));
+        make_room(&mut weights.lines, TAPS * STEPS * step);
         let row = self.size[2] * TAPS;
         let columns = steps * TAPS;
         let from = first_output * row + start * TAPS;
@@ -130,7 +150,7 @@ impl<T: MatrixType> Winograd<'_, T> {
         match T::as_floats(self.weight) {
             Some(weight) => transpose(&weight[from..], row, (width, columns), lines, step),
             None => {
-                weights.converted.resize(step * TAPS * STEPS, 0.0);
+                make_room(&mut weights.converted, step * TAPS * STEPS);
                 for (output, line) in weights.converted.chunks_exact_mut(TAPS * STEPS).take(width).enumerate() {
                     T::load_slice(&self.weight[from + output * row..][..columns], &mut line[..columns]);
                 }
@@ -138,6 +158,14 @@ impl<T: MatrixType> Winograd<'_, T> {
             }
         }
         transform_taps(&lines[..columns * step], step, &mut weights.products);
+    }
+
+    /// Asks for the weights of one output channel that are transformed next: more inputs of the same, or the next panel's first.
+    fn ask_for_weights(&self, output: usize, next_panel: usize, start: usize) {
+        let (inputs, row) = (self.size[2], self.size[2] * TAPS);
+        let (output, start) = if start < inputs { (output, start) } else { (output + next_panel, 0) };
+        let from = self.weight.as_ptr().wrapping_add(output * row + start * TAPS);
+        ask_for(from, STEPS.min(inputs - start) * TAPS);
     }
 
     /// Writes the pixels of a tile that exist. False when one is not finite.

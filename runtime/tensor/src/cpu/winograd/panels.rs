@@ -2,7 +2,7 @@
 //! at once with the transformed pictures, so transformed weights never leave the cache, and workspace does not grow with them.
 
 use super::transform::{finish_products, transform_pixels};
-use super::{LANES, PRODUCTS, STEPS, TAPS, TILE, Target, Weights, Winograd};
+use super::{LANES, PRODUCTS, STEPS, TILE, Target, Weights, Winograd, apart, make_room};
 use crate::cpu::gemm::{Kernel, MOST_COLUMNS, Matrix, MatrixType, Panels, Right, multiply};
 use crate::storage::scratch;
 use crate::{OpContext, TensorError};
@@ -17,7 +17,7 @@ const INPUT_NUMBERS: usize = 4 << 20;
 /// What a thread works with.
 #[derive(Default)]
 struct Scratch {
-    /// `[products, tiles, step]`
+    /// `[products, tiles, step]`, each product [`apart`] from the next.
     products: Vec<f32>,
     weights: Weights,
 }
@@ -27,7 +27,7 @@ impl<T: MatrixType> Winograd<'_, T> {
     fn blocks(&self) -> (usize, usize) {
         let tiles = self.tiles();
         let block = tiles.div_ceil(tiles.div_ceil(BLOCK));
-        let numbers = PRODUCTS * block * self.row();
+        let numbers = PRODUCTS * apart(block * self.row());
         (block, (INPUT_NUMBERS / numbers).clamp(1, tiles.div_ceil(block)))
     }
 
@@ -38,14 +38,14 @@ impl<T: MatrixType> Winograd<'_, T> {
 
     pub(super) fn panels_bytes(&self) -> usize {
         let (block, at_once) = self.blocks();
-        let input = PRODUCTS * block * self.row() * at_once;
-        let task = MOST_COLUMNS * (PRODUCTS * (block + STEPS) + TAPS * STEPS);
+        let input = PRODUCTS * apart(block * self.row()) * at_once;
+        let task = PRODUCTS * apart(MOST_COLUMNS * block) + Weights::MOST_NUMBERS;
         (input + task * rayon::current_num_threads()) * size_of::<f32>()
     }
 
     pub(super) fn run_panels(&self, target: Target, cx: &OpContext) -> Result<bool, TensorError> {
         let (block, at_once) = self.blocks();
-        let (tiles, numbers) = (self.tiles(), PRODUCTS * block * self.row());
+        let (tiles, numbers) = (self.tiles(), PRODUCTS * apart(block * self.row()));
         let panels = Panels { inner: self.size[2], columns: self.output[2] };
         let mut transformed = scratch(numbers * at_once);
         let finite = AtomicBool::new(true);
@@ -56,7 +56,7 @@ impl<T: MatrixType> Winograd<'_, T> {
                 for tile in first..(first + block).min(tiles) {
                     // `[products, tiles of the block, channels]`
                     let out = &mut out[(tile - first) * self.row()..];
-                    transform_pixels(self.input, &self.places(tile), self.size[2], out, block * self.row());
+                    transform_pixels(self.input, &self.places(tile), self.size[2], out, apart(block * self.row()));
                 }
                 Ok(())
             })?;
@@ -89,7 +89,7 @@ impl<T: MatrixType> Winograd<'_, T> {
     ) -> Result<bool, TensorError> {
         let (width, step) = (panels.width(panel).0, panels.step(panel));
         let count = tiles.len();
-        scratch.products.resize(PRODUCTS * count * step, 0.0);
+        make_room(&mut scratch.products, PRODUCTS * apart(count * step));
         let first_output = panel * Kernel::get().columns;
         for start in (0..self.size[2]).step_by(STEPS) {
             cx.check(self.op)?;
@@ -97,15 +97,18 @@ impl<T: MatrixType> Winograd<'_, T> {
             self.transform_weights((first_output, width, step), (start, steps), &mut scratch.weights);
             let sizes = Panels { inner: steps, columns: step };
             for product in 0..PRODUCTS {
+                if product < width {
+                    self.ask_for_weights(first_output + product, step, start + STEPS);
+                }
                 let a = Matrix {
-                    values: &input[product * block * self.row() + start..],
+                    values: &input[product * apart(block * self.row()) + start..],
                     rows: count,
                     columns: steps,
                     row_stride: self.row(),
                     column_stride: 1,
                 };
-                let b = Right::Packed(sizes, &scratch.weights.products[product * STEPS * step..][..steps * step]);
-                let c = &mut scratch.products[product * count * step..][..count * step];
+                let b = Right::Packed(sizes, &scratch.weights.products[product * apart(STEPS * step)..][..steps * step]);
+                let c = &mut scratch.products[product * apart(count * step)..][..count * step];
                 multiply(a, b, c, step, start > 0);
             }
         }
@@ -113,7 +116,7 @@ impl<T: MatrixType> Winograd<'_, T> {
         for (index, tile) in tiles.enumerate() {
             for lane in (0..width).step_by(LANES) {
                 let mut values = [[0.0; LANES]; TILE * TILE];
-                finish_products(&scratch.products[index * step + lane..], count * step, step - lane, &mut values);
+                finish_products(&scratch.products[index * step + lane..], apart(count * step), step - lane, &mut values);
                 finite &= self.store(tile, first_output + lane, LANES.min(width - lane), &values, target);
             }
         }

@@ -3,7 +3,7 @@
 //! than all else.
 
 use super::transform::{finish_products, transform_pixels};
-use super::{LANES, PRODUCTS, Places, STEPS, TAPS, TILE, Target, Weights, Winograd};
+use super::{LANES, PRODUCTS, Places, STEPS, TILE, Target, Weights, Winograd, apart};
 use crate::cpu::gemm::{
     LINE_STEPS, LineBlock, Lines, MOST_COLUMNS, MatrixType, Panels, Tiles, Tiling, can_split, multiply_split,
     split_chunk, split_steps,
@@ -66,7 +66,7 @@ impl<T: MatrixType> Winograd<'_, T> {
         let (input, weight) = (self.input_tiling(), self.weight_tiling(0));
         let shared = PRODUCTS * (Lines::bytes(input.lines()) + Lines::bytes(weight.lines()));
         let products = PRODUCTS * numbers(input.length, weight.length) * size_of::<f32>();
-        let task = PRODUCTS * GROUP * ROW + MOST_COLUMNS * STEPS * (PRODUCTS + 2 * TAPS);
+        let task = PRODUCTS * apart(GROUP * ROW) + Weights::MOST_NUMBERS;
         shared + products + task * rayon::current_num_threads() * size_of::<f32>()
     }
 
@@ -115,7 +115,7 @@ impl<T: MatrixType> Winograd<'_, T> {
         let finite = AtomicBool::new(true);
         let mut blocks = by_block(out, rows);
         blocks.par_iter_mut().enumerate().try_for_each_init(
-            || scratch(PRODUCTS * GROUP * ROW),
+            || scratch(PRODUCTS * apart(GROUP * ROW)),
             |numbers, (block, out)| {
                 cx.check(self.op)?;
                 let first = first + block * GROUP;
@@ -124,10 +124,10 @@ impl<T: MatrixType> Winograd<'_, T> {
                     let channels = LINE_STEPS.min(self.size[2] - start);
                     for (tile, places) in places.iter().enumerate() {
                         let out = &mut numbers[tile * ROW..];
-                        transform_pixels(&self.input[start..], places, channels, out, GROUP * ROW);
+                        transform_pixels(&self.input[start..], places, channels, out, apart(GROUP * ROW));
                     }
                     let from = start / LINE_STEPS * rows.chunk(block);
-                    for (numbers, out) in numbers.chunks_exact(GROUP * ROW).zip(out.iter_mut()) {
+                    for (numbers, out) in numbers.chunks_exact(apart(GROUP * ROW)).zip(out.iter_mut()) {
                         let out = &mut out[from..][..rows.chunk(block)];
                         if !split_chunk(numbers, ROW, [places.len(), channels, PARTS], out) {
                             finite.store(false, Ordering::Relaxed);
@@ -159,7 +159,7 @@ impl<T: MatrixType> Winograd<'_, T> {
                 let steps = STEPS.min(self.size[2] - start);
                 self.transform_weights(outputs, (start, steps), weights);
                 let from = start / LINE_STEPS * columns.chunk(panel);
-                for (numbers, out) in weights.products.chunks_exact(STEPS * step).zip(out.iter_mut()) {
+                for (numbers, out) in weights.products.chunks_exact(apart(STEPS * step)).zip(out.iter_mut()) {
                     if !split_steps(numbers, step, steps, (columns.tiles(panel), PARTS), &mut out[from..]) {
                         finite.store(false, Ordering::Relaxed);
                     }

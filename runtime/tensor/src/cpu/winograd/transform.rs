@@ -1,31 +1,14 @@
 //! The transforms: 36 numbers of the pixels under a tile, of nine weights, and back to sixteen pixels; sixteen channels side by
 //! side.
 
-use super::{LANES, PRODUCTS, Pixels, STEPS, TAPS, TILE, WINDOW};
+use super::{LANES, Pixels, Places, STEPS, TAPS, TILE, WINDOW, apart};
 use crate::cpu::simd::multiversion;
 
-/// Applies a one-dimensional transform from N numbers to M first to columns, then to rows.
+/// Row of what six columns became. (Arrays here are written out: the compiler clears those that loops fill.)
 #[inline(always)]
-fn both_ways<const N: usize, const M: usize>(
-    value: impl Fn(usize, usize) -> [f32; LANES],
-    transform: impl Fn(&Pixels<N>) -> Pixels<M>,
-) -> [Pixels<M>; M] {
-    let mut half = [[[0.0; LANES]; N]; M];
-    for column in 0..N {
-        // Not `from_fn`, which may stay a call.
-        let mut line = [[0.0; LANES]; N];
-        for (row, line) in line.iter_mut().enumerate() {
-            *line = value(row, column);
-        }
-        for (half, value) in half.iter_mut().zip(transform(&line)) {
-            half[column] = value;
-        }
-    }
-    let mut whole = [[[0.0; LANES]; M]; M];
-    for (whole, half) in whole.iter_mut().zip(&half) {
-        *whole = transform(half);
-    }
-    whole
+fn row_of<const M: usize>(columns: &[Pixels<M>; WINDOW], row: usize) -> Pixels<WINDOW> {
+    let [a, b, c, d, e, f] = columns;
+    [a[row], b[row], c[row], d[row], e[row], f[row]]
 }
 
 /// Up to `LANES` numbers from `from` on, of the `left` there are; zeros behind them.
@@ -95,22 +78,36 @@ fn output_line(m: &Pixels<6>) -> Pixels<4> {
     })
 }
 
+/// The pixels of one column under a tile, transformed.
+#[inline(always)]
+fn column_of_pixels(plane: &[f32], pixels: &Places, (first, left): (usize, usize), column: usize) -> Pixels<WINDOW> {
+    let at = |row: usize| pixels[row * WINDOW + column];
+    let [a, b, c, d, e, f] = [at(0), at(1), at(2), at(3), at(4), at(5)];
+    let value = |at: Option<usize>| at.map_or([0.0; LANES], |at| lanes(plane, at + first, left));
+    input_line(&[value(a), value(b), value(c), value(d), value(e), value(f)])
+}
+
 multiversion! {
     /// All channels of the 36 pixels of a tile; the products are `distance` apart, and each has room for whole lanes.
     pub(super) fn transform_pixels<>(
         plane: &[f32],
-        pixels: &[Option<usize>; PRODUCTS],
+        pixels: &Places,
         channels: usize,
         out: &mut [f32],
         distance: usize,
     ) where {} {
         for first in (0..channels).step_by(LANES) {
-            let value = |row: usize, column: usize| match pixels[row * WINDOW + column] {
-                Some(at) => lanes(plane, at + first, channels - first),
-                None => [0.0; LANES],
-            };
-            for (row, line) in both_ways::<WINDOW, WINDOW>(value, input_line).iter().enumerate() {
-                for (column, value) in line.iter().enumerate() {
+            let lanes = (first, channels - first);
+            let columns = [
+                column_of_pixels(plane, pixels, lanes, 0),
+                column_of_pixels(plane, pixels, lanes, 1),
+                column_of_pixels(plane, pixels, lanes, 2),
+                column_of_pixels(plane, pixels, lanes, 3),
+                column_of_pixels(plane, pixels, lanes, 4),
+                column_of_pixels(plane, pixels, lanes, 5),
+            ];
+            for row in 0..WINDOW {
+                for (column, value) in input_line(&row_of(&columns, row)).iter().enumerate() {
                     let to = (row * WINDOW + column) * distance + first;
                     if let Some(out) = out[to..].first_chunk_mut::<LANES>() {
                         *out = *value;
@@ -121,15 +118,23 @@ multiversion! {
     }
 }
 
+/// One column of the nine weights, transformed.
+#[inline(always)]
+fn column_of_taps(taps: &[f32], step: usize, lane: usize, column: usize) -> Pixels<WINDOW> {
+    let value = |row: usize| lanes(taps, (row * 3 + column) * step + lane, step - lane);
+    weight_line(&[value(0), value(1), value(2)])
+}
+
 multiversion! {
-    /// `[channels, taps, step]` to `[products, STEPS, step]`.
+    /// `[channels, taps, step]` to `[products, STEPS, step]`, each product [`apart`] from the next.
     pub(super) fn transform_taps<>(lines: &[f32], step: usize, out: &mut [f32]) where {} {
         for (channel, taps) in lines.chunks_exact(TAPS * step).enumerate() {
             for lane in (0..step).step_by(LANES) {
-                let value = |row: usize, column: usize| lanes(taps, (row * 3 + column) * step + lane, step - lane);
-                for (row, line) in both_ways::<3, WINDOW>(value, weight_line).iter().enumerate() {
-                    for (column, value) in line.iter().enumerate() {
-                        let to = ((row * WINDOW + column) * STEPS + channel) * step + lane;
+                let (a, b) = (column_of_taps(taps, step, lane, 0), column_of_taps(taps, step, lane, 1));
+                let c = column_of_taps(taps, step, lane, 2);
+                for row in 0..WINDOW {
+                    for (column, value) in weight_line(&[a[row], b[row], c[row]]).iter().enumerate() {
+                        let to = (row * WINDOW + column) * apart(STEPS * step) + channel * step + lane;
                         match out[to..].first_chunk_mut::<LANES>() {
                             Some(out) if step - lane >= LANES => *out = *value,
                             _ => out[to..to + step - lane].copy_from_slice(&value[..step - lane]),
@@ -141,6 +146,13 @@ multiversion! {
     }
 }
 
+/// One column of products, on their way to pixels.
+#[inline(always)]
+fn column_of_products(products: &[f32], distance: usize, left: usize, column: usize) -> Pixels<TILE> {
+    let value = |row: usize| lanes(products, (row * WINDOW + column) * distance, left);
+    output_line(&[value(0), value(1), value(2), value(3), value(4), value(5)])
+}
+
 multiversion! {
     /// The sixteen pixels of 36 products, which are `distance` apart, for up to `LANES` of `left` channels.
     pub(super) fn finish_products<>(
@@ -149,9 +161,16 @@ multiversion! {
         left: usize,
         out: &mut Pixels<{ TILE * TILE }>,
     ) where {} {
-        let value = |row: usize, column: usize| lanes(products, (row * WINDOW + column) * distance, left);
-        for (row, line) in both_ways::<WINDOW, TILE>(value, output_line).iter().enumerate() {
-            out[row * TILE..][..TILE].copy_from_slice(line);
+        let columns = [
+            column_of_products(products, distance, left, 0),
+            column_of_products(products, distance, left, 1),
+            column_of_products(products, distance, left, 2),
+            column_of_products(products, distance, left, 3),
+            column_of_products(products, distance, left, 4),
+            column_of_products(products, distance, left, 5),
+        ];
+        for row in 0..TILE {
+            out[row * TILE..][..TILE].copy_from_slice(&output_line(&row_of(&columns, row)));
         }
     }
 }
