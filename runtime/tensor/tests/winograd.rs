@@ -4,7 +4,7 @@
 mod support;
 
 use support::*;
-use vivarium_tensor::{ConvGeometry, DType, Generator, OpContext, Tensor};
+use vivarium_tensor::{BinaryOp, ConvGeometry, DType, Generator, OpContext, Operand, Tensor};
 
 const GEOMETRY: ConvGeometry = ConvGeometry { stride: [1, 1], padding: [1, 1], dilation: [1, 1], groups: 1 };
 
@@ -28,12 +28,19 @@ fn noise(shape: &[u64], seed: u64, cx: &OpContext) -> Tensor {
 
 #[test]
 fn rounding_stays_near_that_of_adding_products_up() {
+    // With one thread, a task has several of many panels.
+    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    one_thread.install(|| rounding_of(&[([1, 70, 12, 15], 300, 0.0)]));
+    // Sizes that are no multiples of a tile, channels that fill no panel; the last with large mean, small differences.
+    rounding_of(&[([2, 17, 13, 10], 5, 0.0), ([1, 70, 12, 15], 35, 0.0), ([1, 64, 16, 16], 8, 100.0)]);
+}
+
+/// Checks shapes of inputs, with numbers of output channels and what is added to noise.
+fn rounding_of(cases: &[([u64; 4], u64, f64)]) {
     let cx = context();
-    // Sizes that are no multiples of a tile, channels that fill no panel; the second with large mean, small differences.
-    for (shape, outputs, shift) in [([2, 17, 13, 10], 5, 0.0), ([1, 70, 12, 15], 35, 0.0), ([1, 64, 16, 16], 8, 100.0)]
-    {
-        let x = noise(&shape, 1, &cx).binary(vivarium_tensor::BinaryOp::Add, shift.into(), &cx).unwrap();
-        let (w, b) = (noise(&[outputs, shape[1], 3, 3], 2, &cx), noise(&[outputs], 3, &cx));
+    for (shape, outputs, shift) in cases {
+        let x = noise(shape, 1, &cx).binary(BinaryOp::Add, Operand::Scalar(*shift), &cx).unwrap();
+        let (w, b) = (noise(&[*outputs, shape[1], 3, 3], 2, &cx), noise(&[*outputs], 3, &cx));
         let got = Slow::of(&x.conv2d(&w, Some(&b), &GEOMETRY, &cx).unwrap());
         let (x, w, b) = (Slow::of(&x), Slow::of(&w), Slow::of(&b));
         for (place, value) in got.values.iter().enumerate().step_by(7) {

@@ -160,12 +160,10 @@ impl<T: MatrixType> Winograd<'_, T> {
         transform_taps(&lines[..columns * step], step, &mut weights.products);
     }
 
-    /// Asks for the weights of one output channel that are transformed next: more inputs of the same, or the next panel's first.
-    fn ask_for_weights(&self, output: usize, next_panel: usize, start: usize) {
-        let (inputs, row) = (self.size[2], self.size[2] * TAPS);
-        let (output, start) = if start < inputs { (output, start) } else { (output + next_panel, 0) };
-        let from = self.weight.as_ptr().wrapping_add(output * row + start * TAPS);
-        ask_for(from, STEPS.min(inputs - start) * TAPS);
+    /// Asks for the weights of one output channel, which may not exist, and of input channels from `start` on.
+    fn ask_for_weights(&self, output: usize, start: usize) {
+        let from = self.weight.as_ptr().wrapping_add((output * self.size[2] + start) * TAPS);
+        ask_for(from, STEPS.min(self.size[2] - start) * TAPS);
     }
 
     /// Writes the pixels of a tile that exist. False when one is not finite.
