@@ -244,25 +244,28 @@ fn a_transposed_convolution_of_one_pixel_grows_by_its_output_padding() {
     assert_eq!(Slow::of(&result).values, wanted);
 }
 
-/// Rows of pixels and groups of output channels that don't come out even.
+/// Rows of pixels, groups of them and of output channels that don't come out even.
 #[test]
-fn a_convolution_from_few_channels_to_many_sums_what_lies_under_the_window() {
+fn convolutions_from_few_channels_and_to_few_sum_what_lies_under_the_window() {
     let cx = context();
-    let (x, bias) = (any_layout(&[2, 3, 7, 19], 4), any_layout(&[40], 6));
-    let w = any_layout(&[40, 3, 3, 2], 7);
-    let (slow_x, slow_w, slow_bias) = (Slow::of(&x), Slow::of(&w), Slow::of(&bias));
-    let geometry = ConvGeometry { padding: [2, 1], ..ConvGeometry::default() };
-    let wanted = Slow::build(&[2, 40, 9, 20], |at| {
-        let mut sum = slow_bias.values[at[1]];
-        for (channel, ty, tx) in (0..18).map(|tap| (tap / 6, tap / 2 % 3, tap % 2)) {
-            let (y, x) = ((at[2] + ty).wrapping_sub(2), (at[3] + tx).wrapping_sub(1));
-            if y < 7 && x < 19 {
-                sum += slow_x.at(&[at[0], channel, y, x]) * slow_w.at(&[at[1], channel, ty, tx]);
+    for (inputs, outputs, height, width) in [(3, 40, 7, 19), (17, 6, 11, 70)] {
+        let (x, bias) = (any_layout(&[2, inputs, height, width], 4), any_layout(&[outputs], 6));
+        let w = any_layout(&[outputs, inputs, 3, 2], 7);
+        let (slow_x, slow_w, slow_bias) = (Slow::of(&x), Slow::of(&w), Slow::of(&bias));
+        let geometry = ConvGeometry { padding: [2, 1], ..ConvGeometry::default() };
+        let [inputs, outputs, height, width] = [inputs, outputs, height, width].map(|length| length as usize);
+        let wanted = Slow::build(&[2, outputs, height + 2, width + 1], |at| {
+            let mut sum = slow_bias.values[at[1]];
+            for (channel, ty, tx) in (0..inputs * 6).map(|tap| (tap / 6, tap / 2 % 3, tap % 2)) {
+                let (y, x) = ((at[2] + ty).wrapping_sub(2), (at[3] + tx).wrapping_sub(1));
+                if y < height && x < width {
+                    sum += slow_x.at(&[at[0], channel, y, x]) * slow_w.at(&[at[1], channel, ty, tx]);
+                }
             }
-        }
-        sum
-    });
-    wanted.assert_close(&x.conv2d(&w, Some(&bias), &geometry, &cx).unwrap(), 1e-4);
+            sum
+        });
+        wanted.assert_close(&x.conv2d(&w, Some(&bias), &geometry, &cx).unwrap(), 1e-4);
+    }
 }
 
 /// More rows than run side by side.

@@ -8,6 +8,8 @@ use crate::{OpContext, TensorError};
 /// Output channels that are computed together, and pixels of a row.
 pub(super) const CHANNELS: usize = 4;
 const PIXELS: usize = 64;
+/// Rows that are computed together, so that those of the input are copied little more than once.
+const ROWS: usize = 8;
 /// The most output channels that are worth it, and the largest window along a row.
 const MOST_CHANNELS: usize = 8;
 const MOST_TAPS: usize = 16;
@@ -21,33 +23,41 @@ impl<T: MatrixType> FewChannels<'_, T> {
         let [height, width, outputs] = self.output;
         let each = self.weight.len() / outputs;
         let weight = self.grouped_weight::<CHANNELS>();
-        let cost = each * outputs;
-        crate::cpu::fill_rows(self.op, out, width * outputs, cost, cx, &|first, out| {
-            for (index, out) in out.chunks_exact_mut(width * outputs).enumerate() {
-                let (picture, y) = ((first + index) / height, (first + index) % height);
-                for (group, weight) in weight.chunks_exact(each).enumerate() {
-                    for x in (0..width).step_by(PIXELS) {
-                        let mut sums = [[0.0f32; PIXELS]; CHANNELS];
-                        self.sum(picture, [y, x], weight, &mut sums);
-                        self.store(group * CHANNELS, &sums, &mut out[x * outputs..]);
+        let row = width * outputs;
+        crate::cpu::fill_rows(self.op, out, ROWS * row, each * outputs, cx, &|first, out| {
+            for (index, mut out) in out.chunks_mut(ROWS * row).enumerate() {
+                let mut at = (first + index) * ROWS;
+                while !out.is_empty() {
+                    // Rows of one picture.
+                    let count = (out.len() / row).min(height - at % height);
+                    let (rows, rest) = out.split_at_mut(count * row);
+                    for (group, weight) in weight.chunks_exact(each).enumerate() {
+                        for x in (0..width).step_by(PIXELS) {
+                            let mut sums = [[[0.0f32; PIXELS]; CHANNELS]; ROWS];
+                            self.sum(at / height, [at % height, x], weight, &mut sums[..count]);
+                            for (out, sums) in rows.chunks_exact_mut(row).zip(&sums) {
+                                self.store(group * CHANNELS, sums, &mut out[x * outputs..]);
+                            }
+                        }
                     }
+                    (out, at) = (rest, at + count);
                 }
             }
         })
     }
 
-    /// The sums of [`PIXELS`] pixels from `[y, x]` on; those behind the row are of no use.
+    /// The sums of [`PIXELS`] pixels from `[y, x]` on, of some rows; those behind a row are of no use.
     fn sum(
         &self,
         picture: usize,
         [y, x]: [usize; 2],
         weight: &[[f32; CHANNELS]],
-        sums: &mut [[f32; PIXELS]; CHANNELS],
+        sums: &mut [[[f32; PIXELS]; CHANNELS]],
     ) {
         let [height, width, channels] = self.size;
         let [rows, columns] = self.window;
         // Pixels that lie under the windows, in rows: some before and behind them are zeros.
-        let mut lines = vec![[0.0f32; PIXELS + MOST_TAPS]; rows];
+        let mut lines = vec![[0.0f32; PIXELS + MOST_TAPS]; sums.len() + rows - 1];
         let wanted = PIXELS + columns - 1;
         let before = self.padding[1].saturating_sub(x).min(wanted);
         let from = (x + before).saturating_sub(self.padding[1]).min(width);
@@ -60,7 +70,10 @@ impl<T: MatrixType> FewChannels<'_, T> {
                 let at = ((picture * channels + channel) * height + source) * width + from;
                 line[before..before + count].copy_from_slice(&self.input[at..at + count]);
             }
-            add_rows(&lines, &weight[channel * rows * columns..][..rows * columns], sums);
+            let weight = &weight[channel * rows * columns..][..rows * columns];
+            for (sums, lines) in sums.iter_mut().zip(lines.windows(rows)) {
+                add_rows(lines, weight, sums);
+            }
         }
     }
 
