@@ -19,6 +19,9 @@ pub(crate) struct Tile {
     /// A panel: the columns of one step are neighbours.
     pub(crate) b: *const f32,
     pub(crate) b_step: usize,
+    /// Asked for meanwhile, a line of the cache with each step: what is multiplied next. It need not exist.
+    pub(crate) ahead: *const f32,
+    pub(crate) ahead_step: usize,
     pub(crate) c: *mut f32,
     pub(crate) c_row: usize,
     /// Adds to `c` instead of writing over it.
@@ -86,6 +89,8 @@ trait Lanes: Copy {
     /// self + a · b
     unsafe fn add_product(self, a: Self, b: Self) -> Self;
     unsafe fn add(self, other: Self) -> Self;
+    /// A hint that reads nothing; the address may be any.
+    fn ask_for(_from: *const f32) {}
 }
 
 /// M rows times N registers of columns.
@@ -99,8 +104,10 @@ unsafe fn tile<V: Lanes, const M: usize, const N: usize>(t: &Tile) {
     // panel's N registers of columns per step, and the same rows and columns of `c`.
     unsafe {
         let mut sums = [[V::splat(0.0); N]; M];
-        let (mut a, mut b) = (t.a, t.b);
+        let (mut a, mut b, mut ahead) = (t.a, t.b, t.ahead);
         for _ in 0..t.inner {
+            V::ask_for(ahead);
+            ahead = ahead.wrapping_add(t.ahead_step);
             let mut columns = [V::splat(0.0); N];
             for (index, column) in columns.iter_mut().enumerate() {
                 *column = V::load(b.add(index * V::WIDTH));
@@ -188,6 +195,12 @@ mod x86 {
                 unsafe fn add(self, other: Self) -> Self {
                     // SAFETY: as above.
                     unsafe { Register(std::arch::x86_64::$add(self.0, other.0)) }
+                }
+                #[inline(always)]
+                fn ask_for(from: *const f32) {
+                    use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+                    // SAFETY: a hint, which reads nothing.
+                    unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
                 }
             }
         };
@@ -299,7 +312,8 @@ mod tests {
                 let mut c = [1.0f32; MOST_ROWS * MOST_COLUMNS];
                 let (a, b, c_row) = (a.as_ptr(), b.as_ptr(), MOST_COLUMNS);
                 let (a_row, a_step, b_step) = (INNER, 1, MOST_COLUMNS);
-                let tile = Tile { inner: INNER, a, a_row, a_step, b, b_step, c: c.as_mut_ptr(), c_row, add };
+                let (inner, ahead, ahead_step, c_at) = (INNER, b, 0, c.as_mut_ptr());
+                let tile = Tile { inner, a, a_row, a_step, b, b_step, ahead, ahead_step, c: c_at, c_row, add };
                 // SAFETY: this machine supports the kernel, and the arrays have room for its largest tile.
                 #[allow(unsafe_code)]
                 unsafe {

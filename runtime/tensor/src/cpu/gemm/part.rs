@@ -11,6 +11,9 @@ const WORTH_GATHERING: usize = 6;
 /// Bytes of a block of the right side that stay in the first-level cache while all rows pass by.
 const NEAR_BYTES: usize = 24 << 10;
 
+/// Numbers of a line of the cache.
+const LINE: usize = 16;
+
 /// Rows of floats that are `stride` apart and that several threads write to, each its own part.
 #[derive(Clone, Copy)]
 pub(super) struct Target {
@@ -164,16 +167,25 @@ fn multiply_floats(a: Left<'_>, b: Right<'_>, part: Part, out: Target, add: bool
             }
         };
         for panel in part.panels() {
-            multiply_panel(left, b.panel(panel, start), panel, (b, part), out, add || start > 0);
+            let next = match (panel + 1 < part.panels().end, start + STEPS < sizes.inner) {
+                (true, _) => Some(b.panel(panel + 1, start)),
+                (false, true) => Some(b.panel(part.first_panel, start + STEPS)),
+                (false, false) => None,
+            };
+            multiply_panel(left, (b.panel(panel, start), next), panel, (b, part), out, add || start > 0);
         }
     }
 }
 
-/// Some steps of all rows of a part times one panel, which is read at `from`, with `step` numbers from one step to the next.
+/// Where a panel is read, and the numbers from one step to the next.
+type PanelSteps = (*const f32, usize);
+
+/// Some steps of all rows of a part times one panel. The `next` one is fetched meanwhile: processors look ahead by themselves where
+/// it lies together, but not where it is columns of a wide matrix.
 #[allow(unsafe_code)]
 fn multiply_panel(
     left: Steps,
-    (from, step): (*const f32, usize),
+    ((from, step), next): (PanelSteps, Option<PanelSteps>),
     panel: usize,
     (b, part): (Right<'_>, Part),
     out: Target,
@@ -186,8 +198,10 @@ fn multiply_panel(
     let mut edge = [0.0f32; MOST_ROWS * MOST_COLUMNS];
     let ((width, narrow), first) = (sizes.width(panel), panel * kernel.columns);
     let full = width == sizes.step(panel);
-    for row in (0..part.rows).step_by(each) {
+    for (index, row) in (0..part.rows).step_by(each).enumerate() {
         let rows = each.min(part.rows - row);
+        // A step of a panel is a line of the cache or two.
+        let ahead = next.filter(|_| index * LINE < kernel.columns);
         let c = out.at(part.first_row + row, first);
         let tile = Tile {
             inner: left.inner,
@@ -196,6 +210,8 @@ fn multiply_panel(
             a_step: left.step,
             b: from,
             b_step: step,
+            ahead: ahead.map_or(from, |(next, _)| next.wrapping_add(index * LINE)),
+            ahead_step: ahead.map_or(0, |(_, step)| step),
             c: if full { c } else { edge.as_mut_ptr() },
             c_row: if full { out.stride } else { MOST_COLUMNS },
             add: full && add,
@@ -272,7 +288,7 @@ fn multiply_splitting(a: Left<'_>, b: (Tiling, &[Line]), part: Part, out: Target
             let from = right.start(panel) + start / amx::STEPS * right.chunk(panel);
             join_steps(&lines[from..], inner, (tiles, right.parts), &mut joined);
             let place = (joined.as_ptr(), tiles * amx::TILE);
-            multiply_panel(left, place, panel, (Right::Split(right, lines), part), out, add);
+            multiply_panel(left, (place, None), panel, (Right::Split(right, lines), part), out, add);
         }
     }
 }
