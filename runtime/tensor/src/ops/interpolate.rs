@@ -61,6 +61,8 @@ impl Tensor {
     /// Resizes the last two dimensions of `[B,C,H,W]`, as PyTorch with `align_corners` false and no antialiasing; only
     /// `area` and `lanczos` look at all pixels when shrinking. All but the nearest modes need floats.
     ///
+    /// The size it has already leaves the tensor itself, but for `lanczos`.
+    ///
     /// `lanczos` works as ComfyUI does: cut to 0..1, truncated to 8 bits, resized like Pillow, and back. Two and four
     /// channels are taken as having alpha last, with which Pillow weighs the colours.
     pub fn interpolate(
@@ -91,6 +93,15 @@ impl Tensor {
                 ));
             }
         }
+        let nearest = matches!(mode, InterpolateMode::Nearest | InterpolateMode::NearestExact);
+        if !nearest && !self.dtype().is_float() {
+            let found = self.dtype();
+            return Err(TensorError::Type { op: OP, argument: "self", found, expected: "a float type" });
+        }
+        // Every pixel would be one times itself.
+        if shape == *self.lengths_shape() && mode != InterpolateMode::Lanczos {
+            return Ok(self.clone());
+        }
         if cx.gpu.is_some()
             && mode != InterpolateMode::Lanczos
             && self.dtype().is_float()
@@ -98,12 +109,8 @@ impl Tensor {
         {
             return Ok(result);
         }
-        if matches!(mode, InterpolateMode::Nearest | InterpolateMode::NearestExact) {
+        if nearest {
             return self.nearest(&planes, shape, mode, cx);
-        }
-        if !self.dtype().is_float() {
-            let found = self.dtype();
-            return Err(TensorError::Type { op: OP, argument: "self", found, expected: "a float type" });
         }
         let resized = match mode {
             InterpolateMode::Lanczos => lanczos_resized(self, shape, cx)?,

@@ -88,7 +88,7 @@ impl Tensor {
     }
 
     /// A copy with `source` written at `offsets` (one per dimension). `source` must have the same number of dimensions,
-    /// fit inside, and is cast to this tensor's type.
+    /// fit inside, and is cast to this tensor's type. One that covers everything is the result itself.
     pub fn paste(&self, source: &Tensor, offsets: &[u64], cx: &OpContext) -> Result<Tensor, TensorError> {
         const OP: &str = "paste";
         if source.rank() != self.rank() || offsets.len() != self.rank() {
@@ -104,6 +104,9 @@ impl Tensor {
             }
         }
         let source = source.cast(self.dtype(), cx)?;
+        if source.lengths_shape() == self.lengths_shape() {
+            return Ok(source);
+        }
         if cx.gpu.is_some() {
             let layout = Layout::dense_in_order(*self.lengths_shape(), self.layout.memory_order().dims());
             let mut to = layout;
@@ -177,7 +180,7 @@ fn cat_typed<T: Stored>(
     Ok(Tensor::of(Layout::dense_in_order(shape, order.dims()), result))
 }
 
-/// All in the order of memory.
+/// All in the order of memory; `source` does not cover everything.
 fn paste_typed<T: Stored>(
     values: &[T],
     base: &Tensor,
@@ -192,10 +195,7 @@ fn paste_typed<T: Stored>(
     let pasted = T::view(source.buffer(OP, cx)?).map(|values| Source { values, reader: Reader::new(&source.layout) });
     let partial = (0..base.rank()).rev().find(|dim| source.dims()[*dim] != base.dims()[*dim]);
     match (pasted, partial) {
-        (None, _) => copy(OP, &base_source, &mut result.values, cx)?,
-        (Some(_), _) if source.elements() == 0 => copy(OP, &base_source, &mut result.values, cx)?,
-        (Some(pasted), None) => copy(OP, &pasted, &mut result.values, cx)?,
-        (Some(pasted), Some(row)) => {
+        (Some(pasted), Some(row)) if source.elements() > 0 => {
             let mut geometry = PasteGeometry {
                 outer: Outer { lengths: [1; MAX_RANK], rank: row },
                 source: [1; MAX_RANK],
@@ -207,6 +207,7 @@ fn paste_typed<T: Stored>(
             geometry.source[..=row].copy_from_slice(&source.dims()[..=row]);
             paste(OP, &base_source, &pasted, &geometry, &mut result.values, cx)?;
         }
+        _ => copy(OP, &base_source, &mut result.values, cx)?,
     }
     Ok(Tensor::of(layout, result))
 }
