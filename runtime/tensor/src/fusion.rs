@@ -7,7 +7,8 @@
 //!
 //! A normalisation is such a result as well. Others may begin with it, one each: it decides the order in which all is computed.
 //!
-//! A result is charged in full when it is asked for, and operands stay alive until it is computed.
+//! A result is charged in full when it is asked for, and operands stay alive until it is computed. Then it is written over one of
+//! them, if there is one that lies as the result does and that nothing else holds.
 
 use crate::cpu::convert::Store;
 use crate::cpu::fused::{BlockStep, Program};
@@ -52,6 +53,8 @@ pub(crate) enum Source {
     Tensor(Tensor),
     /// Of the same shape.
     Expression(Arc<Expression>),
+    /// Elements that lie where the result is written, each until it is.
+    Spare,
 }
 
 impl Source {
@@ -96,7 +99,7 @@ impl Parts {
     fn add(&mut self, sources: &[Source]) {
         for source in sources {
             match source {
-                Source::Scalar(_) => {}
+                Source::Scalar(_) | Source::Spare => {}
                 Source::Tensor(tensor) => {
                     let storage = Arc::as_ptr(&tensor.storage);
                     if !self.tensors.contains(&storage) {
@@ -189,22 +192,59 @@ impl Expression {
         Some(Tensor { storage, layout: self.layout, label: None })
     }
 
-    /// The elements.
-    pub(crate) fn compute(&self, op: &'static str, cx: &OpContext) -> Result<Buffer, TensorError> {
-        let elements = self.layout.shape.elements();
-        match &self.step {
-            Step::Floats(step) => with_dtype!(self.dtype, T => {
-                let step = Arc::clone(step);
-                let last = move |operands: &[&[f32]], out: &mut [T]| T::with_block(out, |out| step(operands, out));
-                let program = Program::new(op, self, cx)?;
-                filled(op, elements, |out| program.run(op, out, cx, &last))
-            }),
+    /// The elements. Where this was stopped half-way, what was written over is lost, and so is the result.
+    pub(crate) fn compute(
+        expression: &mut Arc<Expression>,
+        op: &'static str,
+        cx: &OpContext,
+    ) -> Result<Buffer, TensorError> {
+        cx.check(op)?;
+        let spare = Arc::get_mut(expression).and_then(Expression::take_spare);
+        let elements = expression.layout.shape.elements();
+        match &expression.step {
+            Step::Norm(norm) => filled(op, elements, |out| norm.run(out, cx)),
             Step::Test(step) => {
-                let program = Program::new(op, self, cx)?;
+                let program = Program::new(op, expression, cx)?;
                 filled(op, elements, |out| program.run(op, out, cx, &**step))
             }
-            Step::Norm(norm) => filled(op, elements, |out| norm.run(out, cx)),
+            Step::Floats(step) => {
+                let program = Program::new(op, expression, cx)?;
+                match spare {
+                    Some(mut values) => {
+                        program.run_over(op, &mut values, cx, &**step)?;
+                        Ok(Buffer::Float32(values))
+                    }
+                    None => with_dtype!(expression.dtype, T => {
+                        let step = Arc::clone(step);
+                        let last = move |operands: &[&[f32]], out: &mut [T]| {
+                            T::with_block(out, |out| step(operands, out));
+                        };
+                        filled(op, elements, |out| program.run(op, out, cx, &last))
+                    }),
+                }
+            }
         }
+    }
+
+    /// The elements of an operand that lie as those of the result will, and that nobody else has any more.
+    fn take_spare(&mut self) -> Option<Vec<f32>> {
+        let layout = self.layout;
+        let fits = self.dtype == DType::Float32 && matches!(self.step, Step::Floats(_));
+        if fits { self.take_spare_of(&layout) } else { None }
+    }
+
+    fn take_spare_of(&mut self, layout: &Layout) -> Option<Vec<f32>> {
+        self.sources.iter_mut().find_map(|source| {
+            let values = match source {
+                Source::Tensor(tensor) if tensor.layout == *layout => {
+                    Arc::get_mut(&mut tensor.storage)?.take_floats(layout.shape.elements())?
+                }
+                Source::Expression(inner) => return Arc::get_mut(inner)?.take_spare_of(layout),
+                _ => return None,
+            };
+            *source = Source::Spare;
+            Some(values)
+        })
     }
 }
 

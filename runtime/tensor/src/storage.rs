@@ -203,12 +203,20 @@ impl Storage {
     pub(crate) fn settle(&self, op: &'static str, cx: Option<&OpContext>) -> Result<(), TensorError> {
         // Held meanwhile: whoever else needs the elements waits for them.
         let mut place = self.put_off.lock();
-        if let Some(PutOff { expression, cx: own }) = &*place {
+        if let Some(PutOff { expression, cx: own }) = &mut *place {
             // Nobody set it before, or the place would be empty.
-            let _ = self.host.set(expression.compute(op, cx.unwrap_or(own))?);
+            let _ = self.host.set(Expression::compute(expression, op, cx.unwrap_or(own))?);
             *place = None;
         }
         Ok(())
+    }
+
+    /// Takes elements away, if there are so many float32 in this machine's memory.
+    pub(crate) fn take_floats(&mut self, elements: usize) -> Option<Vec<f32>> {
+        match self.host.get_mut() {
+            Some(Buffer::Float32(values)) if values.len() == elements => Some(std::mem::take(values)),
+            _ => None,
+        }
     }
 
     pub(crate) fn new(buffer: Buffer, charge: Charge) -> Arc<Storage> {

@@ -229,6 +229,59 @@ fn computing_can_be_stopped_and_tried_again() {
 }
 
 #[test]
+fn results_are_written_over_operands_that_nobody_holds() {
+    let cx = lazy();
+    let place = |tensor: &Tensor| tensor.as_slice::<f32>().unwrap().as_ptr();
+    let chain = |start: Tensor, other: &Tensor| {
+        let scaled = start.binary(BinaryOp::Mul, Operand::Scalar(2.0), &cx).unwrap();
+        scaled.binary(BinaryOp::Add, Operand::Tensor(other), &cx).unwrap()
+    };
+    let other = ramp(&[3, 4000], &cx);
+    let wanted: Vec<f32> = other.as_slice::<f32>().unwrap().iter().map(|value| value * 2.0 + value).collect();
+    let start = ramp(&[3, 4000], &cx);
+    let before = place(&start);
+    let result = chain(start, &other);
+    result.settle(&cx).unwrap();
+    assert_eq!(result.as_slice::<f32>().unwrap(), wanted);
+    assert_eq!(place(&result), before);
+    // Held by somebody, as a whole, in part, or for another result; or in another order.
+    let start = ramp(&[3, 4000], &cx);
+    let view = start.slice(0, 0, 1, 1, &cx).unwrap();
+    let elsewhere = chain(start.clone(), &other);
+    let results = [chain(start, &other), chain(ramp(&[4000, 3], &cx).permute(&[1, 0], &cx).unwrap(), &other)];
+    results.iter().for_each(|result| result.settle(&cx).unwrap());
+    assert_eq!(results[0].as_slice::<f32>().unwrap(), wanted);
+    assert_eq!(elsewhere.to_vec::<f32>(&cx).unwrap(), wanted);
+    assert_eq!(view.to_vec::<f32>(&cx).unwrap(), &ramp(&[3, 4000], &cx).as_slice::<f32>().unwrap()[..4000]);
+    drop((view, elsewhere, results, result, other));
+    assert_eq!(cx.budget.used(), 0);
+}
+
+/// Never numbers of which some were computed twice.
+#[test]
+fn what_was_stopped_on_the_way_is_right_or_lost() {
+    for pause in 0..40 {
+        let cx = lazy();
+        let result = ramp(&[400_000], &cx).unary(UnaryOp::Exp, &cx).unwrap().unary(UnaryOp::Log, &cx).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(std::time::Duration::from_micros(20 * pause));
+                cx.cancelled.store(true, Ordering::Relaxed);
+            });
+            let _ = result.settle(&cx);
+        });
+        cx.cancelled.store(false, Ordering::Relaxed);
+        match result.settle(&cx) {
+            Ok(()) => {
+                let wanted = ramp(&[400_000], &eager()).unary(UnaryOp::Exp, &eager()).unwrap();
+                assert_eq!(bytes(&result, &cx), bytes(&wanted.unary(UnaryOp::Log, &eager()).unwrap(), &cx));
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Interrupted),
+        }
+    }
+}
+
+#[test]
 fn many_threads_may_need_the_same_result() {
     let cx = lazy();
     let shared = ramp(&[200_000], &cx).unary(UnaryOp::Sqrt, &cx).unwrap();

@@ -11,6 +11,9 @@ use std::sync::Arc;
 /// Makes a block of results of blocks of operands.
 pub(crate) type BlockStep<T> = dyn Fn(&[&[f32]], &mut [T]) + Send + Sync;
 
+/// Reads a block of what lies where the results are written.
+type ReadSpare<T> = dyn Fn(&[T], &mut [f32]) + Sync;
+
 /// Elements of a block: some ten blocks fit the nearest cache.
 const BLOCK: usize = 512;
 /// The same where nothing is kept in between, so that less time goes into getting from block to block. Results of other types
@@ -42,6 +45,8 @@ enum Place {
     Tensor(usize),
     /// The result of a step.
     Step(usize),
+    /// What lies where the result is written.
+    Spare,
 }
 
 impl<'a> Program<'a> {
@@ -72,6 +77,7 @@ impl<'a> Program<'a> {
             let place = match source {
                 Source::Scalar(value) => self.scalar(*value),
                 Source::Tensor(tensor) => self.tensor(tensor.clone()),
+                Source::Spare => Place::Spare,
                 Source::Expression(inner) => {
                     let key = Arc::as_ptr(inner);
                     let known = done.iter().find(|(other, _)| *other == key).map(|(_, place)| *place);
@@ -156,19 +162,50 @@ impl<'a> Program<'a> {
         cx: &OpContext,
         last: &BlockStep<T>,
     ) -> Result<(), TensorError> {
+        if self.has_spare() {
+            // It was lost when this was stopped before.
+            return Err(TensorError::Cancelled { op });
+        }
+        self.run_with(op, out, cx, (last, None))
+    }
+
+    /// As [`Program::run`], over the elements of the operand that was spare.
+    pub(crate) fn run_over(
+        &self,
+        op: &'static str,
+        out: &mut [f32],
+        cx: &OpContext,
+        last: &BlockStep<f32>,
+    ) -> Result<(), TensorError> {
+        let read = |values: &[f32], block: &mut [f32]| block.copy_from_slice(values);
+        let read: Option<&ReadSpare<f32>> = if self.has_spare() { Some(&read) } else { None };
+        self.run_with(op, out, cx, (last, read))
+    }
+
+    fn has_spare(&self) -> bool {
+        self.steps.iter().any(|planned| planned.operands.iter().any(|place| matches!(place, Place::Spare)))
+    }
+
+    fn run_with<T: Send>(
+        &self,
+        op: &'static str,
+        out: &mut [T],
+        cx: &OpContext,
+        ends: (&BlockStep<T>, Option<&ReadSpare<T>>),
+    ) -> Result<(), TensorError> {
         let mut inputs = Vec::with_capacity(self.tensors.len());
         for tensor in &self.tensors {
             let layout = tensor.layout.expanded(self.shape).permuted(self.order.dims());
             inputs.push(Input::new(tensor.buffer(op, cx)?, &layout));
         }
         if let Some(norm) = self.norm() {
-            return self.run_by_parts(norm, &inputs, out, cx, last);
+            return self.run_by_parts(norm, &inputs, out, cx, ends);
         }
         let length = if self.steps.len() == 1 { BLOCK_OF_ONE_STEP } else { BLOCK };
         fill(op, out, cx, &|start, chunk| {
             let mut blocks = Blocks::new(self, &inputs, length);
             for (index, piece) in chunk.chunks_mut(length).enumerate() {
-                self.block(&inputs, start + index * length, piece, &mut blocks, &|_| {}, last);
+                self.block(&inputs, start + index * length, piece, &mut blocks, &|_| {}, ends);
             }
         })
     }
@@ -187,7 +224,7 @@ impl<'a> Program<'a> {
         inputs: &[Input<'_>],
         out: &mut [T],
         cx: &OpContext,
-        last: &BlockStep<T>,
+        ends: (&BlockStep<T>, Option<&ReadSpare<T>>),
     ) -> Result<(), TensorError> {
         if out.is_empty() {
             return Ok(());
@@ -200,7 +237,7 @@ impl<'a> Program<'a> {
                 for (block, piece) in out.chunks_mut(BLOCK).enumerate() {
                     let at = block * BLOCK;
                     let normalize = |out: &mut [f32]| parts.normalize(&part, at..at + out.len(), out);
-                    self.block(inputs, (first + index) * parts.length + at, piece, &mut blocks, &normalize, last);
+                    self.block(inputs, (first + index) * parts.length + at, piece, &mut blocks, &normalize, ends);
                 }
             }
         })
@@ -214,7 +251,7 @@ impl<'a> Program<'a> {
         piece: &mut [T],
         blocks: &mut Blocks,
         normalize: &dyn Fn(&mut [f32]),
-        last: &BlockStep<T>,
+        (last, read_spare): (&BlockStep<T>, Option<&ReadSpare<T>>),
     ) {
         let length = piece.len();
         let Some((ending, before)) = self.steps.split_last() else { return };
@@ -223,6 +260,9 @@ impl<'a> Program<'a> {
             if !input.is_slice::<f32>() {
                 input.read(at, &mut scratch[..length]);
             }
+        }
+        if let Some(read) = read_spare {
+            read(piece, &mut blocks.spare[..length]);
         }
         for planned in before {
             let mut result = std::mem::take(&mut blocks.registers[planned.register]);
@@ -250,6 +290,8 @@ struct Blocks {
     /// Empty for those whose blocks are slices.
     tensors: Vec<Vec<f32>>,
     registers: Vec<Vec<f32>>,
+    /// Of what lies where the result is written; empty if that is not read.
+    spare: Vec<f32>,
 }
 
 impl Blocks {
@@ -259,6 +301,7 @@ impl Blocks {
             scalars: program.scalars.iter().map(|value| vec![*value; length]).collect(),
             tensors: inputs.iter().map(scratch).collect(),
             registers: (0..program.registers).map(|_| vec![0.0; length]).collect(),
+            spare: vec![0.0; if program.has_spare() { length } else { 0 }],
         }
     }
 }
@@ -285,6 +328,7 @@ impl<'b> Operands<'b> {
                 Place::Tensor(index) => {
                     inputs[index].slice(at, length).unwrap_or_else(|| &blocks.tensors[index][..length])
                 }
+                Place::Spare => &blocks.spare[..length],
                 Place::Step(step) => &blocks.registers[program.steps[step].register][..length],
             };
         }
