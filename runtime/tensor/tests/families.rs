@@ -7,8 +7,8 @@ mod support;
 use proptest::prelude::*;
 use support::*;
 use vivarium_tensor::{
-    BlockFormat, ConvGeometry, DType, ErrorKind, Generator, InterpolateMode, MorphologyOp, OpContext, PadMode,
-    SampleBorder, SampleMode, Tensor, TensorError, VolumeGeometry,
+    BlockFormat, ConvGeometry, DType, ErrorKind, MorphologyOp, OpContext, PadMode, SampleBorder, SampleMode, Tensor,
+    TensorError, VolumeGeometry,
 };
 
 const FLOATS: [DType; 5] = [DType::Float32, DType::Float16, DType::Bfloat16, DType::Float8E4m3, DType::Float8E5m2];
@@ -449,27 +449,6 @@ fn weights_of_8_bits_are_as_good_as_their_numbers() {
 }
 
 type Work<'a> = &'a dyn Fn(&OpContext) -> Result<Tensor, TensorError>;
-
-#[test]
-fn what_changes_nothing_takes_no_memory() {
-    let cx = cpu_context();
-    let picture = Tensor::rand(&[1, 3, 5, 7], 1, Generator::Philox, &cx).unwrap();
-    let cover = Tensor::rand(&[1, 3, 5, 7], 2, Generator::Philox, &cx).unwrap();
-    let before = cx.budget.used();
-    for mode in [InterpolateMode::Nearest, InterpolateMode::Bilinear, InterpolateMode::Bicubic, InterpolateMode::Area] {
-        let same = picture.interpolate(5, 7, mode, &cx).unwrap();
-        Slow::of(&picture).assert_close(&same, 0.0);
-        assert_eq!(cx.budget.used(), before, "{mode:?}");
-    }
-    let covered = picture.paste(&cover, &[0; 4], &cx).unwrap();
-    Slow::of(&cover).assert_close(&covered, 0.0);
-    assert_eq!(cx.budget.used(), before);
-    // Through 8 bits, whatever the size.
-    assert_ne!(
-        Slow::of(&picture).values,
-        Slow::of(&picture.interpolate(5, 7, InterpolateMode::Lanczos, &cx).unwrap()).values
-    );
-}
 
 #[test]
 fn wrong_arguments_are_refused_before_memory_is_taken() {

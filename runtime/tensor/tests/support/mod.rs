@@ -7,7 +7,7 @@ pub mod simulated;
 use proptest::prelude::*;
 use std::sync::Arc;
 use vivarium_tensor::float8::{F8E4M3, F8E5M2};
-use vivarium_tensor::{Budget, DType, OpContext, Tensor};
+use vivarium_tensor::{Budget, DType, OpContext, PadMode, Tensor};
 
 pub fn context() -> OpContext {
     budgeted(1 << 30).0
@@ -242,4 +242,29 @@ pub fn random(shape: &[u64], dtype: DType, seed: u64) -> Tensor {
         })
         .collect();
     Tensor::from_vec(shape, values, &cx).unwrap().cast(dtype, &cx).unwrap()
+}
+
+pub const ALL_BORDERS: [PadMode; 4] = [PadMode::Constant, PadMode::Reflect, PadMode::Replicate, PadMode::Circular];
+
+/// Where the element at `place` of a padded line of `length` comes from, if it is not a constant.
+pub fn bordered(mode: PadMode, place: i64, length: i64) -> Option<usize> {
+    if (0..length).contains(&place) {
+        return Some(place as usize);
+    }
+    match mode {
+        PadMode::Constant => None,
+        PadMode::Replicate => Some(place.clamp(0, length - 1) as usize),
+        PadMode::Circular => Some(place.rem_euclid(length) as usize),
+        PadMode::Reflect => Some(if place < 0 { -place } else { 2 * (length - 1) - place } as usize),
+    }
+}
+
+/// [B,C,H,W], perhaps as a view of [B,H,W,C].
+pub fn image(shape: &[u64; 4], seed: u64, channels_last: bool) -> Tensor {
+    let cx = context();
+    if !channels_last {
+        return random(shape, DType::Float32, seed);
+    }
+    let [b, c, h, w] = *shape;
+    random(&[b, h, w, c], DType::Float32, seed).permute(&[0, 3, 1, 2], &cx).unwrap()
 }
