@@ -14,9 +14,37 @@ pub enum GpuUnavailable {
     /// The compiler's library is not installed.
     #[error(
         "NVIDIA's run-time compiler is not installed (the library libnvrtc was not found); \
-         it is in the CUDA toolkit and in the package nvidia-cuda-nvrtc-cu12 of PyPI"
+         it is in the CUDA toolkit from 11.2 on and in the package nvidia-cuda-nvrtc-cu12 of PyPI"
     )]
     NoCompiler,
+    /// The driver's library lacks a function of CUDA 11.2.
+    #[error("the NVIDIA driver is too old: its library has no {function}, which is there from driver 460 on")]
+    DriverTooOld {
+        /// What is missing.
+        function: &'static str,
+    },
+    /// The GPU is of a generation that no kernels are compiled for.
+    #[error(
+        "the GPU is too old: its compute capability is {}.{}, and 7.5 is the least", capability / 10, capability % 10
+    )]
+    GpuTooOld {
+        /// Such as 61 for 6.1.
+        capability: u32,
+    },
+    /// What the installed compiler makes, the installed driver or the GPU cannot run.
+    #[error(
+        "NVIDIA's run-time compiler is of CUDA {}.{}, and makes no code for a GPU of compute capability {}.{} with a driver of \
+         CUDA {}.{}: install a newer driver, or the compiler (libnvrtc) of the driver's version",
+        compiler.0, compiler.1, capability / 10, capability % 10, driver.0, driver.1
+    )]
+    CompilerUnsuited {
+        /// Version of the compiler.
+        compiler: (i32, i32),
+        /// Version of CUDA that the driver is for.
+        driver: (i32, i32),
+        /// Such as 89 for 8.9.
+        capability: u32,
+    },
     /// The driver is there, but has no such device.
     #[error("the driver has {found} GPUs, and number {asked} was asked for")]
     NoDevice {

@@ -7,7 +7,7 @@
 //!
 //! Not here: other orders than columns, integers, `beta`, epilogues other than a bias.
 
-use crate::device::{Answer, DEVICES, ILLEGAL_ADDRESS, setting};
+use crate::device::{Answer, DEVICES, ILLEGAL_ADDRESS, architecture};
 use crate::entry::current;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
@@ -184,7 +184,7 @@ impl Call {
 impl Product {
     fn is_supported(&self) -> bool {
         let Description { compute, scale, epilogue, .. } = self.description;
-        let arch: u32 = setting("SIMULATED_CUDA_ARCH", 89);
+        let arch = architecture();
         let types = match self.a.dtype {
             FLOAT32 => self.d.dtype == FLOAT32,
             FLOAT16 => [FLOAT16, FLOAT32].contains(&self.d.dtype),

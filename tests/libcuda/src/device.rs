@@ -2,15 +2,17 @@
 //!
 //! Handles and addresses say which device they belong to, so that one that is used on another is known as such.
 
+use crate::code::{self, Code};
 use crate::order::{Knowledge, Order, Step, Stream};
 use crate::pinned::Pinned;
+use crate::pool::Pool;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 use vivarium_ptx::memory::{GLOBAL, Place};
-use vivarium_ptx::{FaultKind, Launch, Memory, Module};
+use vivarium_ptx::{FaultKind, Launch, Memory};
 
 /// The driver's error numbers.
 pub const SUCCESS: u32 = 0;
@@ -26,6 +28,10 @@ pub const ILLEGAL_ADDRESS: u32 = 700;
 pub const MISALIGNED_ADDRESS: u32 = 716;
 pub const CONTEXT_IS_DESTROYED: u32 = 709;
 pub const LAUNCH_FAILED: u32 = 719;
+pub const NOT_SUPPORTED: u32 = 801;
+
+/// The version that the driver says it has, unless `SIMULATED_CUDA_VERSION` says otherwise.
+const VERSION: u32 = 12_090;
 
 /// Bytes of a device, unless `SIMULATED_CUDA_MEMORY` says otherwise.
 const MEMORY: u64 = 4 << 30;
@@ -42,7 +48,7 @@ pub type Answer<T> = Result<T, u32>;
 
 /// A kernel of a loaded module.
 pub struct Function {
-    pub module: Arc<Module>,
+    pub module: Code,
     pub name: String,
 }
 
@@ -58,17 +64,20 @@ struct Uses {
 struct Event {
     knowledge: Knowledge,
     passed: Option<Instant>,
+    /// Whether it takes the time.
+    timed: bool,
 }
 
 #[derive(Default)]
 struct Registry {
-    modules: HashMap<u64, Arc<Module>>,
+    modules: HashMap<u64, Code>,
     functions: HashMap<u64, Arc<Function>>,
     events: HashMap<u64, Event>,
     streams: Vec<Stream>,
     order: Order,
     uses: HashMap<u64, Uses>,
     pinned: Pinned,
+    pool: Pool,
     /// How often the host waited.
     waits: u64,
     faults: Vec<String>,
@@ -93,6 +102,8 @@ struct Primary {
     retained: u32,
     /// How often it was reset. What belongs to an earlier one is no more.
     resets: u32,
+    /// How threads wait.
+    flags: u32,
 }
 
 /// One, or as many as `SIMULATED_CUDA_DEVICES` says.
@@ -124,6 +135,16 @@ fn fails(device: usize, launch: u32) -> bool {
         let number = number.parse().unwrap_or(u32::MAX);
         of.parse() == Ok(device) && (launch == number || later && launch > number)
     })
+}
+
+/// The version that the driver says it has.
+pub fn version_number() -> u32 {
+    setting("SIMULATED_CUDA_VERSION", VERSION)
+}
+
+/// The number that environment variables say the device's architecture has, such as 89.
+pub fn architecture() -> u32 {
+    setting("SIMULATED_CUDA_ARCH", 89)
 }
 
 impl Device {
@@ -249,11 +270,13 @@ impl Device {
             return Err(INVALID_VALUE);
         }
         let mut memory = self.memory.lock();
-        if memory.used() + bytes as u64 > self.total() {
+        let mut registry = self.registry.lock();
+        let taken = registry.pool.take(bytes as u64);
+        if !taken && memory.used() + registry.pool.unused() + bytes as u64 > self.total() {
             return Err(OUT_OF_MEMORY);
         }
         let base = memory.allocate(bytes, stream);
-        self.registry.lock().uses.insert(base, Uses::default());
+        registry.uses.insert(base, Uses::default());
         Ok(base)
     }
 
@@ -273,7 +296,34 @@ impl Device {
                 format!("Order: buffer {base:#x} freed on stream {stream} while stream {other} may still use it"),
             );
         }
-        if self.memory.lock().free(base) { Ok(()) } else { Err(INVALID_VALUE) }
+        let bytes = self.memory.lock().free(base).ok_or(INVALID_VALUE)?;
+        self.registry.lock().pool.give_back(bytes);
+        Ok(())
+    }
+
+    /// How much the pool keeps of what nobody uses.
+    pub fn keep_unused(&self, bytes: u64) {
+        self.registry.lock().pool.keep(bytes);
+    }
+
+    pub fn trim(&self, bytes: u64) -> Answer<()> {
+        self.check()?;
+        self.registry.lock().pool.trim(bytes);
+        Ok(())
+    }
+
+    /// How threads wait.
+    pub fn set_flags(&self, flags: u32) {
+        self.primary.lock().flags = flags;
+    }
+
+    pub fn flags(&self) -> u32 {
+        self.primary.lock().flags
+    }
+
+    /// Bytes that are in use, and those that the pool keeps besides.
+    pub fn held(&self) -> (u64, u64) {
+        (self.memory.lock().used(), self.registry.lock().pool.unused())
     }
 
     /// Notes a use, which has to come after the last write (and a write after all reads).
@@ -334,20 +384,20 @@ impl Device {
         })
     }
 
-    pub fn load(&self, text: &str) -> Answer<u64> {
+    /// Loads PTX, or machine code.
+    pub fn load(&self, image: &[u8]) -> Answer<u64> {
         self.check()?;
-        match Module::parse(text) {
-            Ok(module) => {
-                let handle = self.handle();
-                self.registry.lock().modules.insert(handle, Arc::new(module));
-                Ok(handle)
+        let module = code::loaded(image).map_err(|(error, text)| {
+            eprintln!("simulated CUDA: {text}");
+            // Whoever is told that may know what to do.
+            if error == INVALID_PTX {
+                self.registry.lock().faults.push(text);
             }
-            Err(error) => {
-                eprintln!("simulated CUDA: {error}");
-                self.registry.lock().faults.push(error.to_string());
-                Err(INVALID_PTX)
-            }
-        }
+            error
+        })?;
+        let handle = self.handle();
+        self.registry.lock().modules.insert(handle, module);
+        Ok(handle)
     }
 
     pub fn unload(&self, module: u64) -> Answer<()> {
@@ -357,8 +407,10 @@ impl Device {
     pub fn function(&self, module: u64, name: &str) -> Answer<u64> {
         self.check()?;
         let mut registry = self.registry.lock();
-        let module = Arc::clone(registry.modules.get(&module).ok_or(INVALID_HANDLE)?);
-        module.kernel(name).ok_or(NOT_FOUND)?;
+        let module = registry.modules.get(&module).ok_or(INVALID_HANDLE)?.clone();
+        if let Code::Ptx(module) = &module {
+            module.kernel(name).ok_or(NOT_FOUND)?;
+        }
         let handle = self.handle();
         registry.functions.insert(handle, Arc::new(Function { module, name: name.to_owned() }));
         Ok(handle)
@@ -378,7 +430,8 @@ impl Device {
         params: &[u8],
     ) -> Answer<()> {
         self.check()?;
-        let kernel = function.module.kernel(&function.name).ok_or(INVALID_HANDLE)?;
+        let Code::Ptx(module) = &function.module else { return Err(NOT_SUPPORTED) };
+        let kernel = module.kernel(&function.name).ok_or(INVALID_HANDLE)?;
         let mut handed = Vec::new();
         for bytes in params.as_chunks::<8>().0 {
             self.reaches(u64::from_le_bytes(*bytes))?;
@@ -395,7 +448,7 @@ impl Device {
             return Ok(());
         }
         let launch = Launch {
-            module: &function.module,
+            module,
             kernel,
             grid,
             block,
@@ -447,6 +500,7 @@ impl Device {
     /// The host has waited.
     fn host_learns(&self, mut registry: MutexGuard<'_, Registry>, knowledge: &Knowledge) {
         registry.waits += 1;
+        registry.pool.trim_by_itself();
         registry.order.learn(0, knowledge);
         let Registry { pinned, order, .. } = &mut *registry;
         let problems = pinned.settle(order);
@@ -519,10 +573,10 @@ impl Device {
         streams.into_iter().try_for_each(|stream| self.synchronize(stream))
     }
 
-    pub fn new_event(&self) -> Answer<u64> {
+    pub fn new_event(&self, timed: bool) -> Answer<u64> {
         self.check()?;
         let handle = self.handle();
-        self.registry.lock().events.insert(handle, Event::default());
+        self.registry.lock().events.insert(handle, Event { timed, ..Event::default() });
         Ok(handle)
     }
 
@@ -535,15 +589,19 @@ impl Device {
         let mut registry = self.registry.lock();
         registry.order.step(stream);
         let knowledge = registry.order.snapshot(stream);
-        *registry.events.get_mut(&event).ok_or(INVALID_HANDLE)? = Event { knowledge, passed: Some(Instant::now()) };
+        let event = registry.events.get_mut(&event).ok_or(INVALID_HANDLE)?;
+        (event.knowledge, event.passed) = (knowledge, Some(Instant::now()));
         Ok(())
     }
 
-    /// Milliseconds between two events that were recorded.
+    /// Milliseconds between two events that take the time, were recorded, and are known to have passed.
     pub fn elapsed(&self, from: u64, to: u64) -> Answer<f32> {
-        self.check()?;
+        for event in [from, to] {
+            self.passed(event)?;
+        }
         let registry = self.registry.lock();
-        let passed = |event: u64| registry.events.get(&event).and_then(|event| event.passed).ok_or(INVALID_HANDLE);
+        let timed = |event: u64| registry.events.get(&event).filter(|event| event.timed).ok_or(INVALID_HANDLE);
+        let passed = |event: u64| timed(event)?.passed.ok_or(INVALID_HANDLE);
         Ok(passed(to)?.saturating_duration_since(passed(from)?).as_secs_f32() * 1000.0)
     }
 

@@ -2,9 +2,10 @@
 //! SAFETY, for all of them: the caller keeps the driver's contract, as `cudarc` does.
 #![allow(clippy::undocumented_unsafe_blocks, clippy::missing_safety_doc)]
 
+use crate::code::Code as Image;
 use crate::device::{
-    Answer, CONTEXT_IS_DESTROYED, DEVICES, Device, INVALID_CONTEXT, INVALID_DEVICE, INVALID_VALUE, NOT_FOUND, SUCCESS,
-    device_of, setting,
+    Answer, CONTEXT_IS_DESTROYED, DEVICES, Device, INVALID_CONTEXT, INVALID_DEVICE, INVALID_VALUE, NOT_FOUND,
+    NOT_SUPPORTED, SUCCESS, architecture, device_of, version_number,
 };
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
@@ -13,6 +14,10 @@ type Code = u32;
 
 /// Contexts are numbers: this and the device. As with a driver, that does not change when a device is reset.
 const CONTEXT: u64 = 0xc0de << 40;
+/// `CU_MEMPOOL_ATTR_RELEASE_THRESHOLD`.
+const RELEASE_THRESHOLD: c_uint = 4;
+/// `CU_EVENT_DISABLE_TIMING`.
+const DISABLE_TIMING: c_uint = 2;
 /// `Simulated`, so that nobody takes figures from it.
 const NAME: &[u8] = b"Simulated CUDA device (no GPU)\0";
 
@@ -81,7 +86,7 @@ pub extern "C" fn cuInit(_flags: c_uint) -> Code {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDriverGetVersion(version: *mut c_int) -> Code {
-    unsafe { put(version, Ok(12_080)) }
+    unsafe { put(version, Ok(version_number() as c_int)) }
 }
 
 #[unsafe(no_mangle)]
@@ -92,12 +97,16 @@ pub unsafe extern "C" fn cuGetErrorName(error: Code, text: *mut *const c_char) -
         2 => c"CUDA_ERROR_OUT_OF_MEMORY",
         101 => c"CUDA_ERROR_INVALID_DEVICE",
         201 => c"CUDA_ERROR_INVALID_CONTEXT",
+        200 => c"CUDA_ERROR_INVALID_IMAGE",
+        209 => c"CUDA_ERROR_NO_BINARY_FOR_GPU",
         218 => c"CUDA_ERROR_INVALID_PTX",
+        222 => c"CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
         400 => c"CUDA_ERROR_INVALID_HANDLE",
         700 => c"CUDA_ERROR_ILLEGAL_ADDRESS",
         709 => c"CUDA_ERROR_CONTEXT_IS_DESTROYED",
         716 => c"CUDA_ERROR_MISALIGNED_ADDRESS",
         719 => c"CUDA_ERROR_LAUNCH_FAILED",
+        801 => c"CUDA_ERROR_NOT_SUPPORTED",
         _ => c"CUDA_ERROR_UNKNOWN",
     };
     unsafe { put(text, Ok(name.as_ptr())) }
@@ -131,17 +140,8 @@ pub unsafe extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, of: c_int) -> Co
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> Code {
-    let memory = current().map(|device| (device.total(), device.memory.lock().used()));
-    unsafe {
-        put(free, memory.map(|(all, used)| (all - used) as usize));
-        put(total, memory.map(|(all, _)| all as usize))
-    }
-}
-
-#[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_uint, _device: c_int) -> Code {
-    let arch: i32 = setting("SIMULATED_CUDA_ARCH", 89);
+    let arch = architecture() as i32;
     let found = match attribute {
         1 => 1024,       // threads of a block
         2 | 3 => 1024,   // along x, y
@@ -173,6 +173,11 @@ pub extern "C" fn cuDevicePrimaryCtxRelease_v2(of: c_int) -> Code {
 #[unsafe(no_mangle)]
 pub extern "C" fn cuDevicePrimaryCtxReset_v2(of: c_int) -> Code {
     code(device(of).map(Device::reset))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuDevicePrimaryCtxSetFlags_v2(of: c_int, flags: c_uint) -> Code {
+    code(device(of).map(|device| device.set_flags(flags)))
 }
 
 #[unsafe(no_mangle)]
@@ -219,6 +224,25 @@ pub unsafe extern "C" fn cuMemAllocAsync(pointer: *mut u64, bytes: usize, on: u6
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemFreeAsync(pointer: u64, on: u64) -> Code {
     on_stream(on, |device, on| device.free(pointer, on))
+}
+
+/// A device's pool has its context's number.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetDefaultMemPool(pool: *mut u64, of: c_int) -> Code {
+    unsafe { put(pool, device(of).map(|_| CONTEXT | of as u64)) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemPoolSetAttribute(pool: u64, attribute: c_uint, value: *const u64) -> Code {
+    match attribute {
+        RELEASE_THRESHOLD => code(of_context(pool).map(|device| device.keep_unused(unsafe { value.read() }))),
+        _ => INVALID_VALUE,
+    }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemPoolTrimTo(pool: u64, bytes: usize) -> Code {
+    code(of_context(pool).and_then(|device| device.trim(bytes as u64)))
 }
 
 #[unsafe(no_mangle)]
@@ -288,8 +312,22 @@ pub extern "C" fn cuMemsetD8Async(to: u64, value: u8, bytes: usize, on: u64) -> 
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuModuleLoadData(module: *mut u64, image: *const c_char) -> Code {
-    let text = unsafe { CStr::from_ptr(image) }.to_string_lossy();
-    unsafe { put(module, current().and_then(|device| device.load(&text))) }
+    let image = unsafe { image_at(image.cast()) };
+    unsafe { put(module, current().and_then(|device| device.load(image))) }
+}
+
+/// A text up to its end, or an ELF file up to the end of its tables, which is all that a pointer tells.
+unsafe fn image_at<'a>(start: *const u8) -> &'a [u8] {
+    if unsafe { std::slice::from_raw_parts(start, 4) } != b"\x7fELF" {
+        return unsafe { CStr::from_ptr(start.cast()) }.to_bytes();
+    }
+    let header = unsafe { std::slice::from_raw_parts(start, 64) };
+    let number = |at: usize, bytes: usize| {
+        header[at..at + bytes].iter().rev().fold(0usize, |number, byte| number << 8 | usize::from(*byte))
+    };
+    let segments = number(0x20, 8) + number(0x36, 2) * number(0x38, 2);
+    let sections = number(0x28, 8) + number(0x3a, 2) * number(0x3c, 2);
+    unsafe { std::slice::from_raw_parts(start, segments.max(sections)) }
 }
 
 #[unsafe(no_mangle)]
@@ -325,7 +363,8 @@ pub unsafe extern "C" fn cuLaunchKernel(
         Ok(function) => function,
         Err(error) => return error,
     };
-    let Some(kernel) = function.module.kernel(&function.name) else { return INVALID_VALUE };
+    let Image::Ptx(module) = &function.module else { return NOT_SUPPORTED };
+    let Some(kernel) = module.kernel(&function.name) else { return INVALID_VALUE };
     let mut bytes = vec![0u8; kernel.param_bytes()];
     for (index, (offset, length)) in kernel.params.iter().enumerate() {
         let from = unsafe { std::slice::from_raw_parts((*params.add(index)).cast::<u8>(), *length) };
@@ -362,8 +401,8 @@ pub extern "C" fn cuStreamWaitEvent(on: u64, event: u64, _flags: c_uint) -> Code
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuEventCreate(event: *mut u64, _flags: c_uint) -> Code {
-    unsafe { put(event, current().and_then(Device::new_event)) }
+pub unsafe extern "C" fn cuEventCreate(event: *mut u64, flags: c_uint) -> Code {
+    unsafe { put(event, current().and_then(|device| device.new_event(flags & DISABLE_TIMING == 0))) }
 }
 
 #[unsafe(no_mangle)]
@@ -392,15 +431,10 @@ pub extern "C" fn cuEventQuery(event: u64) -> Code {
     code(device_of(event).and_then(|device| device.passed(event)))
 }
 
+/// Under this name only, as of drivers before 12.8; later ones have it too.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuEventElapsedTime(milliseconds: *mut f32, from: u64, to: u64) -> Code {
     unsafe { put(milliseconds, device_of(from).and_then(|device| device.elapsed(from, to))) }
-}
-
-/// Newer drivers' name for it.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuEventElapsedTime_v2(milliseconds: *mut f32, from: u64, to: u64) -> Code {
-    unsafe { cuEventElapsedTime(milliseconds, from, to) }
 }
 
 /// NVRTC asks for tables that are not documented; it does without.
@@ -426,10 +460,13 @@ pub extern "C" fn simulatedCudaBreak(of: c_int) {
     }
 }
 
-/// Not of the driver: bytes that are allocated.
+/// Not of the driver: of a device, the bytes that are allocated, those that its pool keeps besides, and its context's flags.
 #[unsafe(no_mangle)]
-pub extern "C" fn simulatedCudaUsedBytes() -> u64 {
-    DEVICES.iter().map(|device| device.memory.lock().used()).sum()
+pub unsafe extern "C" fn simulatedCudaState(of: c_int, numbers: *mut [u64; 3]) {
+    if let Ok(device) = device(of) {
+        let (used, kept) = device.held();
+        unsafe { numbers.write([used, kept, u64::from(device.flags())]) };
+    }
 }
 
 /// Not of the driver: how often the host waited for the device.

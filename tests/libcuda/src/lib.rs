@@ -14,14 +14,16 @@
 //!
 //! # Layout
 //! - [`device`]: a device, the state behind the entry points, without pointers
+//! - [`code`]: what modules are made of
 //! - [`entry`]: the entry points themselves
 //! - [`cublaslt`] and [`cublaslt_entry`]: the same for products
 //! - [`order`]: which work of one stream is known to come after which of another
-//! - [`pinned`]: page-locked memory of the host
+//! - [`pinned`]: page-locked memory of the host; [`pool`]: freed memory of a device
 
 // The interface of the driver is made of raw pointers and of the library too; the modules of entry points are the only ones that have any.
 #![allow(unreachable_pub)]
 
+mod code;
 mod cublaslt;
 #[allow(unsafe_code, non_snake_case, clippy::too_many_arguments)]
 mod cublaslt_entry;
@@ -30,3 +32,4 @@ mod device;
 mod entry;
 mod order;
 mod pinned;
+mod pool;

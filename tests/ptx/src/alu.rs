@@ -1,6 +1,7 @@
 //! Arithmetic on the lanes of a warp. A function is chosen once, when a module is loaded.
 
 use crate::Lanes;
+use crate::approximate::{self, flushed};
 
 /// Computes `out` of three operands for the lanes of a mask; what an operation does not need is ignored.
 pub(crate) type Function = fn(&mut Lanes, &Lanes, &Lanes, &Lanes, u32);
@@ -192,6 +193,24 @@ fn float32(name: &str, parts: &[&str]) -> Option<(Function, usize)> {
     if let Some(mode) = rounding {
         return directed(name, mode);
     }
+    if parts.contains(&"approx") && parts.contains(&"ftz") {
+        return Some(match name {
+            "ex2" => op!(1, |a, b, c| flushed(approximate::exp2(flushed(a)))),
+            "lg2" => op!(1, |a, b, c| flushed(approximate::log2(flushed(a)))),
+            "rcp" => op!(1, |a, b, c| flushed(approximate::reciprocal(flushed(a)))),
+            "div" => op!(2, |a, b, c| flushed(approximate::quotient(flushed(a), flushed(b)))),
+            _ => return None,
+        });
+    }
+    if parts.contains(&"approx") {
+        return Some(match name {
+            "ex2" => op!(1, |a, b, c| approximate::exp2(a)),
+            "lg2" => op!(1, |a, b, c| approximate::log2(a)),
+            "rcp" => op!(1, |a, b, c| approximate::reciprocal(a)),
+            "div" => op!(2, |a, b, c| approximate::quotient(a, b)),
+            _ => return None,
+        });
+    }
     Some(match name {
         "add" if sat => op!(2, |a, b, c| saturated(a + b)),
         "mul" if sat => op!(2, |a, b, c| saturated(a * b)),
@@ -209,13 +228,7 @@ fn float32(name: &str, parts: &[&str]) -> Option<(Function, usize)> {
         "abs" => op!(1, |a, b, c| a.abs()),
         "neg" => op!(1, |a, b, c| -a),
         "sqrt" => op!(1, |a, b, c| a.sqrt()),
-        "rsqrt" => op!(1, |a, b, c| (1.0 / f64::from(a).sqrt()) as f32),
         "rcp" => op!(1, |a, b, c| 1.0 / a),
-        "ex2" => op!(1, |a, b, c| f64::from(a).exp2() as f32),
-        "lg2" => op!(1, |a, b, c| f64::from(a).log2() as f32),
-        "sin" => op!(1, |a, b, c| f64::from(a).sin() as f32),
-        "cos" => op!(1, |a, b, c| f64::from(a).cos() as f32),
-        "tanh" => op!(1, |a, b, c| f64::from(a).tanh() as f32),
         "copysign" => op!(2, |a, b, c| b.copysign(a)),
         _ => return None,
     })
@@ -249,7 +262,7 @@ fn wide(value: u64) -> f64 {
     f64::from(f32_of(value))
 }
 
-fn toward_zero(value: f64) -> f32 {
+pub(crate) fn toward_zero(value: f64) -> f32 {
     if value > 0.0 { downward(value) } else { upward(value) }
 }
 

@@ -14,7 +14,7 @@ use crate::run::{Run, Warp};
 use crate::shared::SharedMemory;
 use parking_lot::{Mutex, MutexGuard};
 
-/// Threads of a block, as on every device.
+/// Threads of a block, as on every device, whatever a kernel was compiled for.
 pub const MAX_THREADS: u32 = 1024;
 /// Bytes of shared memory of a block without asking the driver for more.
 pub const MAX_SHARED: usize = 48 << 10;
@@ -107,6 +107,8 @@ impl Launch<'_> {
             .is_none_or(|all| all > MAX_THREADS)
         {
             Some(format!("a block of {:?} threads; {MAX_THREADS} is the most", self.block))
+        } else if self.threads() > self.kernel.most_threads {
+            Some(format!("{} threads of a kernel compiled for {} at most", self.threads(), self.kernel.most_threads))
         } else if self.grid[1] > 65_535 || self.grid[2] > 65_535 || self.grid[0] > i32::MAX as u32 || self.block[2] > 64
         {
             Some(format!("a grid of {:?} and blocks of {:?}", self.grid, self.block))

@@ -12,7 +12,7 @@
 //! # Layout
 //! - [`memory`]: allocations with a shadow that says what was written and by whom
 //! - [`module`]: what a PTX text declares; `syntax` splits it into statements, `decode` turns these into operations
-//! - `alu`: arithmetic on the 32 lanes of a warp; `convert`: between number types
+//! - `alu`: arithmetic on the 32 lanes of a warp; `approximate`: what hardware only approximates; `convert`: between number types
 //! - [`launch`]: grids and blocks; `run`: warps and their divergence; `matrix`: tensor cores; `access`, `shared`: loads
 //!   and stores with their checks
 //! - [`fault`]: what can be wrong
@@ -20,6 +20,7 @@
 
 mod access;
 mod alu;
+mod approximate;
 mod convert;
 mod decode;
 pub mod fault;

@@ -1,6 +1,7 @@
 //! What a warp does together with small matrices: `mma` and `ldmatrix`. All 32 lanes take part, and each holds the fragment
 //! of a matrix that the PTX ISA gives it: a lane's *group* is its number / 4, its *place* the number % 4.
 
+use crate::alu::toward_zero;
 use crate::convert::Kind;
 use crate::decode::{Register, Scope};
 use crate::{Lanes, WARP};
@@ -81,7 +82,8 @@ impl Multiply {
                 let (row, column) = (group + index / 2 * 8, 2 * place + index % 2);
                 let start = f64::from(f32::from_bits(registers[self.c[index] as usize][lane] as u32));
                 let sum = (0..depth).fold(start, |sum, k| a[row][k].mul_add(b[k][column], sum));
-                registers[self.out[index] as usize][lane] = u64::from((sum as f32).to_bits());
+                // What is seen of tensor cores: they cut sums off, and do not round them.
+                registers[self.out[index] as usize][lane] = u64::from(toward_zero(sum).to_bits());
             }
         }
     }

@@ -98,12 +98,13 @@ impl Memory {
         base
     }
 
-    /// Gives an allocation back. False when there is none at this address.
-    pub fn free(&mut self, base: u64) -> bool {
-        let Some((length, allocation)) = self.live.remove(&base) else { return false };
-        self.used -= allocation.lock().data.len() as u64;
+    /// Gives an allocation back, and answers its bytes. `None` when there is none at this address.
+    pub fn free(&mut self, base: u64) -> Option<u64> {
+        let (length, allocation) = self.live.remove(&base)?;
+        let bytes = allocation.lock().data.len() as u64;
+        self.used -= bytes;
         self.freed.insert(base, length);
-        true
+        Some(bytes)
     }
 
     /// Gives everything back, as when the device is reset.

@@ -12,6 +12,8 @@ pub struct LoadError(pub(crate) String);
 /// A module: its kernels and the tables they read.
 #[derive(Debug)]
 pub struct Module {
+    /// Version of the language, such as `8.7`.
+    pub version: String,
     /// The architecture it was compiled for, such as `sm_89`.
     pub target: String,
     kernels: HashMap<String, Kernel>,
@@ -25,6 +27,8 @@ pub struct Kernel {
     pub params: Vec<(usize, usize)>,
     /// Bytes of shared memory besides what a launch asks for.
     pub shared_bytes: usize,
+    /// Threads of a block, at most.
+    pub most_threads: u32,
     pub(crate) name: String,
     pub(crate) instructions: Vec<Instruction>,
     pub(crate) registers: usize,
@@ -32,6 +36,10 @@ pub struct Kernel {
     pub(crate) specials: Vec<(Register, Special)>,
     pub(crate) local_bytes: usize,
 }
+
+/// Of 65536 registers, which a multiprocessor has, so many threads get 255 each, the most that the assembler gives one. It gives fewer
+/// only where a kernel says that it is started with more threads.
+const THREADS_OF_ANY_KERNEL: u32 = 256;
 
 impl Kernel {
     /// Bytes of all parameters together.
@@ -66,8 +74,8 @@ impl Module {
             let kernel = kernel(function, &symbols, &shared).map_err(LoadError)?;
             kernels.insert(function.name.clone(), kernel);
         }
-        let Unit { target, .. } = unit;
-        Ok(Module { target, kernels, constants })
+        let Unit { version, target, .. } = unit;
+        Ok(Module { version, target, kernels, constants })
     }
 
     /// A kernel by its name.
@@ -137,6 +145,7 @@ fn kernel(function: &Function, symbols: &HashMap<String, u64>, shared: &[Variabl
     Ok(Kernel {
         params,
         shared_bytes,
+        most_threads: function.most_threads.unwrap_or(THREADS_OF_ANY_KERNEL),
         name: function.name.clone(),
         instructions,
         registers: scope.count as usize,

@@ -35,11 +35,15 @@ pub(crate) struct Function {
     pub(crate) entry: bool,
     pub(crate) name: String,
     pub(crate) params: Vec<Variable>,
+    /// Threads of a block that it was compiled for, at most, if it says so.
+    pub(crate) most_threads: Option<u32>,
     pub(crate) body: Vec<Line>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Unit {
+    /// Of the language, such as `8.7`.
+    pub(crate) version: String,
     pub(crate) target: String,
     pub(crate) variables: Vec<Variable>,
     pub(crate) functions: Vec<Function>,
@@ -47,7 +51,7 @@ pub(crate) struct Unit {
 
 pub(crate) fn parse(text: &str) -> Result<Unit, String> {
     let text = without_comments(text);
-    let mut unit = Unit { target: String::new(), variables: Vec::new(), functions: Vec::new() };
+    let mut unit = Unit { version: String::new(), target: String::new(), variables: Vec::new(), functions: Vec::new() };
     let mut rest = text.as_str();
     loop {
         rest = rest.trim_start();
@@ -57,7 +61,11 @@ pub(crate) fn parse(text: &str) -> Result<Unit, String> {
         let line_end = rest.find('\n').unwrap_or(rest.len());
         let word = rest.split_whitespace().next().unwrap_or_default();
         match word {
-            ".version" | ".address_size" | ".file" => rest = &rest[line_end..],
+            ".address_size" | ".file" => rest = &rest[line_end..],
+            ".version" => {
+                unit.version = rest[..line_end].trim_start_matches(".version").trim().to_owned();
+                rest = &rest[line_end..];
+            }
             ".target" => {
                 unit.target = rest[..line_end].trim_start_matches(".target").trim().to_owned();
                 rest = &rest[line_end..];
@@ -114,7 +122,14 @@ fn function(head: &str, body: &str) -> Result<Function, String> {
     let name = after.trim_start().split(['(', ' ', '\n', '\t']).next().unwrap_or_default().to_owned();
     let params = after.split_once('(').and_then(|(_, list)| list.split_once(')')).map_or("", |(list, _)| list);
     let params = params.split(',').filter(|param| !param.trim().is_empty()).map(variable).collect::<Result<_, _>>()?;
-    Ok(Function { entry, name, params, body: lines(body)? })
+    let most_threads = after.split_once(".maxntid").map(|(_, list)| product(list)).transpose()?;
+    Ok(Function { entry, name, params, most_threads, body: lines(body)? })
+}
+
+/// The product of numbers with commas between them, at the end of a line.
+fn product(list: &str) -> Result<u32, String> {
+    let numbers = list.lines().next().unwrap_or_default().split(',').map(|number| number.trim().parse::<u32>());
+    numbers.product::<Result<u32, _>>().map_err(|error| format!("a number of threads: {error}"))
 }
 
 fn lines(body: &str) -> Result<Vec<Line>, String> {

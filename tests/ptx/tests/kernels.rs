@@ -48,7 +48,7 @@ fn execute(source: &str, architecture: &'static str) -> Result<(Vec<f32>, Vec<f3
         let (foreign, freed) = (memory.allocate(64, OTHER), memory.allocate(64, OWN));
         write(&memory, input, &values);
         write(&memory, foreign, &[1.0; 16]);
-        assert!(memory.free(freed));
+        assert_eq!(memory.free(freed), Some(64));
         (input, output, foreign, freed)
     };
     let elements_to = |address: u64| (address - input) / 4;

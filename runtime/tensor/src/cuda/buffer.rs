@@ -1,5 +1,6 @@
 //! Device memory, and copies to it and back.
 
+use super::driver;
 use super::gpu::{GpuJob, Shared, add, failed};
 use super::staging::copy_from_gpu;
 use crate::storage::{Allocation, Buffer, Storage, Stored, with_buffer, with_dtype};
@@ -49,6 +50,7 @@ impl GpuJob {
             Err(DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => {
                 self.gpu.0.spill(u64::MAX, None);
                 self.stream.synchronize().map_err(|error| failed(op, error))?;
+                driver::give_unused_memory_back(&self.gpu.0.context).map_err(|error| failed(op, error))?;
                 // SAFETY: as above.
                 unsafe { self.stream.alloc::<u8>(bytes) }
             }

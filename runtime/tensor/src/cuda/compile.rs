@@ -1,15 +1,14 @@
-//! Kernels: their sources, how they are compiled, and the cache on disk.
+//! Kernels: their sources, and those that are loaded.
 
+use super::code::{CodeStore, Origin, Target};
+use super::driver::Compiler;
 use super::gpu::{Count, add, failed};
-use crate::{GpuInfo, ReduceOp, TensorError};
+use crate::{ReduceOp, TensorError};
 use cudarc::driver::{CudaContext, CudaFunction};
-use cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opts};
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 const COMMON: &str = include_str!("kernels/common.cuh");
 
@@ -59,17 +58,6 @@ sources!(
     WINDOWS "windows",
 );
 
-/// Virtual architectures that kernels are compiled for, in tenths; a GPU takes the newest that it can run. For those in between
-/// (8.6, 8.9, 9.0) our kernels come out the same as for the one before, but for how far some loops are unrolled.
-const ARCHITECTURES: [(u32, &str); 4] =
-    [(75, "compute_75"), (80, "compute_80"), (100, "compute_100"), (120, "compute_120")];
-
-/// What kernels are compiled for, for a GPU of a compute capability such as 89.
-fn architecture_for(capability: u32) -> &'static str {
-    let usable = ARCHITECTURES.iter().rev().find(|(number, _)| *number <= capability);
-    usable.unwrap_or(&ARCHITECTURES[0]).1
-}
-
 /// A kernel with the definitions that it is compiled with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KernelSource {
@@ -87,16 +75,13 @@ impl KernelSource {
     /// # Errors
     /// NVRTC's.
     pub fn compile(&self, capability: u32, cache: &Path) -> Result<String, TensorError> {
-        let store = PtxStore::new(capability, compiler_version(), Some(cache));
-        store.get(self.name, &self.source).map(|(ptx, _)| ptx)
+        let failed = |message: String| TensorError::Device { op: self.name, message };
+        let compiler = Compiler::installed().map_err(|error| failed(error.to_string()))?;
+        let unknown = || failed(format!("the compiler makes no code for {capability}"));
+        let target = Target::ptx(capability, &compiler).ok_or_else(unknown)?;
+        let (ptx, _) = CodeStore::new(target, compiler.version, Some(cache)).get(self.name, &self.source)?;
+        Ok(String::from_utf8_lossy(&ptx).into_owned())
     }
-}
-
-fn compile(op: &'static str, architecture: &'static str, text: &str) -> Result<String, TensorError> {
-    let options = CompileOptions { arch: Some(architecture), fmad: Some(false), ..CompileOptions::default() };
-    compile_ptx_with_opts(text, options)
-        .map(|ptx| ptx.to_src())
-        .map_err(|error| TensorError::Device { op, message: format!("a kernel does not compile: {error:?}") })
 }
 
 /// The kernels that work of SD 1.5 spends its time in, and of the others those that need most, for tools that look at them without a GPU.
@@ -181,33 +166,23 @@ fn full_text(source: Source, defines: &[(&str, &str)]) -> String {
     format!("{defines}{COMMON}\n{}", source.text)
 }
 
-/// Version of the run-time compiler, or zeros.
-#[allow(unsafe_code)]
-pub(super) fn compiler_version() -> (i32, i32) {
-    let (mut major, mut minor) = (0, 0);
-    // SAFETY: writes two integers through pointers to them.
-    let _ = unsafe { cudarc::nvrtc::sys::nvrtcVersion(&mut major, &mut minor) };
-    (major, minor)
-}
-
 /// All kernels in use.
 pub(super) struct Kernels {
     loaded: Mutex<HashMap<String, Arc<KernelPlace>>>,
-    store: PtxStore,
+    store: CodeStore,
 }
 
 /// Where a kernel is or will be. Locked while it is compiled: who needs the same one waits for it, who needs another does not.
 type KernelPlace = Mutex<Option<Arc<CudaFunction>>>;
 
 impl Kernels {
-    pub(super) fn new(info: &GpuInfo, cache: Option<&Path>) -> Kernels {
-        let capability = info.capability.0 * 10 + info.capability.1;
-        Kernels { loaded: Mutex::default(), store: PtxStore::new(capability, info.compiler_version, cache) }
+    pub(super) fn new(target: Target, compiler_version: (i32, i32), cache: Option<&Path>) -> Kernels {
+        Kernels { loaded: Mutex::default(), store: CodeStore::new(target, compiler_version, cache) }
     }
 
     /// Where compiled kernels are kept.
     pub(super) fn folder(&self) -> Option<&PathBuf> {
-        self.store.cache.as_ref()
+        self.store.folder()
     }
 
     /// The kernel of a file with these definitions, compiled if nobody has needed it before.
@@ -225,82 +200,22 @@ impl Kernels {
         if let Some(kernel) = &*loaded {
             return Ok(Arc::clone(kernel));
         }
-        let (ptx, origin) = self.store.get(op, &full_text(source, defines))?;
-        add(if origin == Origin::Cache { &count.cached } else { &count.compiled }, 1);
-        let module = context.load_module(Ptx::from_src(ptx)).map_err(|error| failed(op, error))?;
+        let text = full_text(source, defines);
+        let (code, origin) = self.store.get(op, &text)?;
+        let module = match self.store.load(code, context) {
+            // What lies on disk may have been cut off or changed.
+            Err(_) if origin == Origin::Cache => {
+                add(&count.compiled, 1);
+                self.store.compile_anew(op, &text).map(|code| self.store.load(code, context))?
+            }
+            module => {
+                add(if origin == Origin::Cache { &count.cached } else { &count.compiled }, 1);
+                module
+            }
+        };
+        let module = module.map_err(|error| failed(op, error))?;
         let kernel = Arc::new(module.load_function(source.name).map_err(|error| failed(op, error))?);
         *loaded = Some(Arc::clone(&kernel));
         Ok(kernel)
-    }
-}
-
-/// Where PTX came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    Compiler,
-    Cache,
-}
-
-/// PTX for one architecture: what NVRTC makes of sources, and the cache of it on disk.
-struct PtxStore {
-    architecture: &'static str,
-    /// What PTX depends on besides the source.
-    environment: String,
-    cache: Option<PathBuf>,
-}
-
-impl PtxStore {
-    fn new(capability: u32, compiler_version: (i32, i32), cache: Option<&Path>) -> PtxStore {
-        let architecture = architecture_for(capability);
-        let environment = format!("{architecture} {compiler_version:?}");
-        PtxStore { architecture, environment, cache: cache.map(Path::to_owned) }
-    }
-
-    fn get(&self, op: &'static str, text: &str) -> Result<(String, Origin), TensorError> {
-        if let Some(ptx) = self.read_cache(text) {
-            return Ok((ptx, Origin::Cache));
-        }
-        let ptx = compile(op, self.architecture, text)?;
-        self.write_cache(text, &ptx);
-        Ok((ptx, Origin::Compiler))
-    }
-
-    fn path(&self, text: &str) -> Option<PathBuf> {
-        let mut digest = Sha256::new();
-        digest.update(self.environment.as_bytes());
-        digest.update([0]);
-        digest.update(text.as_bytes());
-        Some(self.cache.as_ref()?.join(format!("{}.ptx", hex::encode(digest.finalize()))))
-    }
-
-    fn read_cache(&self, text: &str) -> Option<String> {
-        std::fs::read_to_string(self.path(text)?).ok().filter(|ptx| ptx.trim_end().ends_with('}'))
-    }
-
-    /// A cache that cannot be written is a slower start, no error.
-    fn write_cache(&self, text: &str, ptx: &str) {
-        /// Jobs, also on different GPUs, may need the same kernel at the same time.
-        static WRITTEN: AtomicU64 = AtomicU64::new(0);
-        let Some(path) = self.path(text) else { return };
-        let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
-        let unfinished = path.with_extension(format!("{}-{number}.part", std::process::id()));
-        let written = path.parent().map(std::fs::create_dir_all).transpose().is_ok()
-            && std::fs::write(&unfinished, ptx).is_ok()
-            && std::fs::rename(&unfinished, &path).is_ok();
-        if !written {
-            let _ = std::fs::remove_file(&unfinished);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_gpu_gets_the_newest_code_that_it_can_run() {
-        let given = [75, 79, 80, 89, 90, 100, 103, 121].map(architecture_for);
-        let wanted = [75, 75, 80, 80, 80, 100, 100, 120].map(|number| format!("compute_{number}"));
-        assert_eq!(given, wanted.each_ref().map(String::as_str));
     }
 }

@@ -1,8 +1,10 @@
 //! A GPU, and what a job has of it.
 
 use super::buffer::DeviceBuffer;
+use super::code::Target;
 use super::compile::Kernels;
 use super::cublaslt::CublasLt;
+use super::driver::{self, Compiler};
 use super::meter::Meter;
 use super::staging::Staging;
 use crate::storage::Storage;
@@ -20,6 +22,9 @@ impl From<DriverError> for GpuUnavailable {
         GpuUnavailable::Driver(describe(error))
     }
 }
+
+/// The part of a GPU's memory, one in so many, that stays with the server while no tensor needs it.
+const KEPT_UNUSED: u64 = 4;
 
 /// The driver's name for an error.
 pub(super) fn describe(error: DriverError) -> String {
@@ -80,6 +85,8 @@ pub(super) struct Shared {
     pub(super) context: Arc<CudaContext>,
     pub(super) info: GpuInfo,
     pub(super) multiprocessors: u32,
+    /// Whether the system breaks off kernels that run for some seconds.
+    pub(super) is_watched: bool,
     pub(super) kernels: Kernels,
     pub(super) cublaslt: Option<CublasLt>,
     pub(super) staging: Staging,
@@ -139,13 +146,11 @@ impl Gpu {
     /// # Errors
     /// Why there is no driver to ask.
     pub fn count() -> Result<usize, GpuUnavailable> {
-        if !driver_is_present() {
-            return Err(GpuUnavailable::NoDriver);
-        }
+        driver::version()?;
         Ok(usize::try_from(CudaContext::device_count()?).unwrap_or_default())
     }
 
-    /// Opens a GPU. Compiled kernels are kept in the folder `cache`, which nobody else may be able to write to.
+    /// Opens a GPU, and has it run two small kernels. Compiled kernels are kept in the folder `cache`, which nobody else may be able to write to.
     pub fn open(ordinal: usize, cache: Option<&Path>) -> Result<Gpu, GpuUnavailable> {
         Gpu::open_counting(ordinal, cache, Arc::default())
     }
@@ -159,11 +164,13 @@ impl Gpu {
         if ordinal >= found {
             return Err(GpuUnavailable::NoDevice { found, asked: ordinal });
         }
-        if !compiler_is_present() {
-            return Err(GpuUnavailable::NoCompiler);
-        }
+        let (driver_version, compiler) = (driver::version()?, Compiler::installed()?);
+        driver::sleep_while_waiting(ordinal)?;
         let context = CudaContext::new(ordinal)?;
         let (major, minor) = context.compute_capability()?;
+        let target = Target::of((major * 10 + minor) as u32, driver_version, &compiler)?;
+        let memory_bytes = context.total_mem()? as u64;
+        driver::keep_unused_memory(&context, memory_bytes / KEPT_UNUSED)?;
         let (cublaslt, products) = match CublasLt::open(&context) {
             Ok((library, version)) => (Some(library), ProductsBy::CublasLt { version }),
             Err(reason) => (None, ProductsBy::OwnKernels { reason }),
@@ -172,24 +179,31 @@ impl Gpu {
             ordinal,
             name: context.name()?,
             capability: (major as u32, minor as u32),
-            memory_bytes: context.total_mem()? as u64,
-            driver_version: driver_version()?,
-            compiler_version: super::compile::compiler_version(),
+            memory_bytes,
+            driver_version,
+            compiler_version: compiler.version,
             products,
         };
-        let kernels = Kernels::new(&info, cache);
-        let multiprocessors = context.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+        let kernels = Kernels::new(target, compiler.version, cache);
+        use sys::CUdevice_attribute as Attribute;
+        let multiprocessors = context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+        let is_watched = context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_KERNEL_EXEC_TIMEOUT)? != 0;
         let staging = Staging::new(&context);
-        Ok(Gpu(Arc::new(Shared {
+        let mut gpu = Gpu(Arc::new(Shared {
             context,
             info,
             multiprocessors: multiprocessors.max(1) as u32,
+            is_watched,
             kernels,
             cublaslt,
             staging,
-            count,
+            count: Arc::default(),
             copies: Mutex::default(),
-        })))
+        }));
+        gpu.test()?;
+        // Nobody asked for what the test took.
+        Arc::get_mut(&mut gpu.0).ok_or(GpuUnavailable::InUse)?.count = count;
+        Ok(gpu)
     }
 
     /// In words: every GPU, or why it cannot be used.
@@ -292,24 +306,4 @@ impl fmt::Debug for GpuJob {
 
 pub(super) fn failed(op: &'static str, error: DriverError) -> TensorError {
     TensorError::Device { op, message: describe(error) }
-}
-
-#[allow(unsafe_code)]
-fn driver_is_present() -> bool {
-    // SAFETY: loads a library of the system and runs its initialisers, as the first call into it would.
-    unsafe { sys::is_culib_present() }
-}
-
-#[allow(unsafe_code)]
-fn compiler_is_present() -> bool {
-    // SAFETY: as above.
-    unsafe { cudarc::nvrtc::sys::is_culib_present() }
-}
-
-#[allow(unsafe_code)]
-fn driver_version() -> Result<i32, DriverError> {
-    let mut version = 0;
-    // SAFETY: writes one integer through a pointer to one.
-    unsafe { sys::cuDriverGetVersion(&mut version).result()? };
-    Ok(version)
 }

@@ -16,13 +16,12 @@ pub(super) const THREADS: u32 = 256;
 /// Blocks that keep any GPU busy; with more elements, each thread does several.
 const MAX_BLOCKS: u64 = 1 << 16;
 
-/// What one launch may look at: some seconds. More is left to the CPU, which can be stopped in between, as a kernel cannot.
-const MAX_LOOKS: usize = 1 << 40;
+/// What one launch may look at: some seconds on the smallest GPUs. More is left to the CPU, which can be stopped in between, as a kernel
+/// cannot.
+const MAX_LOOKS: usize = 1 << 38;
 
-/// Whether so many results, each of so many looks, take too long for one launch.
-pub(super) fn too_long(results: usize, looks: &[usize]) -> bool {
-    looks.iter().fold(results, |product, factor| product.saturating_mul(*factor)) > MAX_LOOKS
-}
+/// The same where a screen hangs on the GPU, too, and the system breaks off what keeps it waiting for some seconds.
+const MAX_WATCHED_LOOKS: usize = 1 << 34;
 
 /// More elements than this are counted in 64 bits.
 const NARROW: usize = 1 << 31;
@@ -153,6 +152,12 @@ impl<'a> Start<'a> {
 }
 
 impl GpuJob {
+    /// Whether so many results, each of so many looks, take too long for one launch.
+    pub(super) fn too_long(&self, results: usize, looks: &[usize]) -> bool {
+        let most = if self.gpu.0.is_watched { MAX_WATCHED_LOOKS } else { MAX_LOOKS };
+        looks.iter().fold(results, |product, factor| product.saturating_mul(*factor)) > most
+    }
+
     /// Starts a kernel that makes one tensor, dense in `layout`, of others and of tables. `arguments` makes its parameter of
     /// views of the tensors, and the addresses of the tables and of the result. `None` where there are no elements.
     pub(super) fn make<A: DeviceRepr>(

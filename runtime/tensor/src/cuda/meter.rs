@@ -1,6 +1,7 @@
 //! How long kernels run, by the GPU's own clock: an event before and one after each. Nothing waits for them; those that have
 //! passed are read when many have gathered, the rest when the job's work is waited for anyway.
 
+use super::driver;
 use cudarc::driver::{CudaEvent, CudaStream, DriverError, sys};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -38,7 +39,7 @@ impl Meter {
         let mut pending = self.pending.lock();
         while pending.front().is_some_and(|(_, ended)| all || ended.is_complete()) {
             let Some((begun, ended)) = pending.pop_front() else { break };
-            let milliseconds = f64::from(begun.elapsed_ms(&ended)?.max(0.0));
+            let milliseconds = f64::from(driver::milliseconds(&begun, &ended)?.max(0.0));
             self.nanoseconds.fetch_add((milliseconds * 1e6) as u64, Ordering::Relaxed);
         }
         Ok(())

@@ -15,18 +15,21 @@
 //! operands are copied back; [`Gpu::counters`] counts that.
 //!
 //! # Layout
-//! - `gpu`: opening a GPU, jobs, counters; `retired`: one that failed, on its way back; `meter`: how long kernels run; `compile`: kernels, and the cache of them
+//! - `gpu`: opening a GPU, jobs, counters; `retired`: one that failed, on its way back; `meter`: how long kernels run
+//! - `driver`: what is installed, and whether it goes together; `compile`: kernels; `code`: what they are compiled to, and the cache of it
 //! - `buffer`: device memory and copies; `staging`: page-locked memory that large ones go through; `launch`: arguments as kernels take them
 //! - `cublaslt`: products by NVIDIA's library, where it is installed
 //! - one file for each group of kernels, beside its source in `kernels/`
 
 mod attention;
 mod buffer;
+mod code;
 mod color;
 mod compile;
 mod convolve;
 mod create;
 mod cublaslt;
+mod driver;
 mod elementwise;
 mod fourier;
 mod gemm;

@@ -2,7 +2,7 @@
 
 use super::compile::NEIGHBORS;
 use super::gpu::GpuJob;
-use super::launch::{Start, View, number, too_long};
+use super::launch::{Start, View, number};
 use crate::cpu::morphology::{Footprint, Median};
 use crate::ops::PadMode;
 use crate::shape::Layout;
@@ -44,7 +44,7 @@ impl GpuJob {
         largest: bool,
         cx: &OpContext,
     ) -> Result<Option<Tensor>, TensorError> {
-        if too_long(source.elements(), &[footprint.places().len()]) {
+        if self.too_long(source.elements(), &[footprint.places().len()]) {
             return Ok(None);
         }
         let narrow = |place: isize| (place as i32).cast_unsigned();
@@ -73,7 +73,7 @@ impl GpuJob {
         median: &Median,
         cx: &OpContext,
     ) -> Result<Option<Tensor>, TensorError> {
-        if too_long(source.elements(), &[PASSES, median.window[0], median.window[1]]) {
+        if self.too_long(source.elements(), &[PASSES, median.window[0], median.window[1]]) {
             return Ok(None);
         }
         let border = match median.border {

@@ -145,6 +145,10 @@ impl GpuJob {
             return Ok(None);
         }
         let length = source.dims()[source.rank() - 1];
+        // Keys share 64 bits with places.
+        if u32::try_from(length).is_err() {
+            return Ok(None);
+        }
         let tile = TILES.into_iter().find(|tile| length <= *tile).unwrap_or(TILES[1]);
         let Some(grid) = grid_of(elements / length * length.div_ceil(tile)) else { return Ok(None) };
         // A key of 32 bits does for all but int64.

@@ -2,7 +2,7 @@
 
 use super::compile::{CANNY, DISTANCE, HISTOGRAM};
 use super::gpu::GpuJob;
-use super::launch::{Start, THREADS, View, grid_of, too_long};
+use super::launch::{Start, THREADS, View, grid_of};
 use crate::shape::Layout;
 use crate::{DType, OpContext, Shape, Tensor, TensorError};
 use cudarc::driver::DeviceRepr;
@@ -102,7 +102,7 @@ impl GpuJob {
     ) -> Result<Option<Tensor>, TensorError> {
         let [height, width] = [2, 1].map(|from_last| zero.dims()[zero.rank() - from_last]);
         // Without a zero, every place is looked at from every other one of its row.
-        if too_long(zero.elements(), &[width]) {
+        if self.too_long(zero.elements(), &[width]) {
             return Ok(None);
         }
         let layout = Layout::contiguous(*zero.lengths_shape());

@@ -7,6 +7,7 @@
 
 use super::gpu::{GpuJob, bind, failed};
 use crate::TensorError;
+use cudarc::driver::sys::CUevent_flags;
 use cudarc::driver::{CudaContext, CudaEvent, CudaSlice, CudaStream, CudaView, CudaViewMut, DriverError, result};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -79,7 +80,8 @@ impl Block {
     /// Notes that a copy was queued on a stream. Where that fails, nobody knows when the memory is free again, and it is left
     /// to the process.
     fn copied_on(mut self, stream: &Arc<CudaStream>) -> Result<Block, DriverError> {
-        match stream.record_event(None) {
+        // Who waits for it sleeps: there may be seconds of kernels before the copy.
+        match stream.record_event(Some(CUevent_flags::CU_EVENT_BLOCKING_SYNC)) {
             Ok(event) => {
                 self.last_copy = Some(event);
                 Ok(self)

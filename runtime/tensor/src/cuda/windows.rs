@@ -2,7 +2,7 @@
 
 use super::compile::WINDOWS;
 use super::gpu::GpuJob;
-use super::launch::{Start, View, number, too_long};
+use super::launch::{Start, View, number};
 use crate::cpu::pool::{Pool, Window};
 use crate::cpu::windows::Folding;
 use crate::shape::Layout;
@@ -42,7 +42,7 @@ impl GpuJob {
         shape: Shape,
         cx: &OpContext,
     ) -> Result<Option<Tensor>, TensorError> {
-        if too_long(shape.elements(), &window.window) {
+        if self.too_long(shape.elements(), &window.window) {
             return Ok(None);
         }
         let (work, count_padding) = match window.pool {
@@ -74,7 +74,7 @@ impl GpuJob {
         shape: Shape,
         cx: &OpContext,
     ) -> Result<Option<Tensor>, TensorError> {
-        if too_long(shape.elements(), &folding.window) {
+        if self.too_long(shape.elements(), &folding.window) {
             return Ok(None);
         }
         let start = Start::over(folding.op, WINDOWS, &[("WORK", "FOLD")], shape.elements());
