@@ -1,6 +1,7 @@
 //! Loads, stores and atomics: from an address to bytes, with every check on the way.
 
 use crate::convert::Kind;
+use crate::copies::Copies;
 use crate::decode::{AtomicKind, LOCAL, MODULE, SHARED, Space};
 use crate::fault::{FaultKind, Trouble};
 use crate::memory::{ATOMIC, Allocation, GLOBAL, MANY, Memory, Place, trace};
@@ -17,6 +18,8 @@ pub(crate) struct World<'a, 'g> {
     pub(crate) launch: u32,
     pub(crate) block: u64,
     pub(crate) shared: SharedMemory,
+    /// Of each thread: copies to shared memory past the registers.
+    pub(crate) copies: Vec<Copies>,
     /// Of each thread: bytes, and whether they were written.
     pub(crate) locals: Vec<(Vec<u8>, Vec<bool>)>,
     /// The allocation of the last access.

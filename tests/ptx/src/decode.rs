@@ -2,6 +2,7 @@
 
 use crate::alu::{self, Function};
 use crate::convert::{Conversion, Kind};
+use crate::copies::CopyWork;
 use crate::matrix;
 use crate::memory::GLOBAL;
 use crate::syntax::{Statement, type_bytes};
@@ -202,6 +203,14 @@ pub(crate) enum Operation {
         out: Register,
     },
     MultiplyMatrices(Box<matrix::Multiply>),
+    /// A copy past the registers.
+    BeginCopy {
+        to: Address,
+        from: Address,
+        bytes: usize,
+        read: Register,
+    },
+    WorkOnCopies(CopyWork),
     LoadMatrices {
         address: Address,
         load: matrix::Load,
@@ -410,8 +419,31 @@ impl Scope {
                 address: self.address(Space::Shared, at(1)?)?,
                 load: matrix::Load::of(self, parts, at(0)?)?,
             }),
+            "cp" => self.copy(parts, operands),
             "activemask" => Ok(Operation::ActiveMask { out: self.operand(at(0)?)? }),
             _ => self.arithmetic(parts, operands),
+        }
+    }
+
+    /// `cp.async.cg.shared.global [to], [from], bytes[, read]`, and what is done about those under way.
+    fn copy(&mut self, parts: &[&str], operands: &[&str]) -> Result<Operation, String> {
+        let number = |text: Option<&&str>| text.and_then(|text| immediate(text)).ok_or("no number");
+        match parts {
+            ["cp", "async", "commit_group"] => Ok(Operation::WorkOnCopies(CopyWork::EndGroup)),
+            ["cp", "async", "wait_group"] => {
+                Ok(Operation::WorkOnCopies(CopyWork::WaitForGroups(number(operands.first())? as usize)))
+            }
+            ["cp", "async", "wait_all"] => Ok(Operation::WorkOnCopies(CopyWork::WaitForAll)),
+            ["cp", "async", "cg", "shared" | "shared::cta", "global"] => {
+                let [to, from, bytes, read @ ..] = operands else { return Err("too few operands".to_owned()) };
+                Ok(Operation::BeginCopy {
+                    to: self.address(Space::Shared, to)?,
+                    from: self.address(Space::Global, from)?,
+                    bytes: number(Some(bytes))? as usize,
+                    read: self.operand(read.first().unwrap_or(bytes))?,
+                })
+            }
+            _ => Err("this interpreter does not know this form of cp".to_owned()),
         }
     }
 

@@ -17,7 +17,7 @@ pub enum FaultKind {
     ForeignBuffer,
     /// A write to memory that belongs to another stream's tenant, or to constants.
     ForeignWrite,
-    /// Two threads use one place, one of them to write, and nothing orders them.
+    /// Two threads use one place, one of them to write, and nothing orders them. A copy past the registers is like a thread.
     Race,
     /// A barrier, shuffle or vote that not all of its threads reach.
     Divergence,

@@ -6,6 +6,7 @@
 
 use crate::WARP;
 use crate::access::World;
+use crate::copies::Copies;
 use crate::decode::Special;
 use crate::fault::{Fault, FaultKind, Trouble};
 use crate::memory::{Memory, Place};
@@ -76,6 +77,7 @@ impl Launch<'_> {
                             launch: self.number,
                             block: linear + u64::from(x),
                             shared: SharedMemory::new(self.kernel.shared_bytes + self.shared as usize),
+                            copies: std::iter::repeat_with(Copies::default).take(threads).collect(),
                             locals: vec![(vec![0xcd; local], vec![false; local]); threads],
                             recent: 0,
                         },

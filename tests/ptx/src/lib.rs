@@ -14,7 +14,7 @@
 //! - [`module`]: what a PTX text declares; `syntax` splits it into statements, `decode` turns these into operations
 //! - `alu`: arithmetic on the 32 lanes of a warp; `approximate`: what hardware only approximates; `convert`: between number types
 //! - [`launch`]: grids and blocks; `run`: warps and their divergence; `matrix`: tensor cores; `access`, `shared`: loads
-//!   and stores with their checks
+//!   and stores with their checks; `copies`: those past the registers
 //! - [`fault`]: what can be wrong
 #![forbid(unsafe_code)]
 
@@ -22,6 +22,7 @@ mod access;
 mod alu;
 mod approximate;
 mod convert;
+mod copies;
 mod decode;
 pub mod fault;
 pub mod launch;

@@ -289,6 +289,7 @@ impl Run<'_, '_> {
             Operation::Load { .. } | Operation::Store { .. } | Operation::Atomic { .. } => {
                 self.memory(warp, operation, lanes)?;
             }
+            Operation::BeginCopy { .. } | Operation::WorkOnCopies(_) => self.copies(warp, operation, lanes)?,
             Operation::Branch { target } => return Ok(Next::Jump(lanes, *target)),
             Operation::Jump { index, targets } => {
                 let mut scattered = Vec::new();
@@ -418,6 +419,24 @@ impl Run<'_, '_> {
                 }
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// Copies past the registers.
+    fn copies(&mut self, warp: &Warp, operation: &Operation, lanes: u32) -> Result<(), Trouble> {
+        for lane in each(lanes) {
+            let toucher = self.toucher(warp, lane);
+            let place =
+                |address: &Address| warp.registers[address.base as usize][lane].wrapping_add(address.offset as u64);
+            match operation {
+                Operation::BeginCopy { to, from, bytes, read } => {
+                    let read = warp.registers[*read as usize][lane] as u32 as usize;
+                    self.world.begin_copy((place(to), place(from)), (*bytes, read), toucher)?;
+                }
+                Operation::WorkOnCopies(work) => self.world.work_on_copies(*work, toucher)?,
+                _ => {}
+            }
         }
         Ok(())
     }

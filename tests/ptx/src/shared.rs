@@ -34,6 +34,8 @@ const MANY: u32 = u32::MAX;
 pub(crate) struct SharedMemory {
     pub(crate) data: Vec<u8>,
     written: Vec<bool>,
+    /// Bytes that copies past the registers will write.
+    arriving: Vec<bool>,
     writer: Vec<Mark>,
     reader: Vec<Mark>,
 }
@@ -58,9 +60,16 @@ impl SharedMemory {
         SharedMemory {
             data: vec![0xcd; bytes],
             written: vec![false; bytes],
+            arriving: vec![false; bytes],
             writer: vec![Mark::default(); bytes],
             reader: vec![Mark::default(); bytes],
         }
+    }
+
+    /// Notes that a copy to a place that was touched is on its way, or is no more.
+    pub(crate) fn is_arriving(&mut self, address: u64, length: usize, arriving: bool) {
+        let at = address as usize;
+        self.arriving[at..at + length].fill(arriving);
     }
 
     /// Checks an access and answers the bytes.
@@ -80,6 +89,10 @@ impl SharedMemory {
         };
         let at = end - length;
         let new = Mark::of(toucher, access == Access::Atomic);
+        if let Some(byte) = (at..end).find(|byte| self.arriving[*byte]) {
+            let message = format!("a copy to byte {byte} of shared memory has not been waited for");
+            return Err(Trouble::new(FaultKind::Race, lane, message));
+        }
         for byte in at..end {
             if access != Access::Write && !self.written[byte] {
                 let message = format!("byte {byte} of shared memory was never written");

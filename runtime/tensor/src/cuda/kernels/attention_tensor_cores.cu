@@ -1,6 +1,7 @@
 // softmax(query · keyᵀ · scale + mask) · value on tensor cores, for operands of 16 bits, without the scores in memory. A block
 // has 64 queries, 16 per warp, and VALUES columns of the values, and goes through the keys 64 at a time. Scores, softmax and
-// sums are float32; the weights are rounded to the operands' type before they are multiplied with the values.
+// sums are float32; the weights are rounded to the operands' type before they are multiplied with the values. From sm_80 on, values
+// arrive past the registers while queries are multiplied with keys, and the next keys while weights are multiplied with values.
 //
 // WIDTH is at least the width of keys; with CHUNKED, wider ones are multiplied WIDTH columns at a time. Q_WHOLE, K_WHOLE and
 // V_WHOLE say that an operand is read 16 bytes at a time, see `fetch`.
@@ -9,15 +10,20 @@
 #define KEYS 64
 #define THREADS 128
 
-// 64 rows from `first` on of a matrix at `base`, from column `column` on; zeros beyond its ends.
-template <int WIDE, bool WHOLE> __device__ __forceinline__ void load_tile(
+// Begins to copy 64 rows from `first` on of a matrix at `base`, from column `column` on; zeros beyond its ends.
+template <int WIDE, bool WHOLE> __device__ __forceinline__ void copy_tile(
     u16 (*tile)[WIDE + PADDING], const View& from, i64 base, i64 first, i64 rows, i64 column, i64 columns) {
 #pragma unroll 4
     for (int vector = threadIdx.x; vector < 64 * WIDE / 8; vector += THREADS) {
         const int row = vector / (WIDE / 8), place = vector % (WIDE / 8) * 8;
         i64 inside = first + row < rows ? columns - column - place : 0;
         i64 at = base + (first + row) * from.strides[0] + (column + place) * from.strides[1];
-        *(uint4*)&tile[row][place] = fetch(WHOLE, (const u16*)from.data + at, from.strides[1], inside);
+        const u16* eight = (const u16*)from.data + at;
+        if (WHOLE) {
+            begin_copy(&tile[row][place], inside > 0 ? eight : nullptr, from.data);
+        } else {
+            *(uint4*)&tile[row][place] = fetch(eight, from.strides[1], inside);
+        }
     }
 }
 
@@ -143,23 +149,26 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_tensor_cores(
     __shared__ __align__(16) u16 query_tile[QUERIES][WIDTH + PADDING];
 #else
     u32 queries[WIDTH / 16][4];
-    load_tile<WIDTH, Q_WHOLE>(key_tile, x.query, part.query, part.first, x.queries, 0, x.width);
-    __syncthreads();
+    copy_tile<WIDTH, Q_WHOLE>(key_tile, x.query, part.query, part.first, x.queries, 0, x.width);
+    wait_for_copies();
 #pragma unroll
     for (int k = 0; k < WIDTH / 16; k++) load_queries(queries[k], key_tile, k * 16);
     __syncthreads();
+    copy_tile<WIDTH, K_WHOLE>(key_tile, x.key, part.key, 0, x.keys, 0, x.width);
 #endif
     Softmax state = {{-INFINITY, -INFINITY}, {}};
     float sums[VALUES / 8][4] = {};
     const i64 last = part.first + QUERIES, visible = x.causal && last < x.keys ? last : x.keys;
     for (i64 start = 0; start < visible; start += KEYS) {
         float scores[KEYS / 8][4] = {};
-        load_tile<VALUES, V_WHOLE>(value_tile, x.value, part.value, start, x.keys, part.column, x.value_width);
+        // The keys are here, and nobody needs the last values any more.
+        wait_for_copies();
+        copy_tile<VALUES, V_WHOLE>(value_tile, x.value, part.value, start, x.keys, part.column, x.value_width);
 #ifdef CHUNKED
         for (i64 chunk = 0; chunk < x.width; chunk += WIDTH) {
-            load_tile<WIDTH, Q_WHOLE>(query_tile, x.query, part.query, part.first, x.queries, chunk, x.width);
-            load_tile<WIDTH, K_WHOLE>(key_tile, x.key, part.key, start, x.keys, chunk, x.width);
-            __syncthreads();
+            copy_tile<WIDTH, Q_WHOLE>(query_tile, x.query, part.query, part.first, x.queries, chunk, x.width);
+            copy_tile<WIDTH, K_WHOLE>(key_tile, x.key, part.key, start, x.keys, chunk, x.width);
+            wait_for_copies();
 #pragma unroll
             for (int k = 0; k < WIDTH; k += 16) {
                 u32 queries[4];
@@ -168,15 +177,18 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_tensor_cores(
             }
             __syncthreads();
         }
+        soften(x, part, query, start, state, scores, sums);
 #else
-        load_tile<WIDTH, K_WHOLE>(key_tile, x.key, part.key, start, x.keys, 0, x.width);
-        __syncthreads();
 #pragma unroll
         for (int k = 0; k < WIDTH / 16; k++) multiply_keys(scores, queries[k], key_tile, k * 16);
-#endif
         soften(x, part, query, start, state, scores, sums);
+        // The values are here, and nobody needs the last keys any more.
+        wait_for_copies();
+        if (start + KEYS < visible) {
+            copy_tile<WIDTH, K_WHOLE>(key_tile, x.key, part.key, start + KEYS, x.keys, 0, x.width);
+        }
+#endif
         multiply_values(sums, scores, value_tile);
-        __syncthreads();
     }
     store_results(x, part, query, state, sums);
 }

@@ -1,5 +1,6 @@
 // out = a · b + bias on tensor cores, as gemm.cu for operands of 16 bits. A block computes TILE×TILE results, a warp TILE/2×32
-// of them. While it multiplies one step's tiles in shared memory, it already reads the next step's into registers.
+// of them. While it multiplies one step's tiles in shared memory, the next ones are under way: from sm_80 on two steps' tiles, copied
+// past the registers, where both operands are read 16 bytes at a time; else one step's, in registers.
 //
 // A_WHOLE and B_WHOLE say that an operand is read 16 bytes at a time, see `fetch`; RIGHT_BY_ROWS, that neighbours of `b` in
 // memory are neighbours in a row, and not in a column.
@@ -20,6 +21,27 @@
 #define B_LINES TILE
 #define B_LINE DEPTH
 #endif
+
+#if defined(COPIES_ALONE) && A_WHOLE && B_WHOLE
+#define STAGES 3
+#else
+#define STAGES 2
+#endif
+
+#if STAGES > 2
+// Makes a group of the copies that this thread has begun since the last.
+__device__ __forceinline__ void end_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Waits until all of this thread's groups but the last have arrived. Those of others have after a barrier behind that.
+__device__ __forceinline__ void wait_for_all_groups_but_one() { asm volatile("cp.async.wait_group 1;" ::: "memory"); }
+#endif
+
+// Where eight neighbours begin in a tile whose lines have LENGTH elements. Their places along a line are turned with the line's number,
+// so that of eight lines those at the same column are in different banks.
+template <int LENGTH> __device__ __forceinline__ int spot(int line, int column) {
+    const int turn = LENGTH == 32 ? line / 2 % 4 : line % 8;
+    return line * LENGTH + (column / 8 ^ turn) * 8;
+}
 
 // What one thread reads of `a`: in rows `line` and `line` + TILE/2 of the tile, eight elements from `k` on.
 struct Left {
@@ -48,13 +70,22 @@ struct Left {
         }
     }
 
+    // Where its eight elements lie, all or none of which are inside; null for none. Of a convolution, they are channels under one tap.
+    __device__ __forceinline__ const u16* together(const Arguments& x, int i) const {
+        if (!exists[i] || k >= x.inner) return nullptr;
+#ifdef CONVOLUTION
+        i64 at = under(x, pixels[i], tap);
+        return at < 0 ? nullptr : (const u16*)x.a.data + at;
+#else
+        return from[i];
+#endif
+    }
+
     __device__ __forceinline__ uint4 vector(const Arguments& x, int i) const {
-#ifndef CONVOLUTION
-        return fetch(A_WHOLE, from[i], x.a.strides[1], exists[i] ? x.inner - k : 0);
-#elif A_WHOLE
-        // Eight channels under one tap.
-        i64 at = exists[i] && k < x.inner ? under(x, pixels[i], tap) : -1;
-        return fetch(true, (const u16*)x.a.data + at, 1, at >= 0);
+#if A_WHOLE
+        return fetch_together(together(x, i));
+#elif !defined(CONVOLUTION)
+        return fetch(from[i], x.a.strides[1], exists[i] ? x.inner - k : 0);
 #else
         u32 pairs[4] = {};
         Tap each = tap;
@@ -104,11 +135,27 @@ struct Right {
         }
     }
 
-    __device__ __forceinline__ uint4 vector(const Arguments& x, int i) const {
+    // How many of its elements are inside.
+    __device__ __forceinline__ i64 count(const Arguments& x, int i) const {
 #ifdef RIGHT_BY_ROWS
-        return fetch(B_WHOLE, from[i], x.b.strides[1], k + i * (THREADS / (B_LINE / 8)) < x.inner ? inside[i] : 0);
+        return k + i * (THREADS / (B_LINE / 8)) < x.inner ? inside[i] : 0;
 #else
-        return fetch(B_WHOLE, from[i], x.b.strides[0], inside[i] ? x.inner - k : 0);
+        return inside[i] ? x.inner - k : 0;
+#endif
+    }
+
+    // As that of `Left`.
+    __device__ __forceinline__ const u16* together(const Arguments& x, int i) const {
+        return count(x, i) > 0 ? from[i] : nullptr;
+    }
+
+    __device__ __forceinline__ uint4 vector(const Arguments& x, int i) const {
+#if B_WHOLE
+        return fetch_together(together(x, i));
+#elif defined(RIGHT_BY_ROWS)
+        return fetch(from[i], x.b.strides[1], count(x, i));
+#else
+        return fetch(from[i], x.b.strides[0], count(x, i));
 #endif
     }
 
@@ -120,21 +167,23 @@ struct Right {
 
 // The product of the tiles of one step, added to a warp's sums.
 __device__ __forceinline__ void multiply_tiles(
-    const u16 (*a_tile)[DEPTH + PADDING], const u16 (*b_tile)[B_LINE + PADDING], int warp_row, int warp_column,
+    const u16* a_tile, const u16* b_tile, int warp_row, int warp_column,
     float (*sums)[WARP_COLUMNS / 8][4]) {
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int k = 0; k < DEPTH; k += 16) {
         u32 a[WARP_ROWS / 16][4], b[WARP_COLUMNS / 16][4];
 #pragma unroll
-        for (int i = 0; i < WARP_ROWS / 16; i++) load_matrices(a[i], &a_tile[warp_row + i * 16 + lane % 16][k + lane / 16 * 8]);
+        for (int i = 0; i < WARP_ROWS / 16; i++) {
+            load_matrices(a[i], a_tile + spot<DEPTH>(warp_row + i * 16 + lane % 16, k + lane / 16 * 8));
+        }
 #pragma unroll
         for (int j = 0; j < WARP_COLUMNS / 16; j++) {
             int column = warp_column + j * 16;
 #ifdef RIGHT_BY_ROWS
-            load_matrices_transposed(b[j], &b_tile[k + lane % 16][column + lane / 16 * 8]);
+            load_matrices_transposed(b[j], b_tile + spot<B_LINE>(k + lane % 16, column + lane / 16 * 8));
 #else
-            load_matrices(b[j], &b_tile[column + lane % 8 + lane / 16 * 8][k + lane / 8 % 2 * 8]);
+            load_matrices(b[j], b_tile + spot<B_LINE>(column + lane % 8 + lane / 16 * 8, k + lane / 8 % 2 * 8));
 #endif
         }
 #pragma unroll
@@ -169,32 +218,58 @@ __device__ __forceinline__ void store_results(
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) gemm_tensor_cores(const Arguments x) {
-    __shared__ __align__(16) u16 a_tile[2][TILE][DEPTH + PADDING];
-    __shared__ __align__(16) u16 b_tile[2][B_LINES][B_LINE + PADDING];
+    __shared__ __align__(16) u16 a_tile[STAGES][TILE * DEPTH];
+    __shared__ __align__(16) u16 b_tile[STAGES][B_LINES * B_LINE];
     const Tile tile = own_tile(x, TILE);
     const int warp = threadIdx.x / 32, warp_row = warp % 2 * WARP_ROWS, warp_column = warp / 2 * WARP_COLUMNS;
     Left left(x, tile);
     Right right(x, tile);
-    uint4 a_next[VECTORS], b_next[VECTORS];
+    // Where a thread's vectors go in a tile; the second goes as many lines below as there are between both.
+    const int a_below = THREADS / 4, b_below = THREADS / (B_LINE / 8), a_place = threadIdx.x % 4 * 8;
     float sums[WARP_ROWS / 16][WARP_COLUMNS / 8][4] = {};
-    for (int start = 0, stage = 0; start < (int)x.inner + DEPTH; start += DEPTH, stage ^= 1) {
-        // Of the step that begins at `start`, which is multiplied the next time around.
-        const bool more = start < (int)x.inner;
+    const int steps = ((int)x.inner + DEPTH - 1) / DEPTH;
+#if STAGES > 2
+    // At `step`, the tiles of all steps before it have been multiplied, those of the two after it are under way.
+    for (int step = 1 - STAGES; step < steps; step++) {
+        if (step >= 0) {
+            wait_for_all_groups_but_one();
+            // Now all threads' copies of this step have arrived, and nobody reads those of the step before any more.
+            __syncthreads();
+        }
+        const int ahead = step + STAGES - 1, to = ahead % STAGES;
+        if (ahead < steps) {
+#pragma unroll
+            for (int i = 0; i < VECTORS; i++) {
+                begin_copy(a_tile[to] + spot<DEPTH>(left.line + i * a_below, a_place), left.together(x, i), x.a.data);
+                begin_copy(b_tile[to] + spot<B_LINE>(right.line + i * b_below, right.place), right.together(x, i), x.b.data);
+            }
+            left.step(x);
+            right.step(x);
+        }
+        end_group();
+        if (step >= 0) multiply_tiles(a_tile[step % STAGES], b_tile[step % STAGES], warp_row, warp_column, sums);
+    }
+#else
+    uint4 a_next[VECTORS], b_next[VECTORS];
+    for (int step = 0; step <= steps; step++) {
+        // Of this step, which is multiplied the next time around.
+        const bool more = step < steps;
 #pragma unroll
         for (int i = 0; more && i < VECTORS; i++) {
             a_next[i] = left.vector(x, i);
             b_next[i] = right.vector(x, i);
         }
-        if (start > 0) multiply_tiles(a_tile[stage ^ 1], b_tile[stage ^ 1], warp_row, warp_column, sums);
+        if (step > 0) multiply_tiles(a_tile[(step + 1) % 2], b_tile[(step + 1) % 2], warp_row, warp_column, sums);
         if (!more) break;
 #pragma unroll
         for (int i = 0; i < VECTORS; i++) {
-            *(uint4*)&a_tile[stage][left.line + i * (THREADS / 4)][threadIdx.x % 4 * 8] = a_next[i];
-            *(uint4*)&b_tile[stage][right.line + i * (THREADS / (B_LINE / 8))][right.place] = b_next[i];
+            *(uint4*)(a_tile[step % 2] + spot<DEPTH>(left.line + i * a_below, a_place)) = a_next[i];
+            *(uint4*)(b_tile[step % 2] + spot<B_LINE>(right.line + i * b_below, right.place)) = b_next[i];
         }
         left.step(x);
         right.step(x);
         __syncthreads();
     }
+#endif
     store_results(x, tile, warp_row, warp_column, sums);
 }

@@ -36,10 +36,11 @@ __device__ __forceinline__ void multiply(float* sums, const u32* a, const u32* b
 #endif
 }
 
-// Eight elements of 16 bits, `step` apart; zeros in place of those from `inside` on. With `whole`, they lie together at a
-// multiple of 16 bytes, and all or none are inside.
-__device__ __forceinline__ uint4 fetch(bool whole, const u16* from, i64 step, i64 inside) {
-    if (whole) return inside > 0 ? *(const uint4*)from : make_uint4(0, 0, 0, 0);
+// Eight elements of 16 bits that lie together at a multiple of 16 bytes; zeros where there is no place.
+__device__ __forceinline__ uint4 fetch_together(const u16* from) { return from ? *(const uint4*)from : make_uint4(0, 0, 0, 0); }
+
+// Eight elements of 16 bits, `step` apart; zeros in place of those from `inside` on.
+__device__ __forceinline__ uint4 fetch(const u16* from, i64 step, i64 inside) {
     u32 pairs[4];
 #pragma unroll
     for (int i = 0; i < 4; i++) {
@@ -48,6 +49,30 @@ __device__ __forceinline__ uint4 fetch(bool whole, const u16* from, i64 step, i6
         pairs[i] = low | high << 16;
     }
     return make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
+}
+
+#if __CUDA_ARCH__ >= 800
+#define COPIES_ALONE 1
+#endif
+
+// Copies eight elements of 16 bits to shared memory, zeros where `from` is null: from sm_80 on past the registers, so that they arrive
+// when they have been waited for. Both places are multiples of 16 bytes, and `anywhere` is an address that may be read.
+__device__ __forceinline__ void begin_copy(u16* to, const u16* from, const void* anywhere) {
+#ifdef COPIES_ALONE
+    u32 at = (u32)__cvta_generic_to_shared(to);
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :: "r"(at), "l"(from ? (const void*)from : anywhere), "r"(from ? 16 : 0) : "memory");
+#else
+    *(uint4*)to = fetch_together(from);
+#endif
+}
+
+// Waits until all copies of the block that were begun have arrived, and everybody is here.
+__device__ __forceinline__ void wait_for_copies() {
+#ifdef COPIES_ALONE
+    asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
+    __syncthreads();
 }
 
 // Two neighbours at once, of which the second may be beyond the end of a row.
