@@ -54,6 +54,7 @@ sources!(
     DISTANCE "distance",
     CANNY "canny",
     FOURIER "fourier",
+    CHIRP "chirp",
     CREATE "create",
     WINDOWS "windows",
 );
@@ -155,6 +156,7 @@ pub fn kernel_sources() -> Vec<KernelSource> {
         one(CANNY, "unite", &[("STEP", "UNITE")]),
         one(FOURIER, "by 4", &[("RADIX", "4")]),
         one(FOURIER, "by 7", &[("RADIX", "7")]),
+        one(CHIRP, "spread", &[("STEP", "SPREAD")]),
         one(CREATE, "normal", &[("SERIES", "NORMAL")]),
         one(WINDOWS, "max pool", &[("WORK", "LARGEST")]),
         one(WINDOWS, "fold", &[("WORK", "FOLD")]),

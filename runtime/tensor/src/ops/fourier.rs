@@ -14,7 +14,8 @@ impl Tensor {
     /// The discrete Fourier transform of `[…,2]` along `dims`, none of which may be the last. `inverse` divides by the number
     /// of elements, as PyTorch's `ifftn`. Floats, computed in float32; answers float32.
     ///
-    /// Workspace: the tensor twice more, and some ten numbers for each place of a dimension and thread.
+    /// Workspace: the tensor twice more, and some ten numbers for each place of a dimension and thread; on a GPU, for lengths with
+    /// prime factors beyond 7, up to five times more.
     pub fn fft(&self, dims: &[i32], inverse: bool, cx: &OpContext) -> Result<Tensor, TensorError> {
         const OP: &str = "fft";
         self.check_float(OP, "self")?;
