@@ -2,7 +2,7 @@
 
 use super::compile::{COPY, ELEMENTWISE, ELEMENTWISE_DENSE};
 use super::gpu::GpuJob;
-use super::launch::{Start, View, Walk, index_type, number, padded};
+use super::launch::{Start, View, Walk, element_type, index_type, number, padded};
 use crate::device::{DeviceCode, Piece};
 use crate::shape::{Layout, MAX_RANK, Order};
 use crate::{DType, OpContext, Operand, Tensor, TensorError};
@@ -22,10 +22,10 @@ struct Elementwise {
     rank: i32,
 }
 
-/// `Arguments` of `copy.cu`, for elements of type E.
+/// `Arguments` of `copy.cu`.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Copy<E> {
+struct Copy {
     from: u64,
     to: u64,
     from_offset: i64,
@@ -34,8 +34,9 @@ struct Copy<E> {
     lengths: [i64; MAX_RANK],
     from_strides: [i64; MAX_RANK],
     to_strides: [i64; MAX_RANK],
-    fill: E,
-    rank: i32,
+    /// The bits of an element, lowest first.
+    fill: u64,
+    rank: i64,
 }
 
 // SAFETY: `repr(C)`, made of integers and floats.
@@ -43,7 +44,7 @@ struct Copy<E> {
 unsafe impl DeviceRepr for Elementwise {}
 // SAFETY: as above.
 #[allow(unsafe_code)]
-unsafe impl<E: std::marker::Copy> DeviceRepr for Copy<E> {}
+unsafe impl DeviceRepr for Copy {}
 
 /// Elements from which on a kernel is compiled for their types: fewer take no longer than the launch.
 const WORTH_COMPILING: usize = 1 << 14;
@@ -175,21 +176,15 @@ impl GpuJob {
         let filled = fill.map(|value| Move { from: None, to: layout, fill: bits(value, dtype) });
         let copied = pieces.iter().map(|piece| Move { from: Some((piece.source, piece.from)), to: piece.to, fill: 0 });
         for part in filled.into_iter().chain(copied) {
-            match dtype.size() {
-                1 => self.copy(op, "u8", part.fill as u8, &part, &mut out, cx)?,
-                2 => self.copy(op, "u16", part.fill as u16, &part, &mut out, cx)?,
-                4 => self.copy(op, "u32", part.fill as u32, &part, &mut out, cx)?,
-                _ => self.copy(op, "u64", part.fill, &part, &mut out, cx)?,
-            }
+            self.copy(op, element_type(dtype), &part, &mut out, cx)?;
         }
         self.tensor(op, layout, dtype, out, cx).map(Some)
     }
 
-    fn copy<E: std::marker::Copy>(
+    fn copy(
         &self,
         op: &'static str,
         element: &str,
-        fill: E,
         part: &Move<'_>,
         out: &mut super::DeviceBuffer,
         cx: &OpContext,
@@ -220,8 +215,8 @@ impl GpuJob {
             lengths: padded(&walk.lengths),
             from_strides: padded(&walk.strides[0]),
             to_strides: padded(&walk.strides[1]),
-            fill,
-            rank: walk.lengths.len() as i32,
+            fill: part.fill,
+            rank: walk.lengths.len() as i64,
         })
     }
 }

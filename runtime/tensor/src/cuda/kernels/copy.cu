@@ -6,8 +6,9 @@ struct Arguments {
     i64 from_offset, to_offset;
     u64 elements;
     i64 lengths[MAX_RANK], from_strides[MAX_RANK], to_strides[MAX_RANK];
-    ELEMENT fill;
-    int rank;
+    // The bits of an element, lowest first.
+    u64 fill;
+    i64 rank;
 };
 
 extern "C" __global__ void __launch_bounds__(256) copy(const Arguments x) {
@@ -15,7 +16,7 @@ extern "C" __global__ void __launch_bounds__(256) copy(const Arguments x) {
     for (INDEX i = (INDEX)blockIdx.x * blockDim.x + threadIdx.x; i < (INDEX)x.elements; i += step) {
         INDEX left = i;
         i64 from = x.from_offset, to = x.to_offset;
-        for (int d = x.rank - 1; d >= 0; d--) {
+        for (int d = (int)x.rank - 1; d >= 0; d--) {
             INDEX place = left;
             if (d > 0) {
                 INDEX length = (INDEX)x.lengths[d];
@@ -25,6 +26,6 @@ extern "C" __global__ void __launch_bounds__(256) copy(const Arguments x) {
             from += (i64)place * x.from_strides[d];
             to += (i64)place * x.to_strides[d];
         }
-        x.to[to] = x.from ? x.from[from] : x.fill;
+        x.to[to] = x.from ? x.from[from] : (ELEMENT)x.fill;
     }
 }
