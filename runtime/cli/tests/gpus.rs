@@ -139,10 +139,14 @@ impl<'a> Client<'a> {
         serde_json::from_slice(&self.get(path)).unwrap()
     }
 
-    fn queue(&self, workflow: &Value) -> String {
-        let request = ureq::post(format!("{}/prompt", self.server.url));
+    fn post(&self, path: &str, body: &Value) -> ureq::http::Response<ureq::Body> {
+        let request = ureq::post(format!("{}{path}", self.server.url));
         let request = self.token.iter().fold(request, |request, token| request.header("authorization", token));
-        let mut answer = request.send_json(json!({"prompt": workflow})).unwrap();
+        request.send_json(body).unwrap()
+    }
+
+    fn queue(&self, workflow: &Value) -> String {
+        let mut answer = self.post("/prompt", &json!({"prompt": workflow}));
         let answer: Value = answer.body_mut().read_json().unwrap();
         answer["prompt_id"].as_str().unwrap().to_owned()
     }
@@ -167,8 +171,8 @@ impl<'a> Client<'a> {
         self.get(&format!("/view?filename={name}&type=output"))
     }
 
-    /// Keeps the first of two GPUs busy, without a kernel. Answers the prompt that does.
-    fn occupy_the_first(&self) -> String {
+    /// Keeps one of two GPUs busy, without a kernel. Answers the prompt that does.
+    fn occupy(&self, index: usize) -> String {
         let busy = json!({"1": {"class_type": "TestSleepLoop", "inputs": {"milliseconds": 60_000}}});
         loop {
             let begun =
@@ -176,7 +180,7 @@ impl<'a> Client<'a> {
             let before = begun(&self.devices());
             let prompt = self.queue(&busy);
             let after = self.wait_for_begun(|now| *now != before);
-            if after[0] != before[0] {
+            if after[index] != before[index] {
                 return prompt;
             }
             self.interrupt(&prompt);
@@ -190,8 +194,7 @@ impl<'a> Client<'a> {
     }
 
     fn interrupt(&self, prompt: &str) {
-        let request = ureq::post(format!("{}/interrupt", self.server.url));
-        request.send_json(json!({"prompt_id": prompt})).unwrap();
+        self.post("/interrupt", &json!({"prompt_id": prompt}));
     }
 
     fn devices(&self) -> Vec<Value> {
@@ -301,10 +304,19 @@ fn prompts_go_where_their_tenant_has_results() {
     let tokens = tokens_of_two_tenants(&place);
     let server = start(&place, &["--device", "cuda:all", "--cache-lru", "100"], &[TWO]);
     let tenants = tokens.map(|token| Client { server: &server, token: Some(token) });
-    // Side by side, so on different GPUs.
-    let prompts = tenants.each_ref().map(|tenant| tenant.queue(&slowly_scaled(1000, 0)));
-    let first: Vec<Ended> = tenants.iter().zip(&prompts).map(|(tenant, prompt)| tenant.ended(prompt)).collect();
-    assert_ne!(first[0].device(), first[1].device());
+    let first: Vec<Ended> = [1, 0]
+        .iter()
+        .zip(&tenants)
+        .map(|(free, tenant)| {
+            // With the other GPU busy, there is only one that a prompt goes to.
+            let busy = tenants[0].occupy(1 - free);
+            let ended = tenant.ended(&tenant.queue(&slowly_scaled(1, 0)));
+            tenants[0].interrupt(&busy);
+            tenants[0].ended(&busy);
+            assert_eq!(ended.device(), format!("cuda:{free}"));
+            ended
+        })
+        .collect();
     // One after the other: either GPU has nothing to do.
     for seed in [1, 2, 3] {
         for (tenant, first) in tenants.iter().zip(&first) {
@@ -430,7 +442,7 @@ fn a_prompt_that_loses_a_kept_result_with_another_gpu_runs_again() {
     let variables = [TWO, ("SIMULATED_CUDA_FAILURES", failures.as_str())];
     let server = start(&place, &[&flags[..], &["cuda:all"]].concat(), &variables);
     let client = Client::of(&server);
-    let busy = client.occupy_the_first();
+    let busy = client.occupy(0);
     assert_eq!(client.ended(&client.queue(&kept)).device(), "cuda:1");
     let before = begun(&client.devices());
     let failing = client.queue(&failing);
