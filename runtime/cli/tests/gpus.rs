@@ -371,6 +371,7 @@ fn a_gpu_that_failed_once_is_used_again() {
     let wanted = pictures_of_the_cpu(std::slice::from_ref(&workflow));
     let place = Place::new();
     let flags = ["--device", "cuda", "--cache-none", "--disable-metadata"];
+    // The first two launches are the test at the start.
     let server = start(&place, &flags, &[("SIMULATED_CUDA_FAILURES", "0:4")]);
     let client = Client::of(&server);
     let ended = client.ended(&client.queue(&workflow));
