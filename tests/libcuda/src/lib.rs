@@ -17,7 +17,7 @@
 //! - [`code`]: what modules are made of
 //! - [`entry`]: the entry points themselves
 //! - [`cublaslt`] and [`cublaslt_entry`]: the same for products
-//! - [`order`]: which work of one stream is known to come after which of another
+//! - [`streams`]: streams, events, and what the host has waited for; [`order`]: which work of one stream is known to come after which of another
 //! - [`pinned`]: page-locked memory of the host; [`pool`]: freed memory of a device
 
 // The interface of the driver is made of raw pointers and of the library too; the modules of entry points are the only ones that have any.
@@ -33,3 +33,4 @@ mod entry;
 mod order;
 mod pinned;
 mod pool;
+mod streams;

@@ -2,7 +2,7 @@
 //! thread waits for them. Until then nobody may touch the place, and others may only after a barrier behind the wait.
 
 use crate::access::World;
-use crate::decode::Space;
+use crate::decode::{Operation, Scope, Space, immediate};
 use crate::fault::{FaultKind, Trouble};
 use crate::shared::{Access, Toucher};
 use std::collections::VecDeque;
@@ -32,6 +32,28 @@ pub(crate) enum CopyWork {
     WaitForGroups(usize),
     /// Waits for all, in groups or not.
     WaitForAll,
+}
+
+/// `cp.async.cg.shared.global [to], [from], bytes[, read]`, and what is done about those under way.
+pub(crate) fn decode(scope: &mut Scope, parts: &[&str], operands: &[&str]) -> Result<Operation, String> {
+    let number = |text: Option<&&str>| text.and_then(|text| immediate(text)).ok_or("no number");
+    match parts {
+        ["cp", "async", "commit_group"] => Ok(Operation::WorkOnCopies(CopyWork::EndGroup)),
+        ["cp", "async", "wait_group"] => {
+            Ok(Operation::WorkOnCopies(CopyWork::WaitForGroups(number(operands.first())? as usize)))
+        }
+        ["cp", "async", "wait_all"] => Ok(Operation::WorkOnCopies(CopyWork::WaitForAll)),
+        ["cp", "async", "cg", "shared" | "shared::cta", "global"] => {
+            let [to, from, bytes, read @ ..] = operands else { return Err("too few operands".to_owned()) };
+            Ok(Operation::BeginCopy {
+                to: scope.address(Space::Shared, to)?,
+                from: scope.address(Space::Global, from)?,
+                bytes: number(Some(bytes))? as usize,
+                read: scope.operand(read.first().unwrap_or(bytes))?,
+            })
+        }
+        _ => Err("this interpreter does not know this form of cp".to_owned()),
+    }
 }
 
 impl World<'_, '_> {

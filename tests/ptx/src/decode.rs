@@ -2,7 +2,7 @@
 
 use crate::alu::{self, Function};
 use crate::convert::{Conversion, Kind};
-use crate::copies::CopyWork;
+use crate::copies::{self, CopyWork};
 use crate::matrix;
 use crate::memory::GLOBAL;
 use crate::syntax::{Statement, type_bytes};
@@ -283,7 +283,7 @@ impl Scope {
     }
 
     /// A register, literal, symbol or special register.
-    fn operand(&mut self, text: &str) -> Result<Register, String> {
+    pub(crate) fn operand(&mut self, text: &str) -> Result<Register, String> {
         if let Some(register) = self.registers.get(text) {
             return Ok(*register);
         }
@@ -309,7 +309,7 @@ impl Scope {
         }
     }
 
-    fn address(&mut self, space: Space, text: &str) -> Result<Address, String> {
+    pub(crate) fn address(&mut self, space: Space, text: &str) -> Result<Address, String> {
         let inner = text.trim_start_matches('[').trim_end_matches(']').trim();
         let (base, offset) = match inner.split_once('+') {
             Some((base, offset)) => {
@@ -419,31 +419,9 @@ impl Scope {
                 address: self.address(Space::Shared, at(1)?)?,
                 load: matrix::Load::of(self, parts, at(0)?)?,
             }),
-            "cp" => self.copy(parts, operands),
+            "cp" => copies::decode(self, parts, operands),
             "activemask" => Ok(Operation::ActiveMask { out: self.operand(at(0)?)? }),
             _ => self.arithmetic(parts, operands),
-        }
-    }
-
-    /// `cp.async.cg.shared.global [to], [from], bytes[, read]`, and what is done about those under way.
-    fn copy(&mut self, parts: &[&str], operands: &[&str]) -> Result<Operation, String> {
-        let number = |text: Option<&&str>| text.and_then(|text| immediate(text)).ok_or("no number");
-        match parts {
-            ["cp", "async", "commit_group"] => Ok(Operation::WorkOnCopies(CopyWork::EndGroup)),
-            ["cp", "async", "wait_group"] => {
-                Ok(Operation::WorkOnCopies(CopyWork::WaitForGroups(number(operands.first())? as usize)))
-            }
-            ["cp", "async", "wait_all"] => Ok(Operation::WorkOnCopies(CopyWork::WaitForAll)),
-            ["cp", "async", "cg", "shared" | "shared::cta", "global"] => {
-                let [to, from, bytes, read @ ..] = operands else { return Err("too few operands".to_owned()) };
-                Ok(Operation::BeginCopy {
-                    to: self.address(Space::Shared, to)?,
-                    from: self.address(Space::Global, from)?,
-                    bytes: number(Some(bytes))? as usize,
-                    read: self.operand(read.first().unwrap_or(bytes))?,
-                })
-            }
-            _ => Err("this interpreter does not know this form of cp".to_owned()),
         }
     }
 
