@@ -43,6 +43,8 @@ fn what_does_not_go_together_is_refused_with_the_reason_when_a_gpu_is_opened() {
     }
     let newer = found(&[("SIMULATED_CUDA_VERSION", "13000")]);
     assert!(newer.starts_with("Ok([\"cuda:0 Simulated") && newer.contains("driver for CUDA 13.0"), "{newer}");
+    let without_pools = found(&[("SIMULATED_CUDA_POOLS", "0")]);
+    assert!(without_pools.starts_with("Ok([\"cuda:0 Simulated"), "{without_pools}");
     let older = found(&[("SIMULATED_CUDA_VERSION", "11080")]);
     assert!(older.contains("cannot be used") && older.contains("with a driver of CUDA 11.8: install"), "{older}");
     let pascal = found(&[("SIMULATED_CUDA_ARCH", "61")]);

@@ -5,10 +5,11 @@
 use crate::code::Code as Image;
 use crate::device::{
     Answer, CONTEXT_IS_DESTROYED, DEVICES, Device, INVALID_CONTEXT, INVALID_DEVICE, INVALID_VALUE, NOT_FOUND,
-    NOT_SUPPORTED, SUCCESS, architecture, device_of, version_number,
+    NOT_SUPPORTED, SUCCESS, architecture, device_of, setting, version_number,
 };
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use vivarium_ptx::memory::ANYBODY;
 
 type Code = u32;
 
@@ -153,8 +154,8 @@ pub unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_ui
         16 => 2,         // multiprocessors: few, so that small products keep them busy
         75 => arch / 10, // compute capability
         76 => arch % 10,
-        97 => 99 << 10, // shared memory of a block that asks for it
-        115 => 1,       // memory pools
+        97 => 99 << 10,                            // shared memory of a block that asks for it
+        115 => setting("SIMULATED_CUDA_POOLS", 1), // memory pools
         _ => 0,
     };
     unsafe { put(value, Ok(found)) }
@@ -199,7 +200,7 @@ pub extern "C" fn cuCtxSynchronize() -> Code {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemAlloc_v2(pointer: *mut u64, bytes: usize) -> Code {
-    unsafe { put(pointer, current().and_then(|device| device.allocate(bytes, 1))) }
+    unsafe { put(pointer, current().and_then(|device| device.allocate(bytes, ANYBODY))) }
 }
 
 #[unsafe(no_mangle)]

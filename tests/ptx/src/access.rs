@@ -4,7 +4,7 @@ use crate::convert::Kind;
 use crate::copies::Copies;
 use crate::decode::{AtomicKind, LOCAL, MODULE, SHARED, Space};
 use crate::fault::{FaultKind, Trouble};
-use crate::memory::{ATOMIC, Allocation, GLOBAL, MANY, Memory, Place, trace};
+use crate::memory::{ANYBODY, ATOMIC, Allocation, GLOBAL, MANY, Memory, Place, trace};
 use crate::shared::{Access, SharedMemory, Toucher};
 use parking_lot::{Mutex, MutexGuard};
 
@@ -113,7 +113,7 @@ impl World<'_, '_> {
         let allocation = &mut *self.handed[self.recent];
         let at = (address - allocation.base) as usize;
         let trouble = |kind, message| Err(Trouble::new(kind, lane, message));
-        if access != Access::Read && allocation.owner != owner {
+        if access != Access::Read && ![owner, ANYBODY].contains(&allocation.owner) {
             let message = format!("a buffer of owner {} written by owner {owner}", allocation.owner);
             return trouble(FaultKind::ForeignWrite, message);
         }

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 /// The first address of global memory. Below lie the windows of other spaces in generic addresses.
 pub const GLOBAL: u64 = 0x7f00_0000_0000;
+/// The owner of memory that any stream may write to.
+pub const ANYBODY: u64 = 0;
 const GAP: u64 = 1 << 20;
 const ALIGNMENT: u64 = 512;
 
