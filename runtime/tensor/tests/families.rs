@@ -421,6 +421,20 @@ proptest! {
 }
 
 /// Colours of all float types come back.
+/// Neighbours in memory are gathered several at a time, and not always as many as that: the same numbers, bit for bit.
+#[test]
+fn lines_of_neighbours_are_transformed_like_others() {
+    let cx = context();
+    let x = random(&[3, 50, 70, 2], DType::Float32, 7);
+    for (x, dim) in [(x.slice(1, 2, 47, 1, &cx), 1), (x.slice(2, 1, i64::MAX, 1, &cx), 1), (x.flip(&[2], &cx), 0)] {
+        let (x, mut order) = (x.unwrap(), [0, 1, 2, 3]);
+        order.swap(dim, 2);
+        let alone = x.permute(&order, &cx).unwrap().contiguous(&cx).unwrap().fft(&[2], false, &cx).unwrap();
+        let wanted: Vec<f32> = alone.permute(&order, &cx).unwrap().to_vec(&cx).unwrap();
+        assert_eq!(x.fft(&[dim as i32], false, &cx).unwrap().to_vec::<f32>(&cx).unwrap(), wanted);
+    }
+}
+
 #[test]
 fn colors_come_back() {
     let cx = context();

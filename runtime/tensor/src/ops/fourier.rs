@@ -2,10 +2,11 @@
 
 use super::interpolate::workspace;
 use crate::cpu::fourier;
+use crate::cpu::reader::Reader;
 use crate::device::Task;
 use crate::shape::Layout;
 use crate::storage::Allocation;
-use crate::{OpContext, Tensor, TensorError};
+use crate::{DType, OpContext, Tensor, TensorError};
 
 /// The longest dimension of [`Tensor::fft`].
 pub const MAX_FFT: usize = 1 << 24;
@@ -51,11 +52,11 @@ impl Tensor {
             order.iter().enumerate().for_each(|(place, dim)| back[*dim] = place);
             result = result.with_layout(result.layout.permuted(&back));
         }
-        result.cast(crate::DType::Float32, cx)
+        result.cast(DType::Float32, cx)
     }
 }
 
-/// Lines `[…,length,2]` transformed, row-major float32.
+/// Lines `[…,length,2]` transformed, row-major float32. They are read where they lie.
 fn transformed(lines: &Tensor, inverse: bool, cx: &OpContext) -> Result<Tensor, TensorError> {
     const OP: &str = "fft";
     if let Some(lines) = lines.dense_for_gpu(cx)?
@@ -63,10 +64,22 @@ fn transformed(lines: &Tensor, inverse: bool, cx: &OpContext) -> Result<Tensor, 
     {
         return Ok(result);
     }
-    let lines = lines.dense_floats(OP, "self", cx)?;
-    let length = lines.dims()[lines.rank() - 2];
+    let last = lines.rank() - 1;
+    let is_readable = lines.dtype() == DType::Float32 && lines.strides()[last] == 1;
+    let lines = if is_readable { lines.clone() } else { lines.dense_floats(OP, "self", cx)? };
+    lines.buffer(OP, cx)?;
+    let (lengths, strides) = (lines.dims(), lines.strides());
+    let starts = lengths.iter().copied().zip(strides.iter().copied()).take(last - 1);
+    let length = lengths[last - 1];
+    let input = fourier::Lines {
+        values: lines.values(),
+        starts: Reader::of_dims(lines.layout.offset, starts),
+        stride: strides[last - 1],
+        length,
+        count: lines.elements() / (2 * length).max(1),
+    };
     let mut out = Allocation::<f32>::unfilled(OP, lines.elements(), cx)?;
     let _workspace = workspace(OP, fourier::workspace_bytes(length), cx)?;
-    fourier::lines(OP, lines.floats(), length, inverse, &mut out.values, cx)?;
+    fourier::transform(OP, &input, inverse, &mut out.values, cx)?;
     Ok(Tensor::of(Layout::contiguous(*lines.lengths_shape()), out))
 }
