@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::{
     guests, nodes, setup,
-    shell::{Profile, cargo, run, target_dir},
+    shell::{Profile, cargo, root, run, target_dir},
 };
 
 /// The flags of `vivarium-bench` and whether a value follows: checked here, before the long build.
@@ -33,7 +33,18 @@ cargo xtask bench tensor [--python PATH] [--threads N] [--processor-time] [--rou
 
 Tensor operations beside PyTorch in the same run, taking turns; PATH (or VIVARIUM_PEER_PYTHON) is a Python that has it.
 A CASE is the beginning of a name, such as `conv`.
+
+cargo xtask bench libraries [--python PATH] [--rounds N] [CASE…]
+
+Tensor operations beside gemm, faer, matrixmultiply, candle, burn, fast_image_resize, pic-scale, rustfft and phastft; with a
+Python that has PyTorch and numpy also beside oneDNN, MKL, OpenBLAS and pocketfft. Two threads each, taking turns, and only
+after all results were found to be the same. docs/performance.md says what was learned. tests/libraries is no part of the
+workspace: its first build compiles 320 crates, in target/libraries. `VIVARIUM_MATRIX_UNIT=off` before the command measures
+ours as it is on processors without AMX.
 ";
+
+/// By which libraries are told to use two threads; the bench itself sees to the rest.
+const TWO_THREADS: [&str; 2] = ["RAYON_NUM_THREADS", "MATMUL_NUM_THREADS"];
 
 pub(crate) fn command(arguments: &[String]) -> Result<()> {
     if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
@@ -43,6 +54,12 @@ pub(crate) fn command(arguments: &[String]) -> Result<()> {
     if let Some(("tensor", rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         let mut command = cargo(&["run", "--release", "--package", "vivarium-tensor", "--example", "compare", "--"]);
         return run(command.args(rest));
+    }
+    if let Some(("libraries", rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        let manifest = root().join("tests/libraries/Cargo.toml");
+        let mut command = cargo(&["run", "--release", "--manifest-path"]);
+        command.arg(manifest).arg("--").args(rest).envs(TWO_THREADS.map(|name| (name, "2")));
+        return run(command.env("CARGO_TARGET_DIR", target_dir().join("libraries")));
     }
     check(arguments)?;
     setup::for_build()?;

@@ -1,5 +1,5 @@
 //! Dependencies: their licences, where they come from, what is known to be wrong with them. `.ci/deny.toml` has the rules,
-//! cargo-deny holds every workspace to them.
+//! cargo-deny holds every workspace to them that anything here is built or tested with.
 
 use std::{
     path::PathBuf,

@@ -116,6 +116,9 @@ fn nothing() -> Option<String> {
 
 fn fmt() -> Result<()> {
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
+    for outside in ["tests/fuzz/Cargo.toml", "tests/libraries/Cargo.toml"] {
+        run(&mut cargo(&["fmt", "--check", "--manifest-path", outside]))?;
+    }
     run(&mut nodes::guest_cargo(&["fmt", "--all", "--check"]))
 }
 
