@@ -52,10 +52,11 @@ impl<'a> Side<'a> {
         self.work.result()
     }
 
-    /// One round: more runs of what is quick.
+    /// One round: more runs of what is quick, and enough that memory and clocks are warm after the pause.
     pub(crate) fn take_turn(&mut self) -> Result<()> {
         let runs = match self.least {
-            ..500.0 => (20.0 / self.least).clamp(2.0, 40.0) as usize,
+            ..100.0 => (20.0 / self.least).clamp(5.0, 40.0) as usize,
+            ..500.0 => 2,
             _ => 1,
         };
         std::thread::sleep(PAUSE);
