@@ -121,7 +121,7 @@ fn test_with(flags: &[String]) -> Result<()> {
 }
 
 /// The names of the tests that run on whatever device there is.
-fn tensor_tests() -> Result<Vec<String>> {
+pub(crate) fn tensor_tests() -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(root().join("runtime/tensor/tests"))? {
         let path = entry?.path();

@@ -33,6 +33,7 @@ mod deny;
 mod fuzz;
 mod guests;
 mod nodes;
+mod processors;
 mod serving;
 mod setup;
 mod shell;

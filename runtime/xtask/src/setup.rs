@@ -29,10 +29,18 @@ pub(crate) fn for_build() -> Result<()> {
     if find("cc").is_none() && find("gcc").is_none() {
         bail!("no C compiler found: SQLite and libwebp are compiled from C. On Debian: apt-get install gcc libc6-dev");
     }
-    if wasm_target_is_installed()? {
+    target(WASM_TARGET)
+}
+
+/// What Rust needs to compile to `name`.
+///
+/// # Errors
+/// As [`for_build`].
+pub(crate) fn target(name: &str) -> Result<()> {
+    if target_is_installed(name)? {
         return Ok(());
     }
-    rustup(&["target", "add", WASM_TARGET])
+    rustup(&["target", "add", name])
 }
 
 /// What the tests need beyond [`for_build`]: rustfmt and clippy.
@@ -49,10 +57,10 @@ pub(crate) fn for_tests() -> Result<()> {
     Ok(())
 }
 
-fn wasm_target_is_installed() -> Result<bool> {
+fn target_is_installed(name: &str) -> Result<bool> {
     let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]).current_dir(root()))
         .context("is Rust installed? https://rustup.rs tells how")?;
-    Ok(Path::new(sysroot.trim()).join("lib/rustlib").join(WASM_TARGET).join("lib").is_dir())
+    Ok(Path::new(sysroot.trim()).join("lib/rustlib").join(name).join("lib").is_dir())
 }
 
 fn rustup(arguments: &[&str]) -> Result<()> {

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::Command};
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    cuda, deny, guests, nodes,
+    cuda, deny, guests, nodes, processors,
     serving::{self, Server},
     setup,
     shell::{Profile, cargo, find, in_ci, output, root, run, target_dir},
@@ -23,7 +23,7 @@ struct Check {
 }
 
 /// In this order: what fails fastest comes first, and the host tests come after the packs that they load.
-const CHECKS: [Check; 15] = [
+const CHECKS: [Check; 16] = [
     Check { name: "setup", what: "the wasm target, rustfmt, clippy", run: setup::for_tests, missing: nothing },
     Check { name: "fmt", what: "formatting of host and guests", run: fmt, missing: nothing },
     Check {
@@ -47,6 +47,12 @@ const CHECKS: [Check; 15] = [
         what: "the tensor tests and a server through the CUDA back end, on a simulated driver where there is no GPU",
         run: cuda::stage,
         missing: cuda::missing,
+    },
+    Check {
+        name: "processors",
+        what: "the tensor tests on emulated processors: without AVX-512, without AVX, ARM",
+        run: processors::stage,
+        missing: processors::missing,
     },
     Check { name: "test-nodes", what: "tests of the guest SDK, run natively", run: test_nodes, missing: nothing },
     Check { name: "docs", what: "rustdoc, warnings are errors", run: docs, missing: nothing },
