@@ -93,6 +93,29 @@ trait Lanes: Copy {
     fn ask_for(_from: *const f32) {}
 }
 
+/// Half of the most rows.
+const ODD: usize = MOST_ROWS.div_ceil(2);
+
+/// 1, 3, 5… times a number of bytes, as many as M rows need; the compiler is not told what they have to do with each other.
+/// Otherwise it adds the distance of two rows up, one row after the other, and that takes as long as all products of a step.
+#[inline(always)]
+fn odd_multiples<const M: usize>(bytes: usize) -> [usize; ODD] {
+    let mut odd = [0; ODD];
+    for (index, odd) in odd.iter_mut().enumerate().take(M.div_ceil(2)) {
+        *odd = std::hint::black_box((2 * index + 1) * bytes);
+    }
+    odd
+}
+
+/// `row` times the number: an odd multiple times a power of two, which an address on x86 may have a factor for.
+#[inline(always)]
+fn multiple(odd: &[usize; ODD], row: usize) -> usize {
+    match row {
+        0 => 0,
+        _ => odd[(row >> row.trailing_zeros()) / 2] << row.trailing_zeros(),
+    }
+}
+
 /// M rows times N registers of columns.
 ///
 /// # Safety
@@ -104,7 +127,8 @@ unsafe fn tile<V: Lanes, const M: usize, const N: usize>(t: &Tile) {
     // panel's N registers of columns per step, and the same rows and columns of `c`.
     unsafe {
         let mut sums = [[V::splat(0.0); N]; M];
-        let (mut a, mut b, mut ahead) = (t.a, t.b, t.ahead);
+        let (mut a, mut b, mut ahead) = (t.a.cast::<u8>(), t.b, t.ahead);
+        let odd = odd_multiples::<M>(t.a_row * size_of::<f32>());
         for _ in 0..t.inner {
             V::ask_for(ahead);
             ahead = ahead.wrapping_add(t.ahead_step);
@@ -113,12 +137,12 @@ unsafe fn tile<V: Lanes, const M: usize, const N: usize>(t: &Tile) {
                 *column = V::load(b.add(index * V::WIDTH));
             }
             for (row, sums) in sums.iter_mut().enumerate() {
-                let value = V::splat(*a.add(row * t.a_row));
+                let value = V::splat(*a.wrapping_add(multiple(&odd, row)).cast());
                 for (sum, column) in sums.iter_mut().zip(&columns) {
                     *sum = sum.add_product(value, *column);
                 }
             }
-            a = a.wrapping_add(t.a_step);
+            a = a.wrapping_add(t.a_step * size_of::<f32>());
             b = b.wrapping_add(t.b_step);
         }
         for (row, sums) in sums.iter().enumerate() {
