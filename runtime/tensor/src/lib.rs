@@ -22,7 +22,7 @@
 //! - [`dtype`], [`float8`], [`shape`]: element types; lengths, strides and how they are rearranged
 //! - [`budget`], [`storage`]: accounts; typed memory that holds a charge
 //! - [`tensor`]: the handle, and copies from and to the host
-//! - `fusion`: elementwise results that are computed when they are needed, several operations at once
+//! - `fusion`: elementwise results, and those of normalisations, that are computed when they are needed, several operations at once
 //! - `device`, `gpu`: what an operation asks of a GPU, and what there is to say about one, whichever it is
 //! - `ops/`: one definition of each operation: its rules for shape, type and cost
 //! - `cpu/`: the loops that do the work
