@@ -96,13 +96,13 @@ trait Lanes: Copy {
 /// Half of the most rows.
 const ODD: usize = MOST_ROWS.div_ceil(2);
 
-/// 1, 3, 5… times a number of bytes, as many as M rows need; the compiler is not told what they have to do with each other.
+/// 1, 3, 5… times a number of bytes, as many as M rows need (that of a single row may be any); the compiler is not told what they have to do with each other.
 /// Otherwise it adds the distance of two rows up, one row after the other, and that takes as long as all products of a step.
 #[inline(always)]
 fn odd_multiples<const M: usize>(bytes: usize) -> [usize; ODD] {
     let mut odd = [0; ODD];
     for (index, odd) in odd.iter_mut().enumerate().take(M.div_ceil(2)) {
-        *odd = std::hint::black_box((2 * index + 1) * bytes);
+        *odd = std::hint::black_box(bytes.wrapping_mul(2 * index + 1));
     }
     odd
 }
@@ -128,7 +128,7 @@ unsafe fn tile<V: Lanes, const M: usize, const N: usize>(t: &Tile) {
     unsafe {
         let mut sums = [[V::splat(0.0); N]; M];
         let (mut a, mut b, mut ahead) = (t.a.cast::<u8>(), t.b, t.ahead);
-        let odd = odd_multiples::<M>(t.a_row * size_of::<f32>());
+        let odd = odd_multiples::<M>(t.a_row.wrapping_mul(size_of::<f32>()));
         for _ in 0..t.inner {
             V::ask_for(ahead);
             ahead = ahead.wrapping_add(t.ahead_step);
@@ -142,7 +142,7 @@ unsafe fn tile<V: Lanes, const M: usize, const N: usize>(t: &Tile) {
                     *sum = sum.add_product(value, *column);
                 }
             }
-            a = a.wrapping_add(t.a_step * size_of::<f32>());
+            a = a.wrapping_add(t.a_step.wrapping_mul(size_of::<f32>()));
             b = b.wrapping_add(t.b_step);
         }
         for (row, sums) in sums.iter().enumerate() {
@@ -323,6 +323,35 @@ mod portable {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn distances_that_are_not_gone_may_be_any() {
+        let (a, b) = ([3.0f32], [2.0f32; MOST_COLUMNS]);
+        for kernel in Kernel::supported() {
+            let mut c = [0.0f32; MOST_COLUMNS];
+            let far = usize::MAX / 3;
+            let (a, b, c_at) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
+            let tile = Tile {
+                inner: 1,
+                a,
+                a_row: far,
+                a_step: far,
+                b,
+                b_step: far,
+                ahead: b,
+                ahead_step: far,
+                c: c_at,
+                c_row: far,
+                add: false,
+            };
+            // SAFETY: this machine supports the kernel; one row and one step lie in the arrays, and nothing else is looked at.
+            #[allow(unsafe_code)]
+            unsafe {
+                kernel.multiply(&tile, 1, false)
+            };
+            assert!(c[..kernel.columns].iter().all(|value| *value == 6.0));
+        }
+    }
 
     #[test]
     fn kernels_of_all_processors_multiply_alike() {
