@@ -11,7 +11,7 @@
 //! # Layout
 //! - [`case`]: the cases, their inputs, and when two results are the same
 //! - [`side`]: something that can be timed and whose result can be read
-//! - [`ours`]: vivarium-tensor
+//! - [`mod@ours`]: those of vivarium-tensor
 //! - [`products`]: gemm, faer, matrixmultiply
 //! - [`candle`], [`burn`]: the CPU kernels of these frameworks
 //! - [`pictures`]: fast_image_resize, pic-scale

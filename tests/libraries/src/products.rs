@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 
+use anyhow::Result;
 use faer::{Accum, MatMut, MatRef, Par};
 use half::f16;
 use vivarium_tensor::DType;
@@ -44,19 +45,19 @@ pub(crate) fn sides(case: &Case) -> Vec<Side<'_>> {
     let (left, right) = (case.input(0), case.input(1));
     match case.dtype {
         DType::Float32 => vec![
-            Side::filling("gemm", elements, move |result| Ok(by_gemm(product, left, right, result)), |value| value),
-            Side::filling("faer", elements, move |result| Ok(by_faer(product, left, right, result)), |value| value),
+            Side::filling("gemm", elements, move |result| by_gemm(product, left, right, result), |value| value),
+            Side::filling("faer", elements, move |result| by_faer(product, left, right, result), |value| value),
             Side::filling(
                 "matrixmultiply",
                 elements,
-                move |result| Ok(by_matrixmultiply(product, left, right, result)),
+                move |result| by_matrixmultiply(product, left, right, result),
                 |value| value,
             ),
         ],
         DType::Float16 => {
             let halves = |numbers: &[f32]| numbers.iter().map(|number| f16::from_f32(*number)).collect::<Vec<_>>();
             let (left, right) = (halves(left), halves(right));
-            let work = move |result: &mut [f16]| Ok(by_gemm(product, &left, &right, result));
+            let work = move |result: &mut [f16]| by_gemm(product, &left, &right, result);
             vec![Side::filling("gemm", elements, work, f16::to_f32)]
         }
         _ => Vec::new(),
@@ -64,7 +65,7 @@ pub(crate) fn sides(case: &Case) -> Vec<Side<'_>> {
 }
 
 /// Of a type that has a one and a zero, and that `gemm` knows: float32 or float16.
-fn by_gemm<T: From<i8> + Copy + 'static>(product: Product, left: &[T], right: &[T], result: &mut [T]) {
+fn by_gemm<T: From<i8> + Copy + 'static>(product: Product, left: &[T], right: &[T], result: &mut [T]) -> Result<()> {
     product.check(left, right, result);
     let (row, column) = product.right_strides();
     let Product { m, k, n, .. } = product;
@@ -94,9 +95,10 @@ fn by_gemm<T: From<i8> + Copy + 'static>(product: Product, left: &[T], right: &[
             threads,
         );
     }
+    Ok(())
 }
 
-fn by_faer(product: Product, left: &[f32], right: &[f32], result: &mut [f32]) {
+fn by_faer(product: Product, left: &[f32], right: &[f32], result: &mut [f32]) -> Result<()> {
     let Product { m, k, n, transposed } = product;
     let right = match transposed {
         true => MatRef::from_column_major_slice(right, k, n),
@@ -105,9 +107,10 @@ fn by_faer(product: Product, left: &[f32], right: &[f32], result: &mut [f32]) {
     let (left, result) = (MatRef::from_row_major_slice(left, m, k), MatMut::from_row_major_slice_mut(result, m, n));
     let threads = NonZeroUsize::new(THREADS).map_or(Par::Seq, Par::Rayon);
     faer::linalg::matmul::matmul(result, Accum::Replace, left, right, 1.0, threads);
+    Ok(())
 }
 
-fn by_matrixmultiply(product: Product, left: &[f32], right: &[f32], result: &mut [f32]) {
+fn by_matrixmultiply(product: Product, left: &[f32], right: &[f32], result: &mut [f32]) -> Result<()> {
     product.check(left, right, result);
     let (row, column) = product.right_strides();
     let Product { m, k, n, .. } = product;
@@ -130,4 +133,5 @@ fn by_matrixmultiply(product: Product, left: &[f32], right: &[f32], result: &mut
             1,
         );
     }
+    Ok(())
 }
