@@ -1,8 +1,8 @@
 //! Runs the steps of an expression over blocks of elements, whose results in between stay in the nearest cache.
 
 use crate::cpu::elementwise::Input;
-use crate::cpu::norm::{Norm, Parts};
-use crate::cpu::{fill, fill_rows};
+use crate::cpu::fill;
+use crate::cpu::norm::Norm;
 use crate::fusion::{Expression, Source, Step};
 use crate::shape::Order;
 use crate::{OpContext, Shape, Tensor, TensorError};
@@ -199,7 +199,14 @@ impl<'a> Program<'a> {
             inputs.push(Input::new(tensor.buffer(op, cx)?, &layout));
         }
         if let Some(norm) = self.norm() {
-            return self.run_by_parts(norm, &inputs, out, cx, ends);
+            let scratch = || Blocks::new(self, &inputs, BLOCK);
+            return norm.by_parts(out, cx, scratch, |blocks, first, normalize, out| {
+                for (block, piece) in out.chunks_mut(BLOCK).enumerate() {
+                    let at = block * BLOCK;
+                    let normalize = |out: &mut [f32]| normalize(at..at + out.len(), out);
+                    self.block(&inputs, first + at, piece, blocks, &normalize, ends);
+                }
+            });
         }
         let length = if self.steps.len() == 1 { BLOCK_OF_ONE_STEP } else { BLOCK };
         fill(op, out, cx, &|start, chunk| {
@@ -214,32 +221,6 @@ impl<'a> Program<'a> {
         self.steps.iter().find_map(|planned| match planned.step {
             Step::Norm(norm) => Some(&**norm),
             _ => None,
-        })
-    }
-
-    /// As [`Program::run`], by the parts of the program's one normalisation.
-    fn run_by_parts<T: Send>(
-        &self,
-        norm: &Norm,
-        inputs: &[Input<'_>],
-        out: &mut [T],
-        cx: &OpContext,
-        ends: (&BlockStep<T>, Option<&ReadSpare<T>>),
-    ) -> Result<(), TensorError> {
-        if out.is_empty() {
-            return Ok(());
-        }
-        let parts = Parts::new(norm, cx)?;
-        fill_rows(norm.op, out, parts.length, parts.cost(), cx, &|first, rows| {
-            let mut blocks = Blocks::new(self, inputs, BLOCK);
-            for (index, out) in rows.chunks_exact_mut(parts.length).enumerate() {
-                let part = parts.part(first + index);
-                for (block, piece) in out.chunks_mut(BLOCK).enumerate() {
-                    let at = block * BLOCK;
-                    let normalize = |out: &mut [f32]| parts.normalize(&part, at..at + out.len(), out);
-                    self.block(inputs, (first + index) * parts.length + at, piece, &mut blocks, &normalize, ends);
-                }
-            }
         })
     }
 

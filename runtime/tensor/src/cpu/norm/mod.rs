@@ -52,23 +52,37 @@ type Statistics = (f32, f32);
 
 impl Norm {
     pub(crate) fn run(&self, out: &mut [f32], cx: &OpContext) -> Result<(), TensorError> {
+        self.by_parts(out, cx, || (), |(), _, normalize, out| normalize(0..out.len(), out))
+    }
+
+    /// Fills `out` part by part: `work` gets what a thread works with, where the part begins, what writes a range of its normalised
+    /// numbers, and its place.
+    pub(crate) fn by_parts<T: Send, S>(
+        &self,
+        out: &mut [T],
+        cx: &OpContext,
+        scratch: impl Fn() -> S + Sync,
+        work: impl Fn(&mut S, usize, &dyn Fn(Range<usize>, &mut [f32]), &mut [T]) + Sync,
+    ) -> Result<(), TensorError> {
         if out.is_empty() {
             return Ok(());
         }
         let parts = Parts::new(self, cx)?;
         fill_rows(self.op, out, parts.length, parts.cost(), cx, &|first, rows| {
+            let mut scratch = scratch();
             for (index, out) in rows.chunks_exact_mut(parts.length).enumerate() {
                 let part = parts.part(first + index);
-                parts.normalize(&part, 0..parts.length, out);
+                let normalize = |range: Range<usize>, out: &mut [f32]| parts.normalize(&part, range, out);
+                work(&mut scratch, (first + index) * parts.length, &normalize, out);
             }
         })
     }
 }
 
 /// The input of a [`Norm`] in parts that each know what to subtract and to multiply by.
-pub(crate) struct Parts<'a> {
+struct Parts<'a> {
     /// Elements of each.
-    pub(crate) length: usize,
+    length: usize,
     input: &'a [f32],
     weight: Option<&'a [f32]>,
     bias: Option<&'a [f32]>,
@@ -88,7 +102,7 @@ enum Of<'a> {
 }
 
 /// One of the parts, and its statistics.
-pub(crate) struct Part<'a> {
+struct Part<'a> {
     index: usize,
     values: &'a [f32],
     mean: f32,
@@ -97,7 +111,7 @@ pub(crate) struct Part<'a> {
 
 impl<'a> Parts<'a> {
     /// Computes the statistics of parts that are smaller than what has one mean. There has to be an element.
-    pub(crate) fn new(norm: &'a Norm, cx: &OpContext) -> Result<Parts<'a>, TensorError> {
+    fn new(norm: &'a Norm, cx: &OpContext) -> Result<Parts<'a>, TensorError> {
         fn floats(tensor: &Tensor) -> &[f32] {
             tensor.as_slice().unwrap_or_default()
         }
@@ -123,11 +137,11 @@ impl<'a> Parts<'a> {
     }
 
     /// As [`fill_rows`] wants it.
-    pub(crate) fn cost(&self) -> usize {
+    fn cost(&self) -> usize {
         if matches!(self.of, Of::Group(_)) { 4 } else { 2 }
     }
 
-    pub(crate) fn part(&self, index: usize) -> Part<'a> {
+    fn part(&self, index: usize) -> Part<'a> {
         let values = &self.input[index * self.length..][..self.length];
         let (mean, scale) = match &self.of {
             Of::Row | Of::Group(_) => statistics(values, self.eps),
@@ -142,7 +156,7 @@ impl<'a> Parts<'a> {
     }
 
     /// The numbers of a range of the part.
-    pub(crate) fn normalize(&self, part: &Part<'_>, range: Range<usize>, out: &mut [f32]) {
+    fn normalize(&self, part: &Part<'_>, range: Range<usize>, out: &mut [f32]) {
         match &self.of {
             Of::Row | Of::RootMeanSquare => self.row(part, range, out),
             Of::Group(groups) => self.group(groups, part, range, out),
