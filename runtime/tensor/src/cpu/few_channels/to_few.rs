@@ -21,29 +21,35 @@ pub(super) fn pays(window: [usize; 2], inputs: usize, outputs: usize) -> bool {
 impl<T: MatrixType> FewChannels<'_, T> {
     pub(super) fn run_to_few(&self, out: &mut [f32], cx: &OpContext) -> Result<(), TensorError> {
         let [height, width, outputs] = self.output;
-        let each = self.weight.len() / outputs;
         let weight = self.grouped_weight::<CHANNELS>();
         let row = width * outputs;
-        crate::cpu::fill_rows(self.op, out, ROWS * row, each * outputs, cx, &|first, out| {
+        crate::cpu::fill_rows(self.op, out, ROWS * row, self.weight.len(), cx, &|first, out| {
             for (index, mut out) in out.chunks_mut(ROWS * row).enumerate() {
                 let mut at = (first + index) * ROWS;
                 while !out.is_empty() {
                     // Rows of one picture.
                     let count = (out.len() / row).min(height - at % height);
                     let (rows, rest) = out.split_at_mut(count * row);
-                    for (group, weight) in weight.chunks_exact(each).enumerate() {
-                        for x in (0..width).step_by(PIXELS) {
-                            let mut sums = [[[0.0f32; PIXELS]; CHANNELS]; ROWS];
-                            self.sum(at / height, [at % height, x], weight, &mut sums[..count]);
-                            for (out, sums) in rows.chunks_exact_mut(row).zip(&sums) {
-                                self.store(group * CHANNELS, sums, &mut out[x * outputs..]);
-                            }
-                        }
-                    }
+                    self.rows(at / height, at % height, &weight, rows);
                     (out, at) = (rest, at + count);
                 }
             }
         })
+    }
+
+    /// Fills rows of a picture from `y` on, [`ROWS`] at most.
+    fn rows(&self, picture: usize, y: usize, weight: &[[f32; CHANNELS]], out: &mut [f32]) {
+        let [_, width, outputs] = self.output;
+        let (row, each) = (width * outputs, self.weight.len() / outputs);
+        for (group, weight) in weight.chunks_exact(each).enumerate() {
+            for x in (0..width).step_by(PIXELS) {
+                let mut sums = [[[0.0f32; PIXELS]; CHANNELS]; ROWS];
+                self.sum(picture, [y, x], weight, &mut sums[..out.len() / row]);
+                for (out, sums) in out.chunks_exact_mut(row).zip(&sums) {
+                    self.store(group * CHANNELS, sums, &mut out[x * outputs..]);
+                }
+            }
+        }
     }
 
     /// The sums of [`PIXELS`] pixels from `[y, x]` on, of some rows; those behind a row are of no use.
