@@ -129,6 +129,19 @@ pub(crate) fn ask_for<A>(from: *const A, count: usize) {
     let _ = (from, count);
 }
 
+/// Asks for the line of the cache at an address, into the second level. It need not exist.
+#[inline(always)]
+#[allow(unsafe_code)]
+pub(crate) fn ask_for_line<A>(from: *const A) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a hint, which reads nothing; the address may be any.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) };
+    }
+    let _ = from;
+}
+
 multiversion! {
     /// `out[i] = f(a[i])`
     pub(crate) fn map1<A: Copy, O, F>(a: &[A], out: &mut [O], f: F) where { F: Fn(A) -> O } {

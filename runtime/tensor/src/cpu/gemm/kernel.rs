@@ -1,6 +1,7 @@
 //! The innermost product: a few rows times a panel of columns, held in registers. One body, compiled for the vector
 //! instructions of several processors; which of them runs is found out once.
 
+use crate::cpu::simd::ask_for_line;
 use std::sync::OnceLock;
 
 /// The most rows and columns that a kernel of any processor takes at once.
@@ -89,15 +90,14 @@ trait Lanes: Copy {
     /// self + a · b
     unsafe fn add_product(self, a: Self, b: Self) -> Self;
     unsafe fn add(self, other: Self) -> Self;
-    /// A hint that reads nothing; the address may be any.
-    fn ask_for(_from: *const f32) {}
 }
 
 /// Half of the most rows.
 const ODD: usize = MOST_ROWS.div_ceil(2);
 
-/// 1, 3, 5… times a number of bytes, as many as M rows need (that of a single row may be any); the compiler is not told what they have to do with each other.
-/// Otherwise it adds the distance of two rows up, one row after the other, and that takes as long as all products of a step.
+/// 1, 3, 5… times a number of bytes, as many as M rows need (that of a single row may be any). The compiler is not told what they
+/// have to do with each other: it would add the distance of two rows up, one row after the other, and that takes as long as all
+/// products of a step.
 #[inline(always)]
 fn odd_multiples<const M: usize>(bytes: usize) -> [usize; ODD] {
     let mut odd = [0; ODD];
@@ -130,7 +130,7 @@ unsafe fn tile<V: Lanes, const M: usize, const N: usize>(t: &Tile) {
         let (mut a, mut b, mut ahead) = (t.a.cast::<u8>(), t.b, t.ahead);
         let odd = odd_multiples::<M>(t.a_row.wrapping_mul(size_of::<f32>()));
         for _ in 0..t.inner {
-            V::ask_for(ahead);
+            ask_for_line(ahead);
             ahead = ahead.wrapping_add(t.ahead_step);
             let mut columns = [V::splat(0.0); N];
             for (index, column) in columns.iter_mut().enumerate() {
@@ -219,12 +219,6 @@ mod x86 {
                 unsafe fn add(self, other: Self) -> Self {
                     // SAFETY: as above.
                     unsafe { Register(std::arch::x86_64::$add(self.0, other.0)) }
-                }
-                #[inline(always)]
-                fn ask_for(from: *const f32) {
-                    use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-                    // SAFETY: a hint, which reads nothing.
-                    unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
                 }
             }
         };
